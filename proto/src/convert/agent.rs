@@ -1,0 +1,222 @@
+//! `hostler.agent.v1` and the domain.
+
+use super::WireError;
+use crate::agent as wire;
+use hostler_types::facts::{Address, Disk};
+use hostler_types::plugin::Grants;
+use hostler_types::time::whole_millis;
+use hostler_types::{
+    CheckAssignment, CheckState, DesiredState, Facts, Name, NodeId, PluginAssignment, Timestamp, Transition,
+};
+use std::time::Duration;
+
+fn name(field: &'static str, text: &str) -> Result<Name, WireError> {
+    Name::new(text).map_err(|error| WireError::new(field, error))
+}
+
+fn state(field: &'static str, text: &str) -> Result<CheckState, WireError> {
+    text.parse().map_err(|error| WireError::new(field, error))
+}
+
+impl From<&Transition> for wire::Transition {
+    fn from(one: &Transition) -> Self {
+        Self {
+            check: one.check.to_string(),
+            from: one.from.word().to_owned(),
+            to: one.to.word().to_owned(),
+            at_ms: one.at.as_millis(),
+            summary: one.summary.clone(),
+            streak: one.streak,
+            needed: one.needed,
+        }
+    }
+}
+
+impl TryFrom<wire::Transition> for Transition {
+    type Error = WireError;
+    fn try_from(one: wire::Transition) -> Result<Self, WireError> {
+        Ok(Self {
+            check: name("transition.check", &one.check)?,
+            from: state("transition.from", &one.from)?,
+            to: state("transition.to", &one.to)?,
+            at: Timestamp::from_millis(one.at_ms),
+            summary: one.summary,
+            streak: one.streak,
+            needed: one.needed,
+        })
+    }
+}
+
+impl From<&Grants> for wire::Grants {
+    fn from(grants: &Grants) -> Self {
+        Self { http: grants.http.iter().map(ToString::to_string).collect(), system: grants.system }
+    }
+}
+
+impl TryFrom<wire::Grants> for Grants {
+    type Error = WireError;
+    fn try_from(grants: wire::Grants) -> Result<Self, WireError> {
+        let http = grants
+            .http
+            .iter()
+            .map(|text| text.parse().map_err(|error| WireError::new("grants.http", error)))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { http, system: grants.system })
+    }
+}
+
+impl From<&DesiredState> for wire::DesiredState {
+    fn from(desired: &DesiredState) -> Self {
+        Self {
+            node_id: desired.node.to_string(),
+            node_name: desired.node_name.to_string(),
+            plugins: desired.plugins.iter().map(Into::into).collect(),
+            checks: desired.checks.iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl TryFrom<wire::DesiredState> for DesiredState {
+    type Error = WireError;
+    fn try_from(desired: wire::DesiredState) -> Result<Self, WireError> {
+        Ok(Self {
+            node: NodeId::parse(&desired.node_id).map_err(|error| WireError::new("desired_state.node_id", error))?,
+            node_name: name("desired_state.node_name", &desired.node_name)?,
+            plugins: desired.plugins.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
+            checks: desired.checks.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl From<&PluginAssignment> for wire::PluginAssignment {
+    fn from(one: &PluginAssignment) -> Self {
+        Self {
+            name: one.name.to_string(),
+            version: one.version.clone(),
+            digest: one.digest.clone(),
+            size_bytes: one.size_bytes,
+            grants: Some((&one.grants).into()),
+        }
+    }
+}
+
+impl TryFrom<wire::PluginAssignment> for PluginAssignment {
+    type Error = WireError;
+    fn try_from(one: wire::PluginAssignment) -> Result<Self, WireError> {
+        Ok(Self {
+            name: name("plugin.name", &one.name)?,
+            version: one.version,
+            digest: checked_digest(one.digest)?,
+            size_bytes: one.size_bytes,
+            grants: one.grants.unwrap_or_default().try_into()?,
+        })
+    }
+}
+
+/// A digest becomes a file's name on both sides, so it is nothing but hex.
+pub fn checked_digest(digest: String) -> Result<String, WireError> {
+    let hex = digest.len() == 64 && digest.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    if hex { Ok(digest) } else { Err(WireError::new("digest", "should be 64 lower-case hex digits")) }
+}
+
+impl From<&CheckAssignment> for wire::CheckAssignment {
+    fn from(one: &CheckAssignment) -> Self {
+        Self {
+            name: one.name.to_string(),
+            plugin: one.plugin.to_string(),
+            every_ms: whole_millis(one.every),
+            timeout_ms: whole_millis(one.timeout),
+            config_json: one.config_json.clone(),
+            fails: one.fails,
+            passes: one.passes,
+            grace_ms: whole_millis(one.grace),
+        }
+    }
+}
+
+impl TryFrom<wire::CheckAssignment> for CheckAssignment {
+    type Error = WireError;
+    fn try_from(one: wire::CheckAssignment) -> Result<Self, WireError> {
+        if one.every_ms == 0 {
+            return Err(WireError::new("check.every_ms", "is zero"));
+        }
+        Ok(Self {
+            name: name("check.name", &one.name)?,
+            plugin: name("check.plugin", &one.plugin)?,
+            every: Duration::from_millis(one.every_ms),
+            timeout: Duration::from_millis(one.timeout_ms),
+            config_json: one.config_json,
+            fails: one.fails.max(1),
+            passes: one.passes.max(1),
+            grace: Duration::from_millis(one.grace_ms),
+        })
+    }
+}
+
+impl From<&Facts> for wire::Facts {
+    fn from(facts: &Facts) -> Self {
+        let facts = facts.clone();
+        Self {
+            hostname: facts.hostname,
+            os_id: facts.os_id,
+            os_version: facts.os_version,
+            os_name: facts.os_name,
+            kernel: facts.kernel,
+            arch: facts.arch,
+            cpu_model: facts.cpu_model,
+            cpu_count: facts.cpu_count,
+            memory_bytes: facts.memory_bytes,
+            swap_bytes: facts.swap_bytes,
+            disks: facts.disks.into_iter().map(Into::into).collect(),
+            addresses: facts
+                .addresses
+                .into_iter()
+                .map(|one| wire::Address { interface: one.interface, address: one.address })
+                .collect(),
+            machine_id: facts.machine_id,
+            boot_id: facts.boot_id,
+            booted_at_ms: facts.booted_at_ms,
+        }
+    }
+}
+
+impl From<Disk> for wire::Disk {
+    fn from(one: Disk) -> Self {
+        Self { mount: one.mount, device: one.device, filesystem: one.filesystem, size_bytes: one.size_bytes }
+    }
+}
+
+impl From<wire::Facts> for Facts {
+    fn from(facts: wire::Facts) -> Self {
+        Self {
+            hostname: facts.hostname,
+            os_id: facts.os_id,
+            os_version: facts.os_version,
+            os_name: facts.os_name,
+            kernel: facts.kernel,
+            arch: facts.arch,
+            cpu_model: facts.cpu_model,
+            cpu_count: facts.cpu_count,
+            memory_bytes: facts.memory_bytes,
+            swap_bytes: facts.swap_bytes,
+            disks: facts
+                .disks
+                .into_iter()
+                .map(|one| Disk {
+                    mount: one.mount,
+                    device: one.device,
+                    filesystem: one.filesystem,
+                    size_bytes: one.size_bytes,
+                })
+                .collect(),
+            addresses: facts
+                .addresses
+                .into_iter()
+                .map(|one| Address { interface: one.interface, address: one.address })
+                .collect(),
+            machine_id: facts.machine_id,
+            boot_id: facts.boot_id,
+            booted_at_ms: facts.booted_at_ms,
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! What a node is asked to do.
+
+use crate::plugin::Grants;
+use crate::{Name, NodeId};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// Orders everything a control plane ever tells a node. A new lineage begins at
+/// each restore, import or change of store, so that a control plane that forgot
+/// its past still outranks it; the term is the leader's; the generation counts
+/// within them. An agent refuses whatever is lower than it has seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Stamp {
+    pub lineage: u64,
+    pub term: u64,
+    pub generation: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DesiredState {
+    /// For whom: one node's orders mean nothing on another.
+    pub node: NodeId,
+    pub node_name: Name,
+    pub plugins: Vec<PluginAssignment>,
+    pub checks: Vec<CheckAssignment>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PluginAssignment {
+    pub name: Name,
+    pub version: String,
+    /// SHA-256 of the component, in hex.
+    pub digest: String,
+    pub size_bytes: u64,
+    /// What manifest and operator both allow; the host's policy may narrow it.
+    pub grants: Grants,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CheckAssignment {
+    pub name: Name,
+    pub plugin: Name,
+    pub every: Duration,
+    pub timeout: Duration,
+    /// The plugin's own configuration, as JSON.
+    pub config_json: String,
+    /// Results in a row before a passing check stops passing.
+    pub fails: u32,
+    /// Results in a row before a failing check passes again.
+    pub passes: u32,
+    /// For how long after its start a failing check stays `starting`.
+    pub grace: Duration,
+}
+
+impl CheckAssignment {
+    /// Whether the running check can go on as it is: nothing that shapes its
+    /// results has changed.
+    pub fn same_target(&self, other: &CheckAssignment) -> bool {
+        self.name == other.name && self.plugin == other.plugin && self.config_json == other.config_json
+    }
+}

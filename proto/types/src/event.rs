@@ -1,0 +1,77 @@
+//! What happened, in order.
+
+use crate::state::CheckState;
+use crate::time::Timestamp;
+use crate::Name;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// A check changed its state on one node. The agent decides it, keeps it on disk
+/// until the control plane has it durably, and never sends it twice under
+/// another number.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transition {
+    pub check: Name,
+    pub from: CheckState,
+    pub to: CheckState,
+    pub at: Timestamp,
+    pub summary: String,
+    /// How many results in a row led here, of how many needed.
+    pub streak: u32,
+    pub needed: u32,
+}
+
+impl fmt::Display for Transition {
+    /// `passing -> critical: 503, want 200 (3 of 3)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} -> {}: {} ({} of {})", self.from, self.to, self.summary, self.streak, self.needed)
+    }
+}
+
+/// The kinds of events, each with the word that scripts match on.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct EventKind(String);
+
+impl EventKind {
+    pub const CHECK: &'static str = "check";
+    pub const NODE: &'static str = "node";
+    pub const PLUGIN: &'static str = "plugin";
+    pub const SPEC: &'static str = "spec";
+    pub const AGENT: &'static str = "agent";
+
+    pub fn new(word: &str) -> Self {
+        Self(word.to_owned())
+    }
+
+    pub fn word(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for EventKind {
+    type Error = std::convert::Infallible;
+    fn try_from(word: String) -> Result<Self, Self::Error> {
+        Ok(Self(word))
+    }
+}
+
+impl From<EventKind> for String {
+    fn from(kind: EventKind) -> String {
+        kind.0
+    }
+}
+
+/// One line of the fleet's history.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Opaque to clients; ordered; `lineage.revision.index` inside.
+    pub seq: String,
+    pub at: Timestamp,
+    pub kind: EventKind,
+    /// The node it is about; empty where it is about none.
+    pub node: String,
+    /// The object it is about: a check's or plugin's name, or the node again.
+    pub subject: String,
+    pub message: String,
+}

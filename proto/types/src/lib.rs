@@ -1,0 +1,26 @@
+//! The words of the domain: names, states, selectors, specs, facts.
+//!
+//! Everything here is pure: no async, no wire format, no files, no clock. Time
+//! and randomness come in as arguments, so that every rule built on these types
+//! can be tested by calling it.
+
+pub mod desired;
+pub mod event;
+pub mod facts;
+pub mod join_code;
+pub mod name;
+pub mod plugin;
+pub mod selector;
+pub mod spec;
+pub mod state;
+pub mod terminal;
+pub mod time;
+pub mod units;
+
+pub use desired::{CheckAssignment, DesiredState, PluginAssignment, Stamp};
+pub use event::{Event, EventKind, Transition};
+pub use facts::Facts;
+pub use name::{Name, NameError, NodeId};
+pub use selector::{Labels, Selector};
+pub use state::{CheckState, NodeState, Policy, Status};
+pub use time::{Now, Timestamp};

@@ -1,0 +1,123 @@
+//! What is wrong with a spec, told so that it can be mended at once.
+
+use std::fmt;
+
+/// One thing that is wrong, and where. Lines and columns count from 1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    pub file: String,
+    pub line: usize,
+    pub column: usize,
+    /// The line as it stands in the file.
+    pub text: String,
+    pub message: String,
+    /// How it should read, or the nearest right word.
+    pub help: Option<String>,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}: {}", self.file, self.line, self.column, self.message)?;
+        if !self.text.is_empty() {
+            let number = self.line.to_string();
+            let gap = " ".repeat(number.len());
+            // Tabs would move the caret; the line is for looking at.
+            let text = crate::terminal::sanitize(&self.text);
+            let caret = " ".repeat(self.column.saturating_sub(1));
+            write!(f, "\n  {number} | {text}\n  {gap} | {caret}^")?;
+        }
+        if let Some(help) = &self.help {
+            write!(f, "\n  help: {help}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Everything that is wrong: never only the first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Problems(pub Vec<Problem>);
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n\n")?;
+            }
+            problem.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}
+
+/// The word that was probably meant, if one is near enough to be worth saying.
+pub fn nearest<'a>(found: &str, words: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let limit = (found.chars().count() / 3).max(1);
+    words
+        .into_iter()
+        .map(|word| (distance(found, word), word))
+        .filter(|(steps, _)| *steps <= limit)
+        .min_by_key(|(steps, _)| *steps)
+        .map(|(_, word)| word)
+}
+
+/// Levenshtein's distance, a swap of neighbours counting as one step.
+fn distance(left: &str, right: &str) -> usize {
+    let left: Vec<char> = left.chars().collect();
+    let right: Vec<char> = right.chars().collect();
+    let width = right.len() + 1;
+    let mut table = vec![0usize; (left.len() + 1) * width];
+    let at = |table: &[usize], i: usize, j: usize| table.get(i * width + j).copied().unwrap_or(usize::MAX / 2);
+    for i in 0..=left.len() {
+        for j in 0..=right.len() {
+            let steps = if i == 0 || j == 0 {
+                i.max(j)
+            } else {
+                let same = left.get(i - 1) == right.get(j - 1);
+                let mut best = (at(&table, i - 1, j) + 1)
+                    .min(at(&table, i, j - 1) + 1)
+                    .min(at(&table, i - 1, j - 1) + usize::from(!same));
+                let swapped =
+                    i > 1 && j > 1 && left.get(i - 1) == right.get(j - 2) && left.get(i - 2) == right.get(j - 1);
+                if swapped {
+                    best = best.min(at(&table, i - 2, j - 2) + 1);
+                }
+                best
+            };
+            if let Some(cell) = table.get_mut(i * width + j) {
+                *cell = steps;
+            }
+        }
+    }
+    at(&table, left.len(), right.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_word_is_offered_only_when_near() {
+        let words = ["where", "plugin", "every", "timeout"];
+        assert_eq!(nearest("evrey", words), Some("every"));
+        assert_eq!(nearest("plugn", words), Some("plugin"));
+        assert_eq!(nearest("zzz", words), None);
+    }
+
+    #[test]
+    fn a_problem_shows_the_line_and_points_at_it() {
+        let problem = Problem {
+            file: "web.yaml".into(),
+            line: 12,
+            column: 5,
+            text: "    evrey: 10s".into(),
+            message: "a check has no field \"evrey\"".into(),
+            help: Some("every".into()),
+        };
+        assert_eq!(
+            problem.to_string(),
+            "web.yaml:12:5: a check has no field \"evrey\"\n  12 |     evrey: 10s\n     |     ^\n  help: every"
+        );
+    }
+}
