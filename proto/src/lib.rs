@@ -4,7 +4,9 @@
 //! Not here: the domain's own types and rules (`hostler-types`), and what a
 //! server does with a request.
 
+pub mod context;
 pub mod convert;
+pub mod pem;
 pub mod transport;
 
 /// Nested as the packages are, because the generated code names its neighbours

@@ -119,6 +119,10 @@ pub struct Hello {
     /// Where every check stands: what is not in the spool any more is not lost.
     #[prost(message, repeated, tag = "8")]
     pub checks: ::prost::alloc::vec::Vec<CheckReport>,
+    /// Whom the agent takes itself to be. It must be whom its certificate names: a
+    /// mismatch means that a key or a state folder is on the wrong host.
+    #[prost(string, tag = "9")]
+    pub node_id: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Welcome {

@@ -9,8 +9,10 @@ pub mod body;
 mod fields;
 mod problem;
 mod read;
+mod write;
 mod yaml;
 
 pub use body::{Body, CheckSpec, Kind, NodeSpec, PluginSpec};
 pub use problem::{Problem, Problems, nearest};
 pub use read::{Object, SourceFile, read_files, read_json};
+pub use write::{to_value, write_yaml};

@@ -38,6 +38,21 @@ check: {site: {where: "role in (web, app)", plugin: http, every: 5s, grace: 1m, 
 }
 
 #[test]
+fn what_is_written_as_yaml_reads_back() {
+    let text = r#"
+node: {web1: {labels: {role: web, rack: "7"}}}
+plugin: {http: {version: "1.10", allow: {http: ["https://*", "http://127.0.0.1:*"], system: false}}}
+check: {site: {where: "role in (web, app)", plugin: http, with: {url: "http://x/", warn: 80%, text: "on", empty: "", list: ["*", "- a", "#x", "1.10", "null"], n: 3}}}
+"#;
+    let objects = read(text).expect("valid");
+    for full in [false, true] {
+        let yaml = write_yaml(&objects, full);
+        let bodies = |objects: Vec<Object>| objects.into_iter().map(|one| (one.name, one.body)).collect::<Vec<_>>();
+        assert_eq!(bodies(read(&yaml).expect(&yaml)), bodies(objects.clone()), "{yaml}");
+    }
+}
+
+#[test]
 fn problems_come_all_at_once_with_their_places() {
     let text = "check:\n  a: {where: all, plugin: disk, evry: 5s}\n  b: {where: \"x y\", plugin: disk}\n  c: {where: all, plugin: disk, every: 10}\nchekc: {}\n";
     let Problems(problems) = read(text).expect_err("wrong");

@@ -1,0 +1,239 @@
+//! The command line. A flag and the spec's field of the same meaning share a
+//! name.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use hostler_types::selector::parse_label;
+use hostler_types::units::parse_duration;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Looks after your hosts: asks and tells the control plane.
+#[derive(Parser, Debug)]
+#[command(name = "hostlerctl", version, propagate_version = true, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Args, Debug)]
+pub struct Global {
+    /// Which control plane, by its name in the context file
+    #[arg(long, global = true, value_name = "NAME", env = "HOSTLER_CONTEXT")]
+    pub context: Option<String>,
+    /// Where the context file is [default: ~/.config/hostler/contexts.toml, then /etc/hostler/contexts.toml]
+    #[arg(long, global = true, value_name = "FILE", env = "HOSTLER_CONTEXT_FILE")]
+    pub context_file: Option<PathBuf>,
+    /// How results are printed
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
+    pub output: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    Table,
+    /// For scripts
+    Json,
+    /// As it would be written in a spec
+    Yaml,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Nodes: the hosts that joined
+    #[command(subcommand)]
+    Node(NodeCommand),
+    /// Checks, and where each stands on each node
+    #[command(subcommand)]
+    Check(CheckCommand),
+    /// Join codes, by which hosts get in
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Plugins that were pushed
+    #[command(subcommand)]
+    Plugin(PluginCommand),
+    /// Apply specs: all of them, or none when anything is wrong
+    Apply(ApplyArgs),
+    /// Print applied objects as they would be written
+    Get(GetArgs),
+    /// Delete applied objects
+    Delete(DeleteArgs),
+    /// What happened
+    Events(EventsArgs),
+    /// Operators: who may ask the control plane
+    #[command(subcommand)]
+    Operator(OperatorCommand),
+    /// Which control planes this machine knows
+    #[command(subcommand)]
+    Context(ContextCommand),
+    /// The control plane itself
+    Status,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum NodeCommand {
+    /// List nodes
+    Ls {
+        /// Only nodes that a selector takes: role=app, `role in (a, b)`, os.id=debian
+        #[arg(short = 'l', long = "where", value_name = "SELECTOR")]
+        selector: Option<String>,
+    },
+    /// Everything about one node
+    Show { node: String },
+    /// Shut a node out: its stream is cut, and it stays out
+    Revoke {
+        node: String,
+        /// Kept with it, and in the events
+        #[arg(long, default_value = "")]
+        reason: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Forget a node that is revoked, lost or never came
+    Rm {
+        node: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+#[derive(Subcommand, Debug)]
+pub enum CheckCommand {
+    /// List checks and where they stand
+    Ls {
+        /// Only those on one node
+        #[arg(long)]
+        node: Option<String>,
+    },
+    /// Everything about one check, on each of its nodes
+    Show {
+        check: String,
+        /// Only on one node
+        #[arg(long)]
+        node: Option<String>,
+    },
+}
+
+#[derive(Subcommand, Debug)]
+pub enum TokenCommand {
+    /// Make a join code, and print what to type on the new host
+    ///
+    /// Without curl, or behind a proxy: copy hostler-agent and hostler-plugin to
+    /// the host, and run `hostler-agent join CODE` there as root. The code alone
+    /// is printed with -o json.
+    Create {
+        /// For how long it works
+        #[arg(long, value_parser = duration, default_value = "15m")]
+        ttl: Duration,
+        /// For how many hosts it works
+        #[arg(long, default_value_t = 1)]
+        uses: u32,
+        /// A label for the hosts that join with it; may be given more than once
+        #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
+        labels: Vec<(String, String)>,
+    },
+    /// List join codes that still work
+    Ls,
+    /// Make a join code stop working
+    Rm { id: String },
+}
+
+#[derive(Subcommand, Debug)]
+pub enum PluginCommand {
+    /// Push a plugin: a component with its manifest inside
+    Push { file: PathBuf },
+    /// List plugins
+    Ls,
+}
+
+#[derive(Args, Debug)]
+pub struct ApplyArgs {
+    /// A spec, or a folder of specs; - for standard input
+    #[arg(short, long, value_name = "FILE|FOLDER", required = true)]
+    pub file: Vec<PathBuf>,
+    /// Say what would change, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct GetArgs {
+    /// node, plugin or check
+    pub kind: String,
+    pub name: Option<String>,
+    /// With every default
+    #[arg(long)]
+    pub full: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct DeleteArgs {
+    /// node, plugin or check
+    pub kind: String,
+    #[arg(required = true)]
+    pub names: Vec<String>,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct EventsArgs {
+    /// Go on printing as they happen
+    #[arg(short, long)]
+    pub watch: bool,
+    /// Only those of one node
+    #[arg(long)]
+    pub node: Option<String>,
+    /// Only of one kind: node, check, plugin, spec, agent
+    #[arg(long)]
+    pub kind: Option<String>,
+    /// Only about one check, plugin or node
+    #[arg(long)]
+    pub subject: Option<String>,
+    /// Only those of the last so long, such as 1h
+    #[arg(long, value_parser = duration)]
+    pub since: Option<Duration>,
+    /// Only those after this one (its seq)
+    #[arg(long, value_name = "SEQ")]
+    pub after: Option<String>,
+    /// The newest so many
+    #[arg(short = 'n', long, default_value_t = 50)]
+    pub limit: u32,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum OperatorCommand {
+    /// Make an operator: their key is made here, and written with their certificate into a context file
+    Create {
+        name: String,
+        /// The context file to write, to be handed over [default: NAME.contexts.toml]
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        /// How long the certificate is valid
+        #[arg(long, value_parser = duration, default_value = "365d")]
+        ttl: Duration,
+    },
+    /// List operators
+    Ls,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum ContextCommand {
+    /// List control planes
+    Ls,
+    /// Choose the one that is asked from now on
+    Use { name: String },
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).map_err(|error| error.to_string())
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    parse_label(text).map_err(|error| error.to_string())
+}

@@ -1,0 +1,100 @@
+//! Finding the context file, and connecting with what it says.
+
+use crate::cli::Global;
+use crate::problem::Problem;
+use hostler_proto::admin::admin_client::AdminClient;
+use hostler_proto::context::{Context, ContextError, Contexts, file_candidates};
+use hostler_proto::transport::{self, ConnectError};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use tonic::transport::Channel;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    #[error(
+        "there is no context file ({}): the control plane writes one at its first start; name another with --context-file",
+        .0.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+    )]
+    NoFile(Vec<PathBuf>),
+    #[error("{path} belongs to somebody else: run this as the user who started the control plane (sudo?)")]
+    Forbidden { path: PathBuf },
+    #[error("the context file {path}: {source}")]
+    Context { path: PathBuf, source: ContextError },
+    #[error("connect to the control plane of context {context}")]
+    Connect { context: String, source: ConnectError },
+}
+
+pub struct Opened {
+    pub path: PathBuf,
+    pub contexts: Contexts,
+}
+
+/// The first of the places that has one.
+pub fn open_contexts(global: &Global) -> Result<Opened, Problem> {
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    let candidates = file_candidates(global.context_file.clone(), home);
+    for path in &candidates {
+        let text = match fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return Err(ClientError::Forbidden { path: path.clone() }.into());
+            }
+            Err(source) => return Err(Problem::File { operation: "read", path: path.clone(), source }),
+        };
+        let contexts =
+            Contexts::parse(&text).map_err(|source| ClientError::Context { path: path.clone(), source })?;
+        return Ok(Opened { path: path.clone(), contexts });
+    }
+    Err(ClientError::NoFile(candidates).into())
+}
+
+/// For its owner alone, and whole or not at all.
+pub fn write_contexts(path: &Path, contexts: &Contexts) -> Result<(), Problem> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let beside = path.with_file_name(name);
+    let write = || -> io::Result<()> {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+        file.write_all(contexts.print().as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&beside, path)
+    };
+    write().map_err(|source| Problem::File { operation: "write", path: path.to_owned(), source })
+}
+
+pub type Client = AdminClient<Channel>;
+
+/// Tries the context's addresses in order.
+pub async fn connect(global: &Global) -> Result<Client, Problem> {
+    let Opened { path, contexts } = open_contexts(global)?;
+    let wrong = |source| ClientError::Context { path: path.clone(), source };
+    let (name, context) = contexts.choose(global.context.as_deref()).map_err(wrong)?;
+    let channel = dial(name, context).await.map_err(|error| match error {
+        DialError::Context(source) => wrong(source),
+        DialError::Connect(source) => ClientError::Connect { context: name.to_owned(), source },
+    })?;
+    // An answer may hold a whole fleet's table, unlike what agents send.
+    Ok(AdminClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX))
+}
+
+const ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+enum DialError {
+    Context(ContextError),
+    Connect(ConnectError),
+}
+
+async fn dial(name: &str, context: &Context) -> Result<Channel, DialError> {
+    let (trust, identity) = context.credentials(name).map_err(DialError::Context)?;
+    let mut last = ConnectError::Address { address: "(none)".to_owned() };
+    for address in &context.addresses {
+        match transport::connect(address, &trust, Some(identity.clone())).await {
+            Ok(channel) => return Ok(channel),
+            Err(error) => last = error,
+        }
+    }
+    Err(DialError::Connect(last))
+}

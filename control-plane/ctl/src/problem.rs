@@ -1,0 +1,60 @@
+//! Why a command did not do what was asked, in words that help.
+
+use crate::client::ClientError;
+use hostler_types::spec::Problems;
+use hostler_types::terminal::{sanitize, sanitize_lines};
+use std::error::Error;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tonic::{Code, Status};
+
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    #[error("{0}")]
+    Usage(String),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error("{}", from_server(.0))]
+    Server(#[from] Box<Status>),
+    #[error("{operation} {path}")]
+    File { operation: &'static str, path: PathBuf, source: io::Error },
+    #[error("{0}")]
+    Spec(#[from] Problems),
+    #[error("{0}")]
+    Failed(String),
+    #[error("write to standard output")]
+    Output(#[source] io::Error),
+}
+
+impl From<Status> for Problem {
+    fn from(status: Status) -> Self {
+        Self::Server(Box::new(status))
+    }
+}
+
+fn from_server(status: &Status) -> String {
+    match status.code() {
+        Code::Unimplemented => format!("{}: is hostlerctl newer than the control plane?", status.message()),
+        _ if status.message().is_empty() => format!("the control plane answered {:?}", status.code()),
+        _ => status.message().to_owned(),
+    }
+}
+
+impl Problem {
+    pub fn report(&self) -> ExitCode {
+        // Whoever closed the pipe has seen enough.
+        if let Problem::Output(error) = self
+            && error.kind() == io::ErrorKind::BrokenPipe
+        {
+            return ExitCode::SUCCESS;
+        }
+        eprintln!("hostlerctl: {}", sanitize_lines(&self.to_string()));
+        let mut source = self.source();
+        while let Some(error) = source {
+            eprintln!("  because: {}", sanitize(&error.to_string()));
+            source = error.source();
+        }
+        ExitCode::from(if matches!(self, Problem::Usage(_)) { 2 } else { 1 })
+    }
+}

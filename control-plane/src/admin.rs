@@ -1,0 +1,120 @@
+//! What operators ask. Each noun has its module; this one only names them.
+
+mod events;
+mod nodes;
+mod plugins;
+mod specs;
+mod tokens;
+
+use crate::app::App;
+use crate::clock;
+use crate::gate::calling_operator;
+use hostler_proto::admin as wire;
+use hostler_proto::admin::admin_server::Admin;
+use std::sync::Arc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+#[derive(Clone)]
+pub struct AdminService(pub Arc<App>);
+
+type Answer<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl Admin for AdminService {
+    async fn get_server(&self, request: Request<wire::GetServerRequest>) -> Answer<wire::Server> {
+        let operator = calling_operator(&request)?;
+        Ok(Response::new(wire::Server {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            store: self.0.store.describe().to_owned(),
+            lineage: self.0.lineage,
+            revision: self.0.mirror.now().revision,
+            wall_ms: clock::wall().as_millis(),
+            operator,
+            addresses: self.0.agent_addresses(),
+        }))
+    }
+
+    async fn list_nodes(&self, request: Request<wire::ListNodesRequest>) -> Answer<wire::ListNodesResponse> {
+        nodes::list(&self.0, &request.into_inner()).map(Response::new)
+    }
+
+    async fn get_node(&self, request: Request<wire::GetNodeRequest>) -> Answer<wire::Node> {
+        nodes::get(&self.0, &request.into_inner()).map(Response::new)
+    }
+
+    async fn revoke_node(&self, request: Request<wire::RevokeNodeRequest>) -> Answer<wire::Node> {
+        let operator = calling_operator(&request)?;
+        nodes::revoke(&self.0, &operator, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn remove_node(&self, request: Request<wire::RemoveNodeRequest>) -> Answer<wire::RemoveNodeResponse> {
+        let operator = calling_operator(&request)?;
+        nodes::remove(&self.0, &operator, &request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_checks(&self, request: Request<wire::ListChecksRequest>) -> Answer<wire::ListChecksResponse> {
+        nodes::checks(&self.0, &request.into_inner()).map(Response::new)
+    }
+
+    async fn create_token(&self, request: Request<wire::CreateTokenRequest>) -> Answer<wire::CreateTokenResponse> {
+        let operator = calling_operator(&request)?;
+        tokens::create(&self.0, &operator, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_tokens(&self, _: Request<wire::ListTokensRequest>) -> Answer<wire::ListTokensResponse> {
+        tokens::list(&self.0).await.map(Response::new)
+    }
+
+    async fn remove_token(&self, request: Request<wire::RemoveTokenRequest>) -> Answer<wire::RemoveTokenResponse> {
+        tokens::remove(&self.0, &request.into_inner()).await.map(Response::new)
+    }
+
+    async fn create_operator(
+        &self,
+        request: Request<wire::CreateOperatorRequest>,
+    ) -> Answer<wire::CreateOperatorResponse> {
+        let operator = calling_operator(&request)?;
+        tokens::create_operator(&self.0, &operator, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_operators(&self, _: Request<wire::ListOperatorsRequest>) -> Answer<wire::ListOperatorsResponse> {
+        Ok(Response::new(tokens::list_operators(&self.0)))
+    }
+
+    async fn push_plugin(&self, request: Request<Streaming<wire::PushPluginRequest>>) -> Answer<wire::Plugin> {
+        let operator = calling_operator(&request)?;
+        plugins::push(&self.0, &operator, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_plugins(&self, _: Request<wire::ListPluginsRequest>) -> Answer<wire::ListPluginsResponse> {
+        Ok(Response::new(plugins::list(&self.0)))
+    }
+
+    async fn apply(&self, request: Request<wire::ApplyRequest>) -> Answer<wire::ApplyResponse> {
+        let operator = calling_operator(&request)?;
+        specs::apply(&self.0, &operator, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn get_objects(&self, request: Request<wire::GetObjectsRequest>) -> Answer<wire::GetObjectsResponse> {
+        specs::get(&self.0, &request.into_inner()).map(Response::new)
+    }
+
+    async fn delete_objects(
+        &self,
+        request: Request<wire::DeleteObjectsRequest>,
+    ) -> Answer<wire::DeleteObjectsResponse> {
+        let operator = calling_operator(&request)?;
+        specs::delete(&self.0, &operator, &request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_events(&self, request: Request<wire::ListEventsRequest>) -> Answer<wire::ListEventsResponse> {
+        events::list(&self.0, request.into_inner()).map(Response::new)
+    }
+
+    type WatchEventsStream = ReceiverStream<Result<wire::Event, Status>>;
+
+    async fn watch_events(&self, request: Request<wire::WatchEventsRequest>) -> Answer<Self::WatchEventsStream> {
+        events::watch(&self.0, request.into_inner()).map(Response::new)
+    }
+}

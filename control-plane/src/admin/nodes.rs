@@ -1,0 +1,236 @@
+//! Nodes and the checks on them.
+
+use crate::app::App;
+use crate::clock;
+use crate::enroll::store_status;
+use crate::fleet::Live;
+use crate::records::{
+    HEALTH, Member, NewEvent, Revocation, liveness_key, member_key, member_name_key, spool_key,
+};
+use crate::world::World;
+use hostler_core::liveness::Input;
+use hostler_proto::admin as wire;
+use hostler_proto::agent::Facts as WireFacts;
+use hostler_store::Txn;
+use hostler_types::spec::nearest;
+use hostler_types::{CheckAssignment, CheckState, EventKind, Facts, NodeState, Selector};
+use std::collections::HashMap;
+use std::sync::Arc;
+use tonic::Status;
+
+const REASON_CHARACTERS_MAX: usize = 200;
+/// Deletes in one transaction when a node is forgotten.
+const DELETE_BATCH: usize = 90;
+
+fn find<'a>(world: &'a World, text: &str) -> Result<&'a Arc<Member>, Status> {
+    world.find(text).ok_or_else(|| {
+        let names = world.names.keys().map(|name| name.as_str());
+        let help = match nearest(text, names) {
+            Some(name) => format!("; did you mean {name}?"),
+            None => "; hostlerctl node ls shows them".to_owned(),
+        };
+        Status::not_found(format!("there is no node {text:?}{help}"))
+    })
+}
+
+fn to_wire(app: &App, world: &World, member: &Member) -> wire::Node {
+    let seen = app.fleet.seen(&member.id);
+    let live = app.fleet.live(&member.id);
+    let stored_facts = || world.liveness.get(&member.id).and_then(|record| record.facts.clone());
+    let facts: Option<Facts> = live.as_ref().map(|live| live.facts.clone()).or_else(stored_facts);
+    let mut checks: HashMap<String, u32> = HashMap::new();
+    if let Some(desired) = app.desired_state(world, &member.id) {
+        for check in &desired.checks {
+            let standing = standing(world, live.as_ref(), member, check);
+            *checks.entry(standing.state).or_default() += 1;
+        }
+    }
+    let state = seen.map_or(NodeState::Joining, |seen| seen.state);
+    wire::Node {
+        id: member.id.to_string(),
+        name: member.name.to_string(),
+        state: state.word().to_owned(),
+        labels: world.labels(member).into_iter().collect(),
+        agent_version: live.as_ref().map_or_else(|| member.agent_version.clone(), |live| live.agent_version.clone()),
+        policy: live.as_ref().map_or_else(|| member.policy.to_string(), |live| live.policy.clone()),
+        clock_skew_ms: live.as_ref().and_then(|live| live.clock_skew_ms).unwrap_or(0),
+        clock_skew_known: live.as_ref().is_some_and(|live| live.clock_skew_ms.is_some()),
+        last_seen_ms: seen.map_or(0, |seen| seen.last_seen.as_millis()),
+        joined_at_ms: member.joined_at.as_millis(),
+        state_since_ms: seen.map_or(0, |seen| seen.since.as_millis()),
+        facts: facts.as_ref().map(WireFacts::from),
+        checks,
+        certificate_not_after_ms: member.certificate_not_after.as_millis(),
+        address: live.as_ref().map(|live| live.address.ip().to_string()).unwrap_or_default(),
+        plugins: live.map(|live| live.plugins).unwrap_or_default(),
+        wall_ms: clock::wall().as_millis(),
+    }
+}
+
+pub fn list(app: &App, request: &wire::ListNodesRequest) -> Result<wire::ListNodesResponse, Status> {
+    let selector = match request.selector.as_str() {
+        "" => Selector::all(),
+        text => Selector::parse(text).map_err(|error| Status::invalid_argument(error.to_string()))?,
+    };
+    let world = app.mirror.now();
+    let takes = |node: &wire::Node| {
+        let labels = node.labels.clone().into_iter().collect();
+        let facts = node.facts.clone().map(|facts| Facts::from(facts).selectable()).unwrap_or_default();
+        selector.matches(&labels, &facts)
+    };
+    let mut nodes: Vec<wire::Node> =
+        world.members.values().map(|member| to_wire(app, &world, member)).filter(takes).collect();
+    nodes.sort_by(|left, right| left.name.cmp(&right.name).then_with(|| left.id.cmp(&right.id)));
+    // A listing is a table of many; what is long has `node show`.
+    for node in &mut nodes {
+        node.facts = None;
+        node.plugins.clear();
+    }
+    Ok(wire::ListNodesResponse { nodes, wall_ms: clock::wall().as_millis() })
+}
+
+pub fn get(app: &App, request: &wire::GetNodeRequest) -> Result<wire::Node, Status> {
+    let world = app.mirror.now();
+    let member = find(&world, &request.node)?;
+    Ok(to_wire(app, &world, member))
+}
+
+pub async fn revoke(app: &App, operator: &str, request: wire::RevokeNodeRequest) -> Result<wire::Node, Status> {
+    let world = app.mirror.now();
+    let member = find(&world, &request.node)?;
+    if member.revoked.is_none() {
+        let now = clock::wall();
+        let key = member_key(&member.id);
+        let entry = app.store.get(&key).await.map_err(store_status)?;
+        let entry = entry.ok_or_else(|| Status::not_found("the node was removed just now"))?;
+        let stored = Member::decode(&key, &entry.value).map_err(|error| Status::internal(error.to_string()))?;
+        let reason: String = request.reason.chars().take(REASON_CHARACTERS_MAX).collect();
+        let told = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+        let event = NewEvent {
+            at: now,
+            kind: EventKind::NODE,
+            node: member.name.to_string(),
+            subject: member.name.to_string(),
+            message: format!("revoked by {operator}{told}"),
+        };
+        let revoked = Member { revoked: Some(Revocation { at: now, by: operator.to_owned(), reason }), ..stored };
+        let txn = Txn::new().expect(key.as_str(), entry.modified).put(key.as_str(), revoked.encode());
+        let revision = app.store.commit(app.journal.record(txn, now, &[event])).await.map_err(store_status)?;
+        app.mirror.reach(revision).await;
+    }
+    // Also for one that is revoked already: level-triggered, so that a stream
+    // that slipped through is cut by saying it again.
+    app.fleet.cut(&member.id, Input::Revoked { node: member.id.clone() });
+    let world = app.mirror.now();
+    Ok(to_wire(app, &world, find(&world, member.id.as_str())?))
+}
+
+/// Forgets a node that is revoked, lost or never came.
+pub async fn remove(
+    app: &App,
+    operator: &str,
+    request: &wire::RemoveNodeRequest,
+) -> Result<wire::RemoveNodeResponse, Status> {
+    let world = app.mirror.now();
+    let member = find(&world, &request.node)?;
+    let state = app.fleet.seen(&member.id).map(|seen| seen.state);
+    if matches!(state, Some(NodeState::Ready | NodeState::Disconnected)) {
+        return Err(Status::failed_precondition(format!(
+            "node {} is {}: revoke it first (hostlerctl node revoke {})",
+            member.name,
+            state.map_or("there", NodeState::word),
+            member.name
+        )));
+    }
+    let health = format!("{HEALTH}{}/", member.id);
+    let standing = app.store.scan(&health, None).await.map_err(store_status)?;
+    for keys in standing.entries.chunks(DELETE_BATCH) {
+        let txn = keys.iter().fold(Txn::new(), |txn, (key, _)| txn.delete(key.as_ref()));
+        app.store.commit(txn).await.map_err(store_status)?;
+    }
+    let now = clock::wall();
+    let event = NewEvent {
+        at: now,
+        kind: EventKind::NODE,
+        node: member.name.to_string(),
+        subject: member.name.to_string(),
+        message: format!("removed by {operator}"),
+    };
+    let mut txn = Txn::new()
+        .delete(member_key(&member.id))
+        .delete(liveness_key(&member.id))
+        .delete(spool_key(&member.id));
+    if world.names.get(&member.name) == Some(&member.id) {
+        txn = txn.delete(member_name_key(&member.name));
+    }
+    let revision = app.store.commit(app.journal.record(txn, now, &[event])).await.map_err(store_status)?;
+    app.mirror.reach(revision).await;
+    app.fleet.cut(&member.id, Input::Removed { node: member.id.clone() });
+    Ok(wire::RemoveNodeResponse { name: member.name.to_string() })
+}
+
+/// Where a check stands: what the node said last, else what is stored, else at
+/// its start.
+fn standing(world: &World, live: Option<&Live>, member: &Member, check: &CheckAssignment) -> wire::Check {
+    let report = live.and_then(|live| live.checks.get(check.name.as_str()));
+    let stored = world.health.get(&(member.id.clone(), check.name.clone()));
+    let mut one = wire::Check {
+        node: member.name.to_string(),
+        check: check.name.to_string(),
+        plugin: check.plugin.to_string(),
+        every_ms: hostler_types::time::whole_millis(check.every),
+        config_json: check.config_json.clone(),
+        fails: check.fails,
+        passes: check.passes,
+        ..wire::Check::default()
+    };
+    match (report, stored) {
+        (Some(report), _) => {
+            let state: CheckState = report.state.parse().unwrap_or(CheckState::Unknown);
+            one.state = state.word().to_owned();
+            one.summary = report.summary.clone();
+            one.since_ms = report.since_ms;
+            one.last_run_ms = report.last_run_ms;
+            one.overruns = report.overruns;
+            one.duration_us = report.duration_us;
+            one.details = report.details.clone();
+        }
+        (None, Some(stored)) => {
+            one.state = stored.state.word().to_owned();
+            one.summary = stored.summary.clone();
+            one.since_ms = stored.since.as_millis();
+        }
+        (None, None) => one.state = CheckState::Starting.word().to_owned(),
+    }
+    one
+}
+
+pub fn checks(app: &App, request: &wire::ListChecksRequest) -> Result<wire::ListChecksResponse, Status> {
+    let world = app.mirror.now();
+    let only = match request.node.as_str() {
+        "" => None,
+        text => Some(find(&world, text)?.id.clone()),
+    };
+    let mut checks = Vec::new();
+    for member in world.members.values().filter(|member| only.as_ref().is_none_or(|id| *id == member.id)) {
+        let Some(desired) = app.desired_state(&world, &member.id) else { continue };
+        let live = app.fleet.live(&member.id);
+        let state = app.fleet.seen(&member.id).map_or(NodeState::Joining, |seen| seen.state);
+        for check in &desired.checks {
+            if request.check.is_empty() || check.name.as_str() == request.check {
+                let mut one = standing(&world, live.as_ref(), member, check);
+                one.node_state = state.word().to_owned();
+                checks.push(one);
+            }
+        }
+    }
+    if checks.is_empty() && !request.check.is_empty() && !world.specs.checks.keys().any(|name| name.as_str() == request.check) {
+        let help = match nearest(&request.check, world.specs.checks.keys().map(|name| name.as_str())) {
+            Some(name) => format!("; did you mean {name}?"),
+            None => "; hostlerctl get check shows them".to_owned(),
+        };
+        return Err(Status::not_found(format!("there is no check {:?}{help}", request.check)));
+    }
+    checks.sort_by(|left, right| (&left.node, &left.check).cmp(&(&right.node, &right.check)));
+    Ok(wire::ListChecksResponse { checks, wall_ms: clock::wall().as_millis() })
+}

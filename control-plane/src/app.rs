@@ -1,0 +1,179 @@
+//! The control plane put together: what there is one of, and how it starts and
+//! stops.
+
+use crate::blobs::Blobs;
+use crate::config::Config;
+use crate::fleet::Fleet;
+use crate::journal::{Journal, JournalError};
+use crate::pki::{Pki, PkiError};
+use crate::records::{self, NewEvent};
+use crate::world::{Mirror, WorldError};
+use crate::{addresses, clock, contexts, http, link, serve};
+use hostler_proto::store as rest;
+use hostler_store::{Store, StoreError, Txn};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// systemd's own default is 90 s; an operator who restarts does not wait so long.
+const GRACE: Duration = Duration::from_secs(5);
+
+pub struct App {
+    pub config: Config,
+    pub store: Arc<dyn Store>,
+    pub mirror: Arc<Mirror>,
+    pub journal: Arc<Journal>,
+    pub fleet: Arc<Fleet>,
+    pub pki: Pki,
+    pub blobs: Blobs,
+    /// The history this control plane is part of; kept over restarts.
+    pub lineage: u64,
+    /// Grows with every start.
+    pub term: u64,
+    pub agents_port: u16,
+    pub operators_port: u16,
+    pub sessions_opening: Arc<Semaphore>,
+    pub tracker: TaskTracker,
+    pub stop: CancellationToken,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("make the folder {path}")]
+    Folder { path: PathBuf, source: std::io::Error },
+    #[error("open the keys")]
+    Pki(#[from] PkiError),
+    #[error("open the state store in {path}{}", if_locked(.source))]
+    Store { path: PathBuf, source: StoreError },
+    #[error("begin a new term")]
+    Term(#[source] StoreError),
+    #[error("load the state")]
+    World(#[from] WorldError),
+    #[error("load the events")]
+    Journal(#[from] JournalError),
+    #[error("listen on {address} ({setting}): another program may hold the port")]
+    Listen { setting: &'static str, address: std::net::SocketAddr, source: std::io::Error },
+    #[error("prepare TLS")]
+    Tls(#[from] rustls::Error),
+    #[error("write the first operator's credential to {path}")]
+    Context { path: PathBuf, source: std::io::Error },
+    #[error("the context file {path} cannot be added to: {message}")]
+    ContextFile { path: PathBuf, message: String },
+    #[error("store the first operator")]
+    Operator(#[source] StoreError),
+}
+
+fn if_locked(error: &StoreError) -> &'static str {
+    let mut source: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = source {
+        if error.to_string().contains("could not acquire lock") {
+            return ": another control plane runs on it";
+        }
+        source = error.source();
+    }
+    ""
+}
+
+impl App {
+    /// Runs until `stop` is cancelled.
+    pub async fn run(config: Config, stop: CancellationToken) -> Result<(), StartError> {
+        let listeners = serve::Sockets::bind(&config).await?;
+        let app = Self::open(config, &listeners, stop.clone()).await?;
+        contexts::ensure_first_operator(&app).await?;
+        app.spawn_followers();
+        let ready = serve::spawn(&app, listeners)?;
+        http::spawn(&app, ready);
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            agents = app.agents_port,
+            operators = app.operators_port,
+            store = app.store.describe(),
+            nodes = app.mirror.now().members.len(),
+            "ready"
+        );
+        stop.cancelled().await;
+        tracing::info!("stopping");
+        app.tracker.close();
+        if tokio::time::timeout(GRACE, app.tracker.wait()).await.is_err() {
+            tracing::warn!(tasks = app.tracker.len(), grace_s = GRACE.as_secs(), "stopped without waiting any longer");
+        }
+        Ok(())
+    }
+
+    async fn open(
+        config: Config,
+        sockets: &serve::Sockets,
+        stop: CancellationToken,
+    ) -> Result<Arc<Self>, StartError> {
+        let data = config.data_dir.clone();
+        crate::files::private_folder(&data).map_err(|source| StartError::Folder { path: data.clone(), source })?;
+        let pki = Pki::open(&data.join("pki"), clock::wall())?;
+        let blobs_folder = data.join("blobs");
+        let blobs =
+            Blobs::open(&blobs_folder).map_err(|source| StartError::Folder { path: blobs_folder, source })?;
+        let path = data.join("store");
+        let store = hostler_store::open_embedded(&path).map_err(|source| StartError::Store { path, source })?;
+        let (lineage, term) = begin_term(&*store).await.map_err(StartError::Term)?;
+        let mirror = Mirror::load(&*store).await?;
+        let journal = Journal::load(&*store, lineage, term).await?;
+        let fleet = Fleet::new(&mirror);
+        Ok(Arc::new(Self {
+            agents_port: sockets.agents_port(),
+            operators_port: sockets.operators_port(),
+            config,
+            store,
+            mirror,
+            journal,
+            fleet,
+            pki,
+            blobs,
+            lineage,
+            term,
+            sessions_opening: Arc::new(Semaphore::new(link::SESSIONS_OPENING_MAX)),
+            tracker: TaskTracker::new(),
+            stop,
+        }))
+    }
+
+    fn spawn_followers(self: &Arc<Self>) {
+        let store = || Arc::clone(&self.store);
+        let stop = || self.stop.clone();
+        self.tracker.spawn(Arc::clone(&self.mirror).run(store(), stop()));
+        self.tracker.spawn(Arc::clone(&self.journal).run(store(), stop()));
+        let (mirror, journal) = (Arc::clone(&self.mirror), Arc::clone(&self.journal));
+        self.tracker.spawn(Arc::clone(&self.fleet).run(store(), mirror, journal, stop()));
+    }
+
+    /// Where agents reach this control plane.
+    pub fn agent_addresses(&self) -> Vec<String> {
+        addresses::advertised(&self.config.advertise, self.config.agents_listen.ip(), self.agents_port)
+    }
+
+    pub fn operator_addresses(&self) -> Vec<String> {
+        addresses::advertised(&[], self.config.operators_listen.ip(), self.operators_port)
+    }
+
+    /// An event of its own, where there is no transaction to ride on.
+    pub async fn tell(&self, event: NewEvent) {
+        let txn = self.journal.record(Txn::new(), event.at, std::slice::from_ref(&event));
+        if let Err(error) = self.store.commit(txn).await {
+            tracing::error!(error = %error, message = event.message, "recording an event failed");
+        }
+    }
+}
+
+/// The lineage is made at the first start; the term is the revision of the
+/// commit that each start makes, so it only grows.
+async fn begin_term(store: &dyn Store) -> Result<(u64, u64), StoreError> {
+    let now = clock::wall();
+    let stored = store.get(records::META).await?;
+    let known = stored.and_then(|entry| records::decode::<rest::Meta>(records::META, &entry.value).ok());
+    let meta = known.unwrap_or(rest::Meta { lineage: now.as_millis() / 1000, created_at_ms: now.as_millis() });
+    let started = records::encode(&rest::Meta { lineage: meta.lineage, created_at_ms: now.as_millis() });
+    let txn = Txn::new().put(records::META, records::encode(&meta)).put(records::TERM, started);
+    let term = store.commit(txn).await?;
+    Ok((meta.lineage, term))
+}

@@ -1,0 +1,172 @@
+//! What the control plane is told: a file, and flags that win over it.
+
+use clap::Args;
+use hostler_types::spec::nearest;
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+pub const FILE_DEFAULT: &str = "/etc/hostler/control-plane.toml";
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("read {path}")]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("{path}: {message}")]
+    Parse { path: PathBuf, message: String },
+    #[error("{setting}: {problem}")]
+    Value { setting: &'static str, problem: String },
+}
+
+/// Each may also stand in the file, under the same name with underscores.
+#[derive(Args, Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Where state, keys and blobs are kept [default: /var/lib/hostler]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Where agents connect and hosts join [default: 0.0.0.0:7443]
+    #[arg(long, value_name = "ADDR:PORT")]
+    agents_listen: Option<SocketAddr>,
+    /// Where hostlerctl connects [default: 127.0.0.1:7480]
+    #[arg(long, value_name = "ADDR:PORT")]
+    operators_listen: Option<SocketAddr>,
+    /// Plain HTTP for /health, /ready and /metrics; loopback only [default: 127.0.0.1:7482]
+    #[arg(long, value_name = "ADDR:PORT")]
+    http_listen: Option<SocketAddr>,
+    /// HOST:PORT at which agents reach this control plane; may be given more than once
+    #[arg(long, value_name = "HOST:PORT")]
+    #[serde(default)]
+    advertise: Vec<String>,
+    /// Where the first operator's credential is written [default: the user's own, else /etc/hostler/contexts.toml]
+    #[arg(long, value_name = "FILE")]
+    context_file: Option<PathBuf>,
+    /// Its name in the context file [default: local]
+    #[arg(long, value_name = "NAME")]
+    context_name: Option<String>,
+    /// Where the agent's programs lie that hosts install [default: beside this program]
+    #[arg(long, value_name = "DIR")]
+    agent_programs: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub data_dir: PathBuf,
+    pub agents_listen: SocketAddr,
+    pub operators_listen: SocketAddr,
+    pub http_listen: SocketAddr,
+    pub advertise: Vec<String>,
+    pub context_file: PathBuf,
+    pub context_name: String,
+    pub agent_programs: PathBuf,
+}
+
+const NAMES: [&str; 8] = [
+    "data_dir",
+    "agents_listen",
+    "operators_listen",
+    "http_listen",
+    "advertise",
+    "context_file",
+    "context_name",
+    "agent_programs",
+];
+
+impl Config {
+    /// A file that was named must be there; the default one need not.
+    pub fn load(file: Option<&Path>, flags: Settings) -> Result<Self, ConfigError> {
+        let path = file.unwrap_or(Path::new(FILE_DEFAULT));
+        let from_file = match std::fs::read_to_string(path) {
+            Ok(text) => parse(path, &text)?,
+            Err(error) if file.is_none() && error.kind() == std::io::ErrorKind::NotFound => Settings::default(),
+            Err(source) => return Err(ConfigError::Read { path: path.to_owned(), source }),
+        };
+        Self::settle(flags, from_file)
+    }
+
+    fn settle(flags: Settings, file: Settings) -> Result<Self, ConfigError> {
+        let beside = || std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_owned)).unwrap_or_default();
+        let config = Self {
+            data_dir: flags.data_dir.or(file.data_dir).unwrap_or_else(|| "/var/lib/hostler".into()),
+            agents_listen: flags.agents_listen.or(file.agents_listen).unwrap_or(SocketAddr::from(([0, 0, 0, 0], 7443))),
+            operators_listen: flags
+                .operators_listen
+                .or(file.operators_listen)
+                .unwrap_or(SocketAddr::from(([127, 0, 0, 1], 7480))),
+            http_listen: flags.http_listen.or(file.http_listen).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 7482))),
+            advertise: if flags.advertise.is_empty() { file.advertise } else { flags.advertise },
+            context_file: flags.context_file.or(file.context_file).unwrap_or_else(context_file_default),
+            context_name: flags.context_name.or(file.context_name).unwrap_or_else(|| "local".into()),
+            agent_programs: flags.agent_programs.or(file.agent_programs).unwrap_or_else(beside),
+        };
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        if !self.http_listen.ip().is_loopback() {
+            return Err(ConfigError::Value {
+                setting: "http_listen",
+                problem: format!("{} is open to the network, and this port has no TLS: use a loopback address", self.http_listen),
+            });
+        }
+        for address in &self.advertise {
+            let port = address.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)));
+            if port.is_none_or(|(host, _)| host.is_empty()) || address.contains(',') {
+                return Err(ConfigError::Value {
+                    setting: "advertise",
+                    problem: format!("{address:?} is no address: write it as host:port"),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whoever starts it by hand gets the credential into their own home.
+fn context_file_default() -> PathBuf {
+    let by_systemd = std::env::var_os("INVOCATION_ID").is_some();
+    match std::env::var_os("HOME") {
+        Some(home) if !by_systemd => PathBuf::from(home).join(hostler_proto::context::FILE_IN_HOME),
+        _ => hostler_proto::context::FILE_OF_SYSTEM.into(),
+    }
+}
+
+fn parse(path: &Path, text: &str) -> Result<Settings, ConfigError> {
+    let wrong = |message: String| ConfigError::Parse { path: path.to_owned(), message };
+    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| wrong(error.to_string()))?;
+    if let Some(name) = table.keys().find(|name| !NAMES.contains(&name.as_str())) {
+        let help = match nearest(name, NAMES) {
+            Some(word) => format!("did you mean {word}?"),
+            None => format!("settings are {}", NAMES.join(", ")),
+        };
+        return Err(wrong(format!("there is no setting {name:?}; {help}")));
+    }
+    toml::from_str(text).map_err(|error| wrong(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_win_over_the_file_and_the_file_over_defaults() {
+        let file = parse(Path::new("c.toml"), "data_dir = \"/a\"\nagents_listen = \"127.0.0.1:1\"\n").expect("parses");
+        let flags = Settings { data_dir: Some("/b".into()), ..Settings::default() };
+        let config = Config::settle(flags, file).expect("fits");
+        assert_eq!(config.data_dir, Path::new("/b"));
+        assert_eq!(config.agents_listen.port(), 1);
+        assert_eq!(config.operators_listen.port(), 7480);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let error = parse(Path::new("c.toml"), "data_dri = \"/a\"\n").expect_err("a slip");
+        assert_eq!(error.to_string(), "c.toml: there is no setting \"data_dri\"; did you mean data_dir?");
+        let open = Settings { http_listen: Some(SocketAddr::from(([0, 0, 0, 0], 80))), ..Settings::default() };
+        let error = Config::settle(open, Settings::default()).expect_err("open");
+        assert!(error.to_string().contains("use a loopback address"), "{error}");
+        let bare = Settings { advertise: vec!["host".into()], ..Settings::default() };
+        assert!(Config::settle(bare, Settings::default()).is_err());
+    }
+}

@@ -1,0 +1,74 @@
+//! The first operator: made at the first start, written where `hostlerctl`
+//! finds it.
+
+use crate::app::{App, StartError};
+use crate::files;
+use crate::pki::{OPERATOR_LIFETIME_DEFAULT, Subject};
+use crate::{clock, records};
+use hostler_proto::context::{Context, Contexts};
+use hostler_proto::{pem, store as rest};
+use hostler_store::Txn;
+use hostler_types::Timestamp;
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
+use std::path::Path;
+
+const FIRST_OPERATOR: &str = "admin";
+
+/// Does nothing once there is an operator. The credential is written before the
+/// operator is stored: a crash in between leaves a file that the next start
+/// replaces, never an operator whose key nobody has.
+pub async fn ensure_first_operator(app: &App) -> Result<(), StartError> {
+    if app.mirror.now().operators.is_empty() {
+        write_credential(app, FIRST_OPERATOR, "first start").await?;
+    }
+    Ok(())
+}
+
+/// Makes an operator's credential on this machine, and puts it into the context
+/// file.
+pub async fn write_credential(app: &App, name: &str, by: &str) -> Result<(), StartError> {
+    let now = clock::wall();
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(crate::pki::PkiError::from)?;
+    let subject = Subject::Operator(name.to_owned());
+    let issued = app.pki.issue_subject(&subject, &key, now, OPERATOR_LIFETIME_DEFAULT)?;
+    let context = Context {
+        addresses: app.operator_addresses(),
+        operator: name.to_owned(),
+        authorities: pem::encode_chain([app.pki.authority().as_ref()]),
+        certificate: pem::encode_chain(issued.chain.iter().map(AsRef::as_ref)),
+        key: pem::encode_key(key.serialized_der()),
+    };
+    add_context(&app.config.context_file, &app.config.context_name, context)?;
+    let operator = operator_record(name, by, now, issued.not_after);
+    let txn = Txn::new().put(records::operator_key(name), records::encode(&operator));
+    let revision = app.store.commit(txn).await.map_err(StartError::Operator)?;
+    tracing::info!(operator = name, file = %app.config.context_file.display(), revision, "wrote an operator's credential");
+    Ok(())
+}
+
+pub fn operator_record(name: &str, by: &str, now: Timestamp, not_after: Timestamp) -> rest::Operator {
+    rest::Operator {
+        name: name.to_owned(),
+        created_at_ms: now.as_millis(),
+        not_after_ms: not_after.as_millis(),
+        created_by: by.to_owned(),
+    }
+}
+
+/// Other contexts in the file stay. The new one becomes the current one.
+fn add_context(path: &Path, name: &str, context: Context) -> Result<(), StartError> {
+    let failed = |source| StartError::Context { path: path.to_owned(), source };
+    if let Some(folder) = path.parent() {
+        files::private_folder(folder).map_err(failed)?;
+    }
+    let mut contexts = match files::read_if_there(path).map_err(failed)? {
+        None => Contexts::default(),
+        Some(bytes) => Contexts::parse(&String::from_utf8_lossy(&bytes)).map_err(|error| StartError::ContextFile {
+            path: path.to_owned(),
+            message: format!("{error}; move it away, or name another with --context-file"),
+        })?,
+    };
+    contexts.contexts.insert(name.to_owned(), context);
+    contexts.current = Some(name.to_owned());
+    files::write_private(path, contexts.print().as_bytes()).map_err(failed)
+}

@@ -1,0 +1,122 @@
+//! Who may call what. Every request passes here, with what its connection
+//! proved; nothing behind this line asks again whether the caller may call, only
+//! who it is.
+
+use crate::app::App;
+use crate::listener::Connection;
+use crate::pki::Subject;
+use crate::tls::Peer;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use hostler_types::NodeId;
+use std::sync::Arc;
+use tonic::Status;
+
+const JOIN: &str = "/hostler.agent.v1.Enrollment/Join";
+const RENEW: &str = "/hostler.agent.v1.Enrollment/Renew";
+const LINK: &str = "/hostler.agent.v1.AgentLink/";
+const ADMIN: &str = "/hostler.admin.v1.Admin/";
+
+/// The node that calls: from its certificate, checked to be a member.
+#[derive(Clone, Debug)]
+pub struct CallingNode(pub NodeId);
+
+/// The operator that calls.
+#[derive(Clone, Debug)]
+pub struct CallingOperator(pub String);
+
+pub async fn gate(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+    let Some(connection) = request.extensions().get::<Connection>().cloned() else {
+        return refuse(&Status::internal("a request without a connection"));
+    };
+    let path = request.uri().path();
+    let admitted = if path.starts_with(LINK) || path == RENEW {
+        node(&app, &connection.peer, path == RENEW).map(|node| drop(request.extensions_mut().insert(node)))
+    } else if path.starts_with(ADMIN) {
+        operator(&app, &connection.peer).map(|operator| drop(request.extensions_mut().insert(operator)))
+    } else if path == JOIN || !path.starts_with("/hostler.") {
+        Ok(())
+    } else {
+        Err(Status::unimplemented(format!("this control plane has no {path}")))
+    };
+    match admitted {
+        Ok(()) => next.run(request).await,
+        Err(status) => {
+            tracing::info!(peer = %connection.address, code = ?status.code(), reason = status.message(), "refused a call");
+            refuse(&status)
+        }
+    }
+}
+
+fn refuse(status: &Status) -> Response {
+    status.clone().into_http::<Body>()
+}
+
+fn node(app: &App, peer: &Peer, renewing: bool) -> Result<CallingNode, Status> {
+    let (id, expired) = match peer {
+        Peer::Known { subject: Subject::Node(id), expired } => (id, *expired),
+        Peer::Known { subject: Subject::Operator(name), .. } => {
+            return Err(Status::permission_denied(format!(
+                "this certificate is operator {name}'s, and only nodes may call this"
+            )));
+        }
+        Peer::Anonymous => {
+            return Err(Status::unauthenticated(
+                "a node's certificate is needed here, and none was shown: join first (hostler-agent join CODE)",
+            ));
+        }
+        Peer::Nameless => return Err(Status::unauthenticated("the certificate names no node")),
+    };
+    let world = app.mirror.now();
+    let member = world.members.get(id).ok_or_else(|| {
+        Status::permission_denied(format!("node {id} is not a member here (it was removed): join again with a new code"))
+    })?;
+    if let Some(revoked) = &member.revoked {
+        let reason = if revoked.reason.is_empty() { String::new() } else { format!(", {:?}", revoked.reason) };
+        return Err(Status::permission_denied(format!(
+            "node {} was revoked by {} on {}{reason}: join again with a new code if that is wanted",
+            member.name, revoked.by, revoked.at
+        )));
+    }
+    if expired && !renewing {
+        return Err(Status::unauthenticated(
+            "the node's certificate has expired; it may renew it, and do nothing else before",
+        ));
+    }
+    Ok(CallingNode(id.clone()))
+}
+
+fn operator(app: &App, peer: &Peer) -> Result<CallingOperator, Status> {
+    let name = match peer {
+        Peer::Known { subject: Subject::Operator(_), expired: true } => {
+            return Err(Status::unauthenticated(
+                "the operator's certificate has expired: ask another operator for `hostlerctl operator create`, or run `hostler-control-plane operator NAME` where it runs",
+            ));
+        }
+        Peer::Known { subject: Subject::Operator(name), .. } => name,
+        Peer::Known { subject: Subject::Node(id), .. } => {
+            return Err(Status::permission_denied(format!("this certificate is node {id}'s, and only operators may call this")));
+        }
+        Peer::Anonymous => {
+            return Err(Status::unauthenticated("an operator's certificate is needed here, and none was shown"));
+        }
+        Peer::Nameless => return Err(Status::unauthenticated("the certificate names no operator")),
+    };
+    if !app.mirror.now().operators.contains_key(name) {
+        return Err(Status::permission_denied(format!("operator {name} is not known here")));
+    }
+    Ok(CallingOperator(name.clone()))
+}
+
+/// What the gate found out, for a handler.
+pub fn calling_node<T>(request: &tonic::Request<T>) -> Result<NodeId, Status> {
+    let caller = request.extensions().get::<CallingNode>();
+    caller.map(|node| node.0.clone()).ok_or_else(|| Status::internal("the gate was not passed"))
+}
+
+pub fn calling_operator<T>(request: &tonic::Request<T>) -> Result<String, Status> {
+    let caller = request.extensions().get::<CallingOperator>();
+    caller.map(|operator| operator.0.clone()).ok_or_else(|| Status::internal("the gate was not passed"))
+}

@@ -1,0 +1,80 @@
+//! /health, /ready and /metrics, in plain HTTP on loopback.
+
+use crate::app::App;
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use hostler_types::{CheckState, NodeState};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+
+/// A store that does not answer a read in that time is not ready.
+const READ_TIMEOUT: Duration = Duration::from_secs(2);
+
+pub fn spawn(app: &Arc<App>, socket: TcpListener) {
+    let router = Router::new()
+        .route("/health", get(|| async { "ok\n" }))
+        .route("/ready", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(Arc::clone(app));
+    let stop = app.stop.clone();
+    app.tracker.spawn(async move {
+        let served = axum::serve(socket, router).with_graceful_shutdown(stop.cancelled_owned()).await;
+        if let Err(error) = served {
+            tracing::error!(error = %error, "serving /health ended");
+        }
+    });
+}
+
+async fn ready(State(app): State<Arc<App>>) -> Response {
+    let store = match tokio::time::timeout(READ_TIMEOUT, app.store.commit(hostler_store::Txn::new())).await {
+        Ok(Ok(_)) => "ok".to_owned(),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("does not answer within {} s", READ_TIMEOUT.as_secs()),
+    };
+    let ok = store == "ok" && !app.stop.is_cancelled();
+    let stopping = if app.stop.is_cancelled() { "stopping" } else { "ok" };
+    let body = serde_json::json!({
+        "status": if ok { "ready" } else { "not ready" },
+        "components": { "store": store, "listeners": stopping },
+    });
+    let code = if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (code, [(header::CONTENT_TYPE, "application/json")], format!("{body}\n")).into_response()
+}
+
+async fn metrics(State(app): State<Arc<App>>) -> Response {
+    let world = app.mirror.now();
+    let mut nodes: BTreeMap<&str, u64> = NodeState::ALL.iter().map(|state| (state.word(), 0)).collect();
+    for id in world.members.keys() {
+        if let Some(seen) = app.fleet.seen(id) {
+            *nodes.entry(seen.state.word()).or_default() += 1;
+        }
+    }
+    let mut checks: BTreeMap<&str, u64> = CheckState::ALL.iter().map(|state| (state.word(), 0)).collect();
+    for health in world.health.values() {
+        *checks.entry(health.state.word()).or_default() += 1;
+    }
+    let mut text = String::new();
+    let mut family = |name: &str, help: &str, samples: Vec<(String, u64)>| {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
+        for (labels, value) in samples {
+            let _ = writeln!(text, "{name}{labels} {value}");
+        }
+    };
+    let by_state = |counts: BTreeMap<&str, u64>| {
+        counts.into_iter().map(|(state, count)| (format!("{{state=\"{state}\"}}"), count)).collect()
+    };
+    family("hostler_nodes", "Nodes by state.", by_state(nodes));
+    family("hostler_checks", "Checks on nodes by state.", by_state(checks));
+    family("hostler_connected_agents", "Open agent streams.", vec![(String::new(), app.fleet.connected() as u64)]);
+    family("hostler_store_revision", "Commits since the store was made.", vec![(String::new(), world.revision)]);
+    let version = format!("{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"));
+    family("hostler_build_info", "Which version runs.", vec![(version, 1)]);
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
+}

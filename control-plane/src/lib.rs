@@ -1,0 +1,30 @@
+//! The control plane: an IO shell around `hostler-core`.
+//!
+//! `app` puts it together. A stream of an agent ends in `link`, a call of an
+//! operator in `admin`, and both pass `gate` first. What is kept goes through
+//! `records` into the store and comes back through `world`; what happened goes
+//! through `journal`.
+
+pub mod app;
+pub mod config;
+pub mod logging;
+
+mod addresses;
+mod admin;
+mod blobs;
+mod clock;
+mod contexts;
+mod enroll;
+mod files;
+mod fleet;
+mod gate;
+mod http;
+mod install;
+mod journal;
+mod link;
+mod listener;
+mod pki;
+mod records;
+mod serve;
+mod tls;
+mod world;

@@ -1,0 +1,401 @@
+//! The server's end of an agent's stream: one session a node.
+
+use crate::app::App;
+use crate::clock;
+use crate::enroll::store_status;
+use crate::gate::calling_node;
+use crate::listener::Connection;
+use crate::records::{self, Health, NewEvent, health_key, spool_key};
+use crate::world::World;
+use hostler_core::assign::{NodeView, Specs, desired_state};
+use hostler_core::liveness::ConnectionId;
+use hostler_core::version::refuse_skew;
+use hostler_proto::agent as wire;
+use hostler_proto::agent::agent_link_server::AgentLink;
+use hostler_proto::agent::{from_agent, spool_record, to_agent};
+use hostler_proto::convert::{checked_digest, sign_desired_state};
+use hostler_proto::store as rest;
+use hostler_store::{Revision, Txn};
+use hostler_types::{DesiredState, EventKind, Facts, Name, NodeId, Stamp, Timestamp, Transition};
+use prost::Message;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Seek, SeekFrom};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+/// An agent says hello at once; whoever does not is no agent.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+/// What waits to go out on one stream: a desired state, acks. A node that reads
+/// none of it for that long has other troubles, and its lease runs out.
+const OUTBOUND_QUEUE: usize = 16;
+/// Sessions being opened at once. The rest are asked to come back.
+pub const SESSIONS_OPENING_MAX: usize = 256;
+const BUSY_RETRY_AFTER: Duration = Duration::from_secs(2);
+/// By protocol; keeps one batch within one transaction.
+const SPOOL_RECORDS_MAX: usize = 64;
+const HEARTBEAT: Duration = Duration::from_secs(3);
+const FETCH_CHUNK_BYTES: usize = 64 * 1024;
+const FETCH_QUEUE: usize = 4;
+/// As long as a summary gets in an event.
+const MESSAGE_CHARACTERS_MAX: usize = 600;
+
+#[derive(Clone)]
+pub struct LinkService(pub Arc<App>);
+
+type Outbound = mpsc::Sender<Result<wire::ToAgent, Status>>;
+
+#[tonic::async_trait]
+impl AgentLink for LinkService {
+    type ConnectStream = ReceiverStream<Result<wire::ToAgent, Status>>;
+    type FetchStream = ReceiverStream<Result<wire::FetchChunk, Status>>;
+
+    async fn connect(
+        &self,
+        request: Request<Streaming<wire::FromAgent>>,
+    ) -> Result<Response<Self::ConnectStream>, Status> {
+        let node = calling_node(&request)?;
+        let connection = request.extensions().get::<Connection>().cloned();
+        let connection = connection.ok_or_else(|| Status::internal("a stream without a connection"))?;
+        let mut inbound = request.into_inner();
+        let (outbound, stream) = mpsc::channel(OUTBOUND_QUEUE);
+        let Ok(opening) = Arc::clone(&self.0.sessions_opening).try_acquire_owned() else {
+            let reason = "many agents are connecting at once".to_owned();
+            let goodbye = wire::Goodbye { reason, retry_after_ms: hostler_types::time::whole_millis(BUSY_RETRY_AFTER) };
+            let _ = outbound.try_send(Ok(to_agent_message(to_agent::Message::Goodbye(goodbye))));
+            return Ok(Response::new(ReceiverStream::new(stream)));
+        };
+        let hello = tokio::time::timeout(HELLO_TIMEOUT, inbound.message())
+            .await
+            .map_err(|_| Status::deadline_exceeded("no hello came"))??;
+        let Some(from_agent::Message::Hello(hello)) = hello.and_then(|first| first.message) else {
+            return Err(Status::invalid_argument("the first message must be a hello"));
+        };
+        if !hello.node_id.is_empty() && hello.node_id != node.as_str() {
+            return Err(Status::permission_denied(format!(
+                "this certificate is node {node}'s, and the message is for node {}: a node speaks only for itself",
+                hello.node_id
+            )));
+        }
+        if let Some(reason) = refuse_skew(&hello.agent_version, env!("CARGO_PKG_VERSION")) {
+            return Err(Status::failed_precondition(reason));
+        }
+        let mut session = Session::open(Arc::clone(&self.0), node, connection, &hello, outbound).await?;
+        self.0.tracker.spawn(async move {
+            drop(opening);
+            session.run(inbound).await;
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    async fn fetch(&self, request: Request<wire::FetchRequest>) -> Result<Response<Self::FetchStream>, Status> {
+        let node = calling_node(&request)?;
+        let wire::FetchRequest { digest, offset } = request.into_inner();
+        let digest = checked_digest(digest)?;
+        let world = self.0.mirror.now();
+        let assigned = self.0.desired_state(&world, &node).is_some_and(|desired| {
+            desired.plugins.iter().any(|plugin| plugin.digest == digest)
+        });
+        if !assigned {
+            return Err(Status::permission_denied(format!("{digest} is not assigned to this node")));
+        }
+        let path = self.0.blobs.path(&digest);
+        let (chunks, stream) = mpsc::channel(FETCH_QUEUE);
+        self.0.tracker.spawn_blocking(move || {
+            if let Err(error) = read_chunks(&path, offset, &chunks) {
+                let _ = chunks.blocking_send(Err(Status::data_loss(format!("read the blob {digest}: {error}"))));
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+}
+
+fn read_chunks(
+    path: &std::path::Path,
+    offset: u64,
+    chunks: &mpsc::Sender<Result<wire::FetchChunk, Status>>,
+) -> std::io::Result<()> {
+    let mut file = std::fs::File::open(path)?;
+    let total_bytes = file.metadata()?.len();
+    file.seek(SeekFrom::Start(offset))?;
+    loop {
+        let mut data = Vec::with_capacity(FETCH_CHUNK_BYTES);
+        file.by_ref().take(FETCH_CHUNK_BYTES as u64).read_to_end(&mut data)?;
+        let last = data.len() < FETCH_CHUNK_BYTES;
+        let gone = chunks.blocking_send(Ok(wire::FetchChunk { data: data.into(), total_bytes })).is_err();
+        if last || gone {
+            return Ok(());
+        }
+    }
+}
+
+fn to_agent_message(message: to_agent::Message) -> wire::ToAgent {
+    wire::ToAgent { message: Some(message) }
+}
+
+impl App {
+    /// What one node should do now; `None` for one that is no member.
+    pub fn desired_state(&self, world: &World, node: &NodeId) -> Option<DesiredState> {
+        let member = world.members.get(node).filter(|member| member.revoked.is_none())?;
+        let live = self.fleet.live(node).map(|live| live.facts);
+        let stored = || world.liveness.get(node).and_then(|record| record.facts.clone());
+        let facts: Option<Facts> = live.or_else(stored);
+        let labels = world.labels(member);
+        let view = NodeView { id: node, name: &member.name, labels: &labels, facts: facts.as_ref() };
+        let specs = Specs {
+            checks: &world.specs.checks,
+            plugins: &world.specs.plugins,
+            catalogue: &world.catalogue,
+        };
+        Some(desired_state(view, specs))
+    }
+}
+
+struct Session {
+    app: Arc<App>,
+    node: NodeId,
+    name: Name,
+    connection: ConnectionId,
+    cut: tokio_util::sync::CancellationToken,
+    outbound: Outbound,
+    /// The payload last sent.
+    sent: Vec<u8>,
+    spool: Mark,
+}
+
+/// Up to where the node's spool is durable here.
+#[derive(Clone, Copy, Debug, Default)]
+struct Mark {
+    spool_id: u64,
+    acked: u64,
+    revision: Option<Revision>,
+}
+
+impl Session {
+    async fn open(
+        app: Arc<App>,
+        node: NodeId,
+        connection: Connection,
+        hello: &wire::Hello,
+        outbound: Outbound,
+    ) -> Result<Self, Status> {
+        let world = app.mirror.now();
+        let member = world.members.get(&node).ok_or_else(|| Status::permission_denied("not a member"))?;
+        let name = member.name.clone();
+        let spool = Mark::load(&app, &node, hello.spool_id).await?;
+        let (number, other) = app.fleet.connect(&node, hello, connection.address, connection.cut.clone());
+        let mut session =
+            Self { app, node, name, connection: number, cut: connection.cut, outbound, sent: Vec::new(), spool };
+        if let Some(other) = other {
+            session.note_second_machine(&other.address.to_string(), &connection.address.to_string()).await;
+        }
+        tracing::info!(node = %session.name, peer = %connection.address, agent = hello.agent_version, "connected");
+        let welcome = wire::Welcome {
+            lineage: session.app.lineage,
+            term: session.app.term,
+            wall_ms: clock::wall().as_millis(),
+            addresses: session.app.agent_addresses(),
+            desired_state_keys: vec![session.app.pki.signing_public_key()],
+            spool_acked: session.spool.acked,
+            heartbeat_ms: u32::try_from(HEARTBEAT.as_millis()).unwrap_or(u32::MAX),
+        };
+        session.send(to_agent::Message::Welcome(welcome)).await?;
+        session.push_desired_state().await?;
+        Ok(session)
+    }
+
+    async fn run(&mut self, mut inbound: Streaming<wire::FromAgent>) {
+        let mut changes = self.app.mirror.follow();
+        let cut = self.cut.clone();
+        let ended = loop {
+            let outcome = tokio::select! {
+                () = cut.cancelled() => break "cut off".to_owned(),
+                // `message` keeps what it has read when it is dropped.
+                message = inbound.message() => match message {
+                    Ok(Some(message)) => self.receive(message).await,
+                    Ok(None) => break "closed by the agent".to_owned(),
+                    Err(status) => break status.message().to_owned(),
+                },
+                changed = changes.changed() => match changed {
+                    Ok(()) => self.push_desired_state().await,
+                    Err(_) => break "the control plane stops".to_owned(),
+                },
+            };
+            if let Err(status) = outcome {
+                let reason = status.message().to_owned();
+                let _ = self.outbound.try_send(Err(status));
+                break reason;
+            }
+        };
+        self.app.fleet.ended(&self.node, self.connection);
+        tracing::info!(node = %self.name, reason = ended, "disconnected");
+    }
+
+    async fn send(&self, message: to_agent::Message) -> Result<(), Status> {
+        let gone = |_| Status::cancelled("the agent has gone");
+        self.outbound.send(Ok(to_agent_message(message))).await.map_err(gone)
+    }
+
+    async fn receive(&mut self, message: wire::FromAgent) -> Result<(), Status> {
+        self.app.fleet.heard(&self.node, self.connection);
+        match message.message {
+            Some(from_agent::Message::Heartbeat(beat)) => {
+                self.app.fleet.report(&self.node, self.connection, &beat.checks);
+                self.app.fleet.update(&self.node, self.connection, |live| {
+                    if beat.clock_skew_known {
+                        live.clock_skew_ms = Some(beat.clock_skew_ms);
+                    }
+                    if !beat.plugins.is_empty() {
+                        live.plugins = beat.plugins;
+                    }
+                });
+                let ack = wire::HeartbeatAck { monotonic_ms: beat.monotonic_ms, wall_ms: clock::wall().as_millis() };
+                self.send(to_agent::Message::HeartbeatAck(ack)).await
+            }
+            Some(from_agent::Message::Spool(batch)) => self.take_spool(batch).await,
+            Some(from_agent::Message::Facts(facts)) => {
+                self.app.fleet.facts_changed(&self.node, self.connection, facts.into());
+                self.push_desired_state().await
+            }
+            Some(from_agent::Message::Hello(_)) => Err(Status::invalid_argument("a second hello in one stream")),
+            // A newer agent's message: the handshake made sure that it can do without an answer.
+            None => Ok(()),
+        }
+    }
+
+    /// Sends the desired state if it is another than the one last sent, and
+    /// forgets the health of checks that are no longer wanted.
+    async fn push_desired_state(&mut self) -> Result<(), Status> {
+        let world = self.app.mirror.now();
+        let Some(desired) = self.app.desired_state(&world, &self.node) else {
+            return Err(Status::permission_denied("this node is not a member any more"));
+        };
+        let payload = wire::DesiredState::from(&desired).encode_to_vec();
+        if payload == self.sent {
+            return Ok(());
+        }
+        let stamp = Stamp { lineage: self.app.lineage, term: self.app.term, generation: world.revision };
+        let signed =
+            sign_desired_state(self.app.pki.signing_key(), stamp, payload.clone(), clock::wall().as_millis());
+        self.send(to_agent::Message::DesiredState(signed)).await?;
+        self.sent = payload;
+        self.forget_health(&world, &desired).await
+    }
+
+    async fn forget_health(&self, world: &World, desired: &DesiredState) -> Result<(), Status> {
+        let wanted: BTreeSet<&Name> = desired.checks.iter().map(|check| &check.name).collect();
+        let gone = world
+            .health
+            .keys()
+            .filter(|(node, check)| *node == self.node && !wanted.contains(check))
+            .take(hostler_store::OPERATIONS_MAX);
+        let txn = gone.fold(Txn::new(), |txn, (node, check)| txn.delete(health_key(node, check)));
+        if txn.is_empty() {
+            return Ok(());
+        }
+        self.app.store.commit(txn).await.map(drop).map_err(store_status)
+    }
+
+    /// Everything new in the batch becomes durable in one commit, then is acked.
+    async fn take_spool(&mut self, batch: wire::SpoolBatch) -> Result<(), Status> {
+        if batch.records.len() > SPOOL_RECORDS_MAX {
+            return Err(Status::invalid_argument(format!("more than {SPOOL_RECORDS_MAX} records in a batch")));
+        }
+        if batch.spool_id != self.spool.spool_id {
+            self.spool = Mark::load(&self.app, &self.node, batch.spool_id).await?;
+        }
+        let now = clock::wall();
+        let mut events = Vec::new();
+        let mut health: BTreeMap<Name, Health> = BTreeMap::new();
+        let mut acked = self.spool.acked;
+        for record in batch.records {
+            // Sent again after a lost ack.
+            if record.seq <= acked {
+                continue;
+            }
+            acked = record.seq;
+            events.push(self.event_of(record, &mut health, now));
+        }
+        if acked > self.spool.acked {
+            let key = spool_key(&self.node);
+            let mark = records::encode(&rest::SpoolMark { spool_id: batch.spool_id, acked });
+            let mut txn = match self.spool.revision {
+                Some(revision) => Txn::new().expect(key.as_str(), revision),
+                None => Txn::new().expect_absent(key.as_str()),
+            };
+            txn = txn.put(key.as_str(), mark);
+            for (check, health) in &health {
+                txn = txn.put(health_key(&self.node, check), health.encode());
+            }
+            let revision =
+                self.app.store.commit(self.app.journal.record(txn, now, &events)).await.map_err(store_status)?;
+            self.spool = Mark { spool_id: batch.spool_id, acked, revision: Some(revision) };
+        }
+        self.send(to_agent::Message::SpoolAck(wire::SpoolAck { spool_id: batch.spool_id, seq: self.spool.acked })).await
+    }
+
+    fn event_of(&self, record: wire::SpoolRecord, health: &mut BTreeMap<Name, Health>, now: Timestamp) -> NewEvent {
+        let node = self.name.to_string();
+        let event = |at, kind, subject: String, message: String| NewEvent {
+            at,
+            kind,
+            node: node.clone(),
+            subject,
+            message: message.chars().take(MESSAGE_CHARACTERS_MAX).collect(),
+        };
+        match record.body {
+            Some(spool_record::Body::Transition(transition)) => match Transition::try_from(transition) {
+                Ok(transition) => {
+                    let standing = Health {
+                        check: transition.check.clone(),
+                        state: transition.to,
+                        since: transition.at,
+                        summary: transition.summary.chars().take(MESSAGE_CHARACTERS_MAX).collect(),
+                    };
+                    health.insert(transition.check.clone(), standing);
+                    event(transition.at, EventKind::CHECK, transition.check.to_string(), transition.to_string())
+                }
+                Err(error) => event(now, EventKind::AGENT, node.clone(), format!("sent a transition that cannot be read: {error}")),
+            },
+            Some(spool_record::Body::Event(told)) => {
+                let kind = if told.kind == EventKind::PLUGIN { EventKind::PLUGIN } else { EventKind::AGENT };
+                event(Timestamp::from_millis(told.at_ms), kind, told.subject, told.message)
+            }
+            Some(spool_record::Body::Gap(gap)) => {
+                let message = format!("{} records were lost on the host: {}", gap.count, gap.reason);
+                event(Timestamp::from_millis(gap.at_ms), EventKind::AGENT, node.clone(), message)
+            }
+            None => event(now, EventKind::AGENT, node.clone(), "sent a record of an unknown kind".into()),
+        }
+    }
+
+    async fn note_second_machine(&self, old: &str, new: &str) {
+        let now = clock::wall();
+        let event = NewEvent {
+            at: now,
+            kind: EventKind::NODE,
+            node: self.name.to_string(),
+            subject: self.name.to_string(),
+            message: format!("two machines use this node's identity: {new} took over from {old}; revoke it and join both anew"),
+        };
+        if let Err(error) = self.app.store.commit(self.app.journal.record(Txn::new(), now, &[event])).await {
+            tracing::error!(error = %error, "recording a second machine failed");
+        }
+    }
+}
+
+impl Mark {
+    /// Where the spool stands; another spool than the stored one starts anew.
+    async fn load(app: &App, node: &NodeId, spool_id: u64) -> Result<Self, Status> {
+        let key = spool_key(node);
+        let Some(entry) = app.store.get(&key).await.map_err(store_status)? else {
+            return Ok(Self { spool_id, acked: 0, revision: None });
+        };
+        let mark: rest::SpoolMark =
+            records::decode(&key, &entry.value).map_err(|error| Status::internal(error.to_string()))?;
+        let acked = if mark.spool_id == spool_id { mark.acked } else { 0 };
+        Ok(Self { spool_id, acked, revision: Some(entry.modified) })
+    }
+}

@@ -1,0 +1,139 @@
+//! Accepting connections: how many at once, how long a handshake may take, who
+//! is at the other end, and how one is cut off. The one place where TCP, TLS and
+//! HTTP meet.
+
+use crate::tls::{ClientVerifier, Peer};
+use axum::Router;
+use axum::body::Body;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::ServerConfig;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+
+/// A handshake is two round trips; whoever takes longer is not one of ours.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Each costs most of a millisecond of signing: a storm of agents waits its
+/// turn in the accept queue instead of slowing every handshake past its limit.
+const HANDSHAKES_AT_ONCE: usize = 64;
+/// Below the limit of open files on this class of machine (20,000), with room
+/// for the store and blobs.
+const CONNECTIONS_MAX: usize = 16_000;
+/// Notices a peer whose host is gone; under the minute of address translators.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// An operator's watch, a node's stream and a few calls beside them.
+const STREAMS_PER_CONNECTION: u32 = 64;
+/// After a failure to accept (no file handles left, say): do not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What a request carries of the connection it came by.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    pub peer: Peer,
+    pub address: SocketAddr,
+    /// Cancelling it ends the connection.
+    pub cut: CancellationToken,
+}
+
+pub struct Listener {
+    pub name: &'static str,
+    pub socket: TcpListener,
+    pub config: Arc<ServerConfig>,
+    pub verifier: Arc<ClientVerifier>,
+    pub router: Router,
+}
+
+impl Listener {
+    /// Until `stop` is cancelled; connections end with it.
+    pub async fn serve(self, stop: CancellationToken, tracker: TaskTracker) {
+        let handshakes = Arc::new(Semaphore::new(HANDSHAKES_AT_ONCE));
+        let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let shared = Arc::new(self);
+        loop {
+            let accepted = tokio::select! {
+                () = stop.cancelled() => return,
+                // Dropping an accept loses nothing: the connection stays queued.
+                accepted = shared.accept(&handshakes, &connections) => accepted,
+            };
+            let (stream, address, permits) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(listener = shared.name, error = %error, "accepting a connection failed");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let (shared, cut) = (Arc::clone(&shared), stop.child_token());
+            tracker.spawn(async move {
+                let (handshake, _connection) = permits;
+                let finished = tokio::select! {
+                    () = cut.cancelled() => Ok(()),
+                    outcome = shared.connection(stream, address, cut.clone(), handshake) => outcome,
+                };
+                if let Err(error) = finished {
+                    tracing::debug!(listener = shared.name, peer = %address, error = %error, "connection ended");
+                }
+            });
+        }
+    }
+
+    async fn accept(
+        &self,
+        handshakes: &Arc<Semaphore>,
+        connections: &Arc<Semaphore>,
+    ) -> std::io::Result<(TcpStream, SocketAddr, (tokio::sync::OwnedSemaphorePermit, tokio::sync::OwnedSemaphorePermit))>
+    {
+        let closed = |_| std::io::Error::other("the listener is closing");
+        let connection = Arc::clone(connections).acquire_owned().await.map_err(closed)?;
+        let handshake = Arc::clone(handshakes).acquire_owned().await.map_err(closed)?;
+        let (stream, address) = self.socket.accept().await?;
+        Ok((stream, address, (handshake, connection)))
+    }
+
+    async fn connection(
+        &self,
+        stream: TcpStream,
+        address: SocketAddr,
+        cut: CancellationToken,
+        handshake: tokio::sync::OwnedSemaphorePermit,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let _ = stream.set_nodelay(true);
+        let acceptor = TlsAcceptor::from(Arc::clone(&self.config));
+        let tls = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await??;
+        drop(handshake);
+        let (_, session) = tls.get_ref();
+        let peer = self.verifier.peer(session.peer_certificates());
+        let http2 = session.alpn_protocol() == Some(b"h2");
+        let connection = Connection { peer, address, cut };
+        let router = self.router.clone();
+        let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
+            request.extensions_mut().insert(connection.clone());
+            router.clone().oneshot(request.map(Body::new))
+        });
+        let io = TokioIo::new(tls);
+        if http2 {
+            hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                .timer(TokioTimer::new())
+                .keep_alive_interval(KEEP_ALIVE_INTERVAL)
+                .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+                .max_concurrent_streams(STREAMS_PER_CONNECTION)
+                .serve_connection(io, service)
+                .await?;
+        } else {
+            hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HANDSHAKE_TIMEOUT)
+                .serve_connection(io, service)
+                .await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,385 @@
+//! What is in the store, and under which keys: the only place where domain
+//! values become bytes at rest and come back.
+//!
+//! Every value begins with a format byte and a version, so that a later release
+//! can tell what it reads.
+
+use bytes::Bytes;
+use hostler_core::catalogue::Artifact;
+use hostler_core::enrol::Token;
+use hostler_proto::store as rest;
+use hostler_types::spec::{Body, Kind, Object, read_json};
+use hostler_types::{CheckState, Event, EventKind, Facts, Labels, Name, NodeId, NodeState, Policy, Timestamp};
+use prost::Message;
+use std::collections::BTreeMap;
+
+const FORMAT: u8 = 1;
+const VERSION: u16 = 1;
+
+pub const META: &str = "/meta/lineage";
+pub const TERM: &str = "/meta/term";
+pub const MEMBERS: &str = "/member/";
+pub const MEMBER_NAMES: &str = "/member-name/";
+pub const LIVENESS: &str = "/liveness/";
+pub const TOKENS: &str = "/token/";
+pub const OPERATORS: &str = "/operator/";
+pub const ARTIFACTS: &str = "/artifact/";
+pub const OBJECTS: &str = "/object/";
+pub const HEALTH: &str = "/health/";
+pub const SPOOL_MARKS: &str = "/spool/";
+pub const EVENTS: &str = "/event/";
+
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    #[error("the record {key} is damaged: {problem}")]
+    Damaged { key: String, problem: String },
+    #[error("the record {key} was written by a newer version (format {format}, version {version}): upgrade")]
+    Newer { key: String, format: u8, version: u16 },
+}
+
+pub fn member_key(id: &NodeId) -> String {
+    format!("{MEMBERS}{id}")
+}
+pub fn member_name_key(name: &Name) -> String {
+    format!("{MEMBER_NAMES}{name}")
+}
+pub fn liveness_key(id: &NodeId) -> String {
+    format!("{LIVENESS}{id}")
+}
+pub fn token_key(secret_hash: &str) -> String {
+    format!("{TOKENS}{secret_hash}")
+}
+pub fn operator_key(name: &str) -> String {
+    format!("{OPERATORS}{name}")
+}
+pub fn artifact_key(plugin: &Name, version: &str) -> String {
+    format!("{ARTIFACTS}{plugin}/{version}")
+}
+pub fn object_key(kind: Kind, name: &Name) -> String {
+    format!("{OBJECTS}{kind}/{name}")
+}
+pub fn health_key(id: &NodeId, check: &Name) -> String {
+    format!("{HEALTH}{id}/{check}")
+}
+pub fn spool_key(id: &NodeId) -> String {
+    format!("{SPOOL_MARKS}{id}")
+}
+
+pub fn encode(message: &impl Message) -> Bytes {
+    let mut bytes = Vec::with_capacity(3 + message.encoded_len());
+    bytes.push(FORMAT);
+    bytes.extend_from_slice(&VERSION.to_be_bytes());
+    bytes.extend_from_slice(&message.encode_to_vec());
+    bytes.into()
+}
+
+pub fn decode<M: Message + Default>(key: &str, bytes: &[u8]) -> Result<M, RecordError> {
+    let damaged = |problem: &dyn std::fmt::Display| RecordError::Damaged {
+        key: key.to_owned(),
+        problem: problem.to_string(),
+    };
+    let (head, body) = bytes.split_first_chunk::<3>().ok_or_else(|| damaged(&"it is too short"))?;
+    let (format, version) = (head[0], u16::from_be_bytes([head[1], head[2]]));
+    if format != FORMAT || version > VERSION {
+        return Err(RecordError::Newer { key: key.to_owned(), format, version });
+    }
+    M::decode(body).map_err(|error| damaged(&error))
+}
+
+/// A host that joined.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    pub id: NodeId,
+    pub name: Name,
+    /// From its join; specs add to them.
+    pub labels: Labels,
+    pub policy: Policy,
+    pub agent_version: String,
+    pub joined_at: Timestamp,
+    pub machine_id: String,
+    pub certificate_not_after: Timestamp,
+    pub revoked: Option<Revocation>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revocation {
+    pub at: Timestamp,
+    pub by: String,
+    pub reason: String,
+}
+
+impl Member {
+    pub fn encode(&self) -> Bytes {
+        let revoked = self.revoked.clone();
+        encode(&rest::Member {
+            id: self.id.to_string(),
+            name: self.name.to_string(),
+            labels: self.labels.clone().into_iter().collect(),
+            policy: self.policy.word().to_owned(),
+            agent_version: self.agent_version.clone(),
+            joined_at_ms: self.joined_at.as_millis(),
+            revoked_at_ms: revoked.as_ref().map_or(0, |revoked| revoked.at.as_millis()),
+            revoked_by: revoked.as_ref().map(|revoked| revoked.by.clone()).unwrap_or_default(),
+            revoked_reason: revoked.map(|revoked| revoked.reason).unwrap_or_default(),
+            machine_id: self.machine_id.clone(),
+            certificate_not_after_ms: self.certificate_not_after.as_millis(),
+            first_connected_at_ms: 0,
+        })
+    }
+
+    pub fn decode(key: &str, bytes: &[u8]) -> Result<Self, RecordError> {
+        let one: rest::Member = decode(key, bytes)?;
+        let damaged =
+            |problem: String| RecordError::Damaged { key: key.to_owned(), problem };
+        Ok(Self {
+            id: NodeId::parse(&one.id).map_err(|error| damaged(error.to_string()))?,
+            name: Name::new(one.name).map_err(|error| damaged(error.to_string()))?,
+            labels: one.labels.into_iter().collect(),
+            policy: one.policy.parse().map_err(|error: hostler_types::state::UnknownWord| damaged(error.to_string()))?,
+            agent_version: one.agent_version,
+            joined_at: Timestamp::from_millis(one.joined_at_ms),
+            machine_id: one.machine_id,
+            certificate_not_after: Timestamp::from_millis(one.certificate_not_after_ms),
+            revoked: (one.revoked_at_ms != 0).then_some(Revocation {
+                at: Timestamp::from_millis(one.revoked_at_ms),
+                by: one.revoked_by,
+                reason: one.revoked_reason,
+            }),
+        })
+    }
+}
+
+/// The newest connection state that was news, and the facts of that time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LivenessRecord {
+    pub state: NodeState,
+    pub since: Timestamp,
+    pub facts: Option<Facts>,
+}
+
+impl LivenessRecord {
+    pub fn encode(&self) -> Bytes {
+        let facts_json = self.facts.as_ref().and_then(|facts| serde_json::to_vec(facts).ok()).unwrap_or_default();
+        encode(&rest::Liveness {
+            state: self.state.word().to_owned(),
+            since_ms: self.since.as_millis(),
+            last_seen_ms: 0,
+            facts_json,
+        })
+    }
+
+    pub fn decode(key: &str, bytes: &[u8]) -> Result<Self, RecordError> {
+        let one: rest::Liveness = decode(key, bytes)?;
+        Ok(Self {
+            state: one.state.parse().unwrap_or(NodeState::Disconnected),
+            since: Timestamp::from_millis(one.since_ms),
+            facts: serde_json::from_slice(&one.facts_json).ok(),
+        })
+    }
+}
+
+pub fn encode_token(token: &Token) -> Bytes {
+    encode(&rest::Token {
+        created_at_ms: token.created_at.as_millis(),
+        expires_at_ms: token.expires_at.as_millis(),
+        uses_left: token.uses_left,
+        labels: token.labels.clone().into_iter().collect(),
+        created_by: token.created_by.clone(),
+    })
+}
+
+pub fn decode_token(key: &str, bytes: &[u8]) -> Result<Token, RecordError> {
+    let one: rest::Token = decode(key, bytes)?;
+    Ok(Token {
+        created_at: Timestamp::from_millis(one.created_at_ms),
+        expires_at: Timestamp::from_millis(one.expires_at_ms),
+        uses_left: one.uses_left,
+        labels: one.labels.into_iter().collect(),
+        created_by: one.created_by,
+    })
+}
+
+/// A pushed plugin, and who pushed it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pushed {
+    pub artifact: Artifact,
+    pub at: Timestamp,
+    pub by: String,
+}
+
+impl Pushed {
+    pub fn encode(&self) -> Bytes {
+        let manifest = &self.artifact.manifest;
+        encode(&rest::Artifact {
+            plugin: manifest.name.to_string(),
+            version: manifest.version.clone(),
+            digest: self.artifact.digest.clone(),
+            size_bytes: self.artifact.size_bytes,
+            manifest_json: serde_json::to_string(manifest).unwrap_or_default(),
+            pushed_at_ms: self.at.as_millis(),
+            pushed_by: self.by.clone(),
+        })
+    }
+
+    pub fn decode(key: &str, bytes: &[u8]) -> Result<Self, RecordError> {
+        let one: rest::Artifact = decode(key, bytes)?;
+        let manifest = serde_json::from_str(&one.manifest_json)
+            .map_err(|error| RecordError::Damaged { key: key.to_owned(), problem: error.to_string() })?;
+        Ok(Self {
+            artifact: Artifact { manifest, digest: one.digest, size_bytes: one.size_bytes },
+            at: Timestamp::from_millis(one.pushed_at_ms),
+            by: one.pushed_by,
+        })
+    }
+}
+
+pub fn encode_object(kind: Kind, name: &Name, body: &Body, at: Timestamp, by: &str) -> Bytes {
+    encode(&rest::Object {
+        kind: kind.word().to_owned(),
+        name: name.to_string(),
+        body_json: body.to_json(false).to_string(),
+        applied_at_ms: at.as_millis(),
+        applied_by: by.to_owned(),
+    })
+}
+
+pub fn decode_object(key: &str, bytes: &[u8]) -> Result<Object, RecordError> {
+    let one: rest::Object = decode(key, bytes)?;
+    read_json(&one.kind, &one.name, &one.body_json, "").map_err(|problems| RecordError::Damaged {
+        key: key.to_owned(),
+        problem: problems.to_string(),
+    })
+}
+
+/// Where a check stands on a node, by its last transition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    pub check: Name,
+    pub state: CheckState,
+    pub since: Timestamp,
+    pub summary: String,
+}
+
+impl Health {
+    pub fn encode(&self) -> Bytes {
+        encode(&rest::Health {
+            check: self.check.to_string(),
+            state: self.state.word().to_owned(),
+            since_ms: self.since.as_millis(),
+            summary: self.summary.clone(),
+        })
+    }
+
+    pub fn decode(key: &str, bytes: &[u8]) -> Result<Self, RecordError> {
+        let one: rest::Health = decode(key, bytes)?;
+        let damaged = |problem: String| RecordError::Damaged { key: key.to_owned(), problem };
+        Ok(Self {
+            check: Name::new(one.check).map_err(|error| damaged(error.to_string()))?,
+            state: one.state.parse().unwrap_or(CheckState::Unknown),
+            since: Timestamp::from_millis(one.since_ms),
+            summary: one.summary,
+        })
+    }
+}
+
+/// An event that has no number yet: its commit gives it one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewEvent {
+    pub at: Timestamp,
+    pub kind: &'static str,
+    pub node: String,
+    pub subject: String,
+    pub message: String,
+}
+
+pub fn encode_events(events: &[NewEvent]) -> Bytes {
+    let events = events
+        .iter()
+        .map(|event| rest::Event {
+            at_ms: event.at.as_millis(),
+            kind: event.kind.to_owned(),
+            node: event.node.clone(),
+            subject: event.subject.clone(),
+            message: event.message.clone(),
+        })
+        .collect();
+    encode(&rest::Events { events })
+}
+
+/// With their numbers: where in history, then which place in the commit.
+pub fn decode_events(key: &str, bytes: &[u8], lineage: u64, revision: u64) -> Result<Vec<Event>, RecordError> {
+    let one: rest::Events = decode(key, bytes)?;
+    let number = |(index, event): (usize, rest::Event)| Event {
+        seq: format!("{lineage}.{revision}.{index}"),
+        at: Timestamp::from_millis(event.at_ms),
+        kind: EventKind::new(&event.kind),
+        node: event.node,
+        subject: event.subject,
+        message: event.message,
+    };
+    Ok(one.events.into_iter().enumerate().map(number).collect())
+}
+
+/// The numbers inside an event's `seq`.
+pub fn parse_seq(seq: &str) -> Option<(u64, u64, u64)> {
+    let mut parts = seq.split('.').map(|part| part.parse().ok());
+    let parsed = (parts.next()??, parts.next()??, parts.next()??);
+    parts.next().is_none().then_some(parsed)
+}
+
+/// Every object's body by kind, as the planner wants them.
+#[derive(Clone, Debug, Default)]
+pub struct Specs {
+    pub nodes: BTreeMap<Name, hostler_types::spec::NodeSpec>,
+    pub plugins: BTreeMap<Name, hostler_types::spec::PluginSpec>,
+    pub checks: BTreeMap<Name, hostler_types::spec::CheckSpec>,
+}
+
+impl Specs {
+    pub fn set(&mut self, name: Name, body: Body) {
+        match body {
+            Body::Node(spec) => drop(self.nodes.insert(name, spec)),
+            Body::Plugin(spec) => drop(self.plugins.insert(name, spec)),
+            Body::Check(spec) => drop(self.checks.insert(name, spec)),
+        }
+    }
+
+    pub fn unset(&mut self, kind: Kind, name: &Name) {
+        match kind {
+            Kind::Node => drop(self.nodes.remove(name)),
+            Kind::Plugin => drop(self.plugins.remove(name)),
+            Kind::Check => drop(self.checks.remove(name)),
+        }
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (Kind, &Name, Body)> {
+        let nodes = self.nodes.iter().map(|(name, spec)| (Kind::Node, name, Body::Node(spec.clone())));
+        let plugins = self.plugins.iter().map(|(name, spec)| (Kind::Plugin, name, Body::Plugin(spec.clone())));
+        let checks = self.checks.iter().map(|(name, spec)| (Kind::Check, name, Body::Check(spec.clone())));
+        nodes.chain(plugins).chain(checks)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_newer_version_wrote_is_not_misread() {
+        let bytes = encode(&rest::Meta { lineage: 7, created_at_ms: 1 });
+        let meta: rest::Meta = decode("/meta", &bytes).expect("reads back");
+        assert_eq!(meta.lineage, 7);
+        let mut newer = bytes.to_vec();
+        newer[2] = 9;
+        assert!(matches!(decode::<rest::Meta>("/meta", &newer), Err(RecordError::Newer { version: 9, .. })));
+        assert!(matches!(decode::<rest::Meta>("/meta", &[1]), Err(RecordError::Damaged { .. })));
+    }
+
+    #[test]
+    fn event_numbers_read_back() {
+        assert_eq!(parse_seq("17.42.3"), Some((17, 42, 3)));
+        assert_eq!(parse_seq("17.42"), None);
+        assert_eq!(parse_seq("a.b.c"), None);
+        assert_eq!(parse_seq("1.2.3.4"), None);
+    }
+}

@@ -1,0 +1,187 @@
+//! The state that decisions need, decoded and in memory: a mirror of the store
+//! that follows it commit by commit. Planners read this and never scan.
+
+use crate::records::{self, Health, LivenessRecord, Member, Pushed, RecordError, Specs};
+use arc_swap::ArcSwap;
+use hostler_core::catalogue::Catalogue;
+use hostler_store::{Change, Revision, Store, StoreError};
+use hostler_types::spec::Kind;
+use hostler_types::{Labels, Name, NodeId};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// After a store's error: it is usually final, and the log must not fill.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
+#[derive(Debug, thiserror::Error)]
+pub enum WorldError {
+    #[error("read the state")]
+    Store(#[from] StoreError),
+    #[error("understand the state")]
+    Record(#[from] RecordError),
+}
+
+/// One revision of everything. Cheap to clone: each part is shared.
+#[derive(Clone, Default)]
+pub struct World {
+    pub revision: Revision,
+    pub members: Arc<BTreeMap<NodeId, Arc<Member>>>,
+    pub names: Arc<BTreeMap<Name, NodeId>>,
+    pub specs: Arc<Specs>,
+    pub artifacts: Arc<BTreeMap<(Name, String), Arc<Pushed>>>,
+    pub catalogue: Arc<Catalogue>,
+    pub operators: Arc<BTreeMap<String, Arc<hostler_proto::store::Operator>>>,
+    pub health: Arc<BTreeMap<(NodeId, Name), Arc<Health>>>,
+    pub liveness: Arc<BTreeMap<NodeId, Arc<LivenessRecord>>>,
+}
+
+impl World {
+    /// By name or by id.
+    pub fn find(&self, text: &str) -> Option<&Arc<Member>> {
+        let by_name = Name::new(text).ok().and_then(|name| self.names.get(&name)).and_then(|id| self.members.get(id));
+        by_name.or_else(|| NodeId::parse(text).ok().and_then(|id| self.members.get(&id)))
+    }
+
+    /// What its join gave it, and what the specs say, which wins.
+    pub fn labels(&self, member: &Member) -> Labels {
+        let mut labels = member.labels.clone();
+        if let Some(spec) = self.specs.nodes.get(&member.name) {
+            labels.extend(spec.labels.iter().map(|(key, value)| (key.clone(), value.clone())));
+        }
+        labels
+    }
+
+    fn apply(&mut self, key: &str, value: Option<&[u8]>) -> Result<(), RecordError> {
+        if let Some(id) = key.strip_prefix(records::MEMBERS) {
+            let members = Arc::make_mut(&mut self.members);
+            match value {
+                Some(bytes) => {
+                    let member = Member::decode(key, bytes)?;
+                    members.insert(member.id.clone(), Arc::new(member));
+                }
+                None => members.retain(|member, _| member.as_str() != id),
+            }
+        } else if let Some(name) = key.strip_prefix(records::MEMBER_NAMES) {
+            let names = Arc::make_mut(&mut self.names);
+            let id = value.and_then(|bytes| std::str::from_utf8(bytes).ok()).and_then(|id| NodeId::parse(id).ok());
+            match (Name::new(name), id) {
+                (Ok(name), Some(id)) => drop(names.insert(name, id)),
+                (Ok(name), None) => drop(names.remove(&name)),
+                (Err(_), _) => {}
+            }
+        } else if let Some(rest) = key.strip_prefix(records::OBJECTS) {
+            let specs = Arc::make_mut(&mut self.specs);
+            match value {
+                Some(bytes) => {
+                    let object = records::decode_object(key, bytes)?;
+                    specs.set(object.name, object.body);
+                }
+                None => {
+                    let parts = rest.split_once('/');
+                    let named = parts.and_then(|(kind, name)| Some((Kind::parse(kind)?, Name::new(name).ok()?)));
+                    if let Some((kind, name)) = named {
+                        specs.unset(kind, &name);
+                    }
+                }
+            }
+        } else if let Some(rest) = key.strip_prefix(records::ARTIFACTS) {
+            let artifacts = Arc::make_mut(&mut self.artifacts);
+            let named = rest.split_once('/').and_then(|(name, version)| Some((Name::new(name).ok()?, version.to_owned())));
+            match (named, value) {
+                (Some(named), Some(bytes)) => drop(artifacts.insert(named, Arc::new(Pushed::decode(key, bytes)?))),
+                (Some(named), None) => drop(artifacts.remove(&named)),
+                (None, _) => {}
+            }
+            self.catalogue = Arc::new(Catalogue::new(self.artifacts.values().map(|one| one.artifact.clone())));
+        } else if let Some(name) = key.strip_prefix(records::OPERATORS) {
+            let operators = Arc::make_mut(&mut self.operators);
+            match value {
+                Some(bytes) => drop(operators.insert(name.to_owned(), Arc::new(records::decode(key, bytes)?))),
+                None => drop(operators.remove(name)),
+            }
+        } else if let Some(rest) = key.strip_prefix(records::HEALTH) {
+            let health = Arc::make_mut(&mut self.health);
+            let named = rest.split_once('/').and_then(|(id, name)| Some((NodeId::parse(id).ok()?, Name::new(name).ok()?)));
+            match (named, value) {
+                (Some(named), Some(bytes)) => drop(health.insert(named, Arc::new(Health::decode(key, bytes)?))),
+                (Some(named), None) => drop(health.remove(&named)),
+                (None, _) => {}
+            }
+        } else if let Some(id) = key.strip_prefix(records::LIVENESS) {
+            let liveness = Arc::make_mut(&mut self.liveness);
+            match (NodeId::parse(id), value) {
+                (Ok(id), Some(bytes)) => drop(liveness.insert(id, Arc::new(LivenessRecord::decode(key, bytes)?))),
+                (Ok(id), None) => drop(liveness.remove(&id)),
+                (Err(_), _) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The newest world, and word of each newer one.
+pub struct Mirror {
+    world: ArcSwap<World>,
+    newest: watch::Sender<Revision>,
+}
+
+impl Mirror {
+    pub async fn load(store: &dyn Store) -> Result<Arc<Self>, WorldError> {
+        let snapshot = store.scan("/", None).await?;
+        let mut world = World { revision: snapshot.revision, ..World::default() };
+        for (key, entry) in &snapshot.entries {
+            world.apply(key, Some(&entry.value))?;
+        }
+        let newest = watch::Sender::new(world.revision);
+        Ok(Arc::new(Self { world: ArcSwap::from_pointee(world), newest }))
+    }
+
+    pub fn now(&self) -> Arc<World> {
+        self.world.load_full()
+    }
+
+    pub fn follow(&self) -> watch::Receiver<Revision> {
+        self.newest.subscribe()
+    }
+
+    /// Waits until the world has seen a commit, so that a caller reads its own
+    /// write.
+    pub async fn reach(&self, revision: Revision) {
+        let mut newest = self.newest.subscribe();
+        // An error would mean that the mirror itself is gone, and it is `self`.
+        let _ = newest.wait_for(|seen| *seen >= revision).await;
+    }
+
+    pub async fn run(self: Arc<Self>, store: Arc<dyn Store>, stop: CancellationToken) {
+        let mut watch = store.watch("/", self.now().revision);
+        loop {
+            let commit = tokio::select! {
+                () = stop.cancelled() => return,
+                // `next` takes nothing before it returns.
+                commit = watch.next() => commit,
+            };
+            match commit {
+                Ok(commit) => self.advance(commit.revision, &commit.changes),
+                Err(error) => {
+                    tracing::error!(error = %error, "following the store failed");
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn advance(&self, revision: Revision, changes: &[Change]) {
+        let mut world = World::clone(&self.now());
+        world.revision = revision;
+        for change in changes {
+            if let Err(error) = world.apply(&change.key, change.after.as_ref().map(|entry| &entry.value[..])) {
+                tracing::error!(error = %error, "a change could not be understood and was left out");
+            }
+        }
+        self.world.store(Arc::new(world));
+        self.newest.send_replace(revision);
+    }
+}
