@@ -84,12 +84,14 @@ impl App {
         let app = Self::open(config, &listeners, stop.clone()).await?;
         contexts::ensure_first_operator(&app).await?;
         app.spawn_followers();
-        let ready = serve::spawn(&app, listeners)?;
-        http::spawn(&app, ready);
+        let http_port = listeners.http_port();
+        let plain = serve::spawn(&app, listeners)?;
+        http::spawn(&app, plain);
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             agents = app.agents_port,
             operators = app.operators_port,
+            http = http_port,
             store = app.store.describe(),
             nodes = app.mirror.now().members.len(),
             "ready"

@@ -23,7 +23,7 @@ const SERVER_CERTIFICATE_PERIOD: Duration = Duration::from_secs(6 * 3_600);
 pub struct Sockets {
     agents: TcpListener,
     operators: TcpListener,
-    pub http: TcpListener,
+    http: TcpListener,
 }
 
 impl Sockets {
@@ -38,6 +38,10 @@ impl Sockets {
 
     pub fn agents_port(&self) -> u16 {
         self.agents.local_addr().map_or(0, |address| address.port())
+    }
+
+    pub fn http_port(&self) -> u16 {
+        self.http.local_addr().map_or(0, |address| address.port())
     }
 
     pub fn operators_port(&self) -> u16 {

@@ -50,7 +50,9 @@ impl Problem {
             return ExitCode::SUCCESS;
         }
         eprintln!("hostlerctl: {}", sanitize_lines(&self.to_string()));
-        let mut source = self.source();
+        // Those three say it all in their own words.
+        let told = matches!(self, Problem::Server(_) | Problem::Spec(_) | Problem::Usage(_));
+        let mut source = self.source().filter(|_| !told);
         while let Some(error) = source {
             eprintln!("  because: {}", sanitize(&error.to_string()));
             source = error.source();

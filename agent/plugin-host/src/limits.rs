@@ -1,0 +1,93 @@
+//! Every limit a plugin can meet, with its reason. None of them is meant to be
+//! reached by an honest check.
+
+use std::time::Duration;
+
+/// How often a running guest is looked at: short enough that a check due in the
+/// same moment is not late, long enough to cost nothing.
+pub const EPOCH: Duration = Duration::from_millis(10);
+
+/// Processor time of one run, host calls included. A check takes 25 us to 5 ms;
+/// 500 ms is the slowest interpreter's first run with room to spare, and leaves
+/// a spinning plugin stopped within a second on a busy host.
+pub const GUEST_CPU_MAX: Duration = Duration::from_millis(500);
+
+/// A run that states no timeout.
+pub const RUN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A host call ends this long before its run does, so that the plugin can still
+/// say what timed out.
+pub const HOST_CALL_MARGIN: Duration = Duration::from_millis(20);
+
+/// Linear memory of one run: what Python and JavaScript need, several times a
+/// Rust plugin's 1.2 MiB. The pool can't give more.
+pub const MEMORY_BYTES_MAX: usize = 64 << 20;
+
+/// Elements of all tables: QuickJS and CPython have some 10,000.
+pub const TABLE_ELEMENTS_MAX: usize = 100_000;
+
+/// What one host call may carry out of the guest: more than any report or log
+/// line that is kept, and a request's whole body. The engine's own is 128 MiB.
+pub const HOST_CALL_BYTES_MAX: usize = 1 << 20;
+
+/// Handles to requests and responses at one time: a check that holds a hundred
+/// leaks them.
+pub const HANDLES_MAX: usize = 100;
+
+/// Calls of one run: an honest check makes tens. At under 1 us each, reaching
+/// this takes milliseconds, so a flood ends at once.
+pub const HOST_CALLS_MAX: u32 = 10_000;
+
+/// Runs at one time: what is due together beyond that waits its turn. Slow
+/// checks wait for the network, so this is above the number of processors.
+pub const RUNS_AT_ONCE: u32 = 32;
+
+/// Core instances, memories and tables of one component: Python's have up to 50.
+pub const PARTS_PER_COMPONENT: u32 = 50;
+
+/// Core instances and tables in the pool: the usual component has three, so all
+/// runs at once fit; one with [`PARTS_PER_COMPONENT`] takes several's share.
+pub const PARTS_POOLED: u32 = 200;
+
+/// Log lines of one run, their size, and the size of all.
+pub const LOG_LINES_MAX: u32 = 100;
+pub const LOG_LINE_BYTES_MAX: usize = 1024;
+pub const LOG_BYTES_MAX: usize = 16 * 1024;
+
+/// One line on a terminal or in an alert, and what a report may take in state
+/// that is kept for every check of every node.
+pub const SUMMARY_BYTES_MAX: usize = 512;
+pub const REPORT_BYTES_MAX: usize = 4 * 1024;
+
+/// What of a fault's own text is kept: an engine's error chain has no bound.
+pub const FAULT_BYTES_MAX: usize = 1024;
+
+/// Body of a response: 64 KiB unless the plugin asks for more, up to 1 MiB.
+pub const HTTP_BODY_BYTES: u32 = 64 * 1024;
+pub const HTTP_BODY_BYTES_MAX: u32 = 1 << 20;
+
+/// Status line and headers of a response: what nginx and Envoy let through.
+pub const HTTP_HEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// Redirects that a plugin may ask to follow: browsers stop at 20, and a check
+/// that needs more than 10 watches the wrong address.
+pub const HTTP_REDIRECTS_MAX: u8 = 10;
+
+/// Headers a plugin may set.
+pub const HTTP_REQUEST_HEADERS_MAX: usize = 64;
+
+/// For one address of a name with several, while others are left to try.
+pub const CONNECT_ONE_ADDRESS: Duration = Duration::from_secs(3);
+
+/// Configurations remembered as valid for one plugin.
+pub const CONFIGS_REMEMBERED_MAX: usize = 256;
+
+/// What the system interface read is given again for so long: checks that are
+/// due together share one reading.
+pub const SYSTEM_SNAPSHOT_AGE_MAX: Duration = Duration::from_millis(900);
+
+/// How long a network filesystem may take to say how full it is.
+pub const FILESYSTEM_PROBE: Duration = Duration::from_secs(1);
+
+/// Filesystems in one answer: a container host has hundreds of mounts.
+pub const FILESYSTEMS_MAX: usize = 512;

@@ -1,0 +1,80 @@
+//! A disk that can lose power: ext4 in a file, mounted through a loop device.
+//! Shutting it down without flushing its log leaves on it what was synced, and
+//! whatever else had happened to get there.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tempfile::TempDir;
+
+const EXT4_IOC_SHUTDOWN: u64 = 0x8004_587d;
+const NO_LOG_FLUSH: u32 = 2;
+const SIZE: &str = "64M";
+
+pub struct Disk {
+    folder: TempDir,
+}
+
+fn sh(program: &str, args: &[&str]) {
+    let output = Command::new(program).args(args).output().expect("run a program");
+    assert!(output.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+impl Disk {
+    pub fn new() -> Self {
+        let disk = Self { folder: tempfile::tempdir().expect("a folder") };
+        let image = disk.image().display().to_string();
+        sh("truncate", &["-s", SIZE, &image]);
+        sh("mkfs.ext4", &["-q", "-F", &image]);
+        std::fs::create_dir(disk.path()).expect("a mount point");
+        disk.mount();
+        disk
+    }
+
+    fn image(&self) -> PathBuf {
+        self.folder.path().join("image")
+    }
+
+    /// Where it is mounted.
+    pub fn path(&self) -> PathBuf {
+        self.folder.path().join("disk")
+    }
+
+    fn mount(&self) {
+        sh("mount", &["-o", "loop", &self.image().display().to_string(), &self.path().display().to_string()]);
+    }
+
+    fn unmount(&self) {
+        sh("umount", &[&self.path().display().to_string()]);
+    }
+
+    /// The power goes, and comes back. Whoever used the disk must be gone before
+    /// it is mounted again: kill them in `meanwhile`.
+    pub fn power_cut(&self, meanwhile: impl FnOnce()) {
+        shut_down(&self.path());
+        meanwhile();
+        self.unmount();
+        self.mount();
+    }
+}
+
+impl Default for Disk {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.path()).output();
+    }
+}
+
+/// Through python3, which every Debian has and can call ioctl without a line of
+/// unsafe code here.
+fn shut_down(mount: &Path) {
+    let script = format!(
+        "import fcntl, os, struct\nfd = os.open({:?}, os.O_RDONLY)\nfcntl.ioctl(fd, {EXT4_IOC_SHUTDOWN}, struct.pack('I', {NO_LOG_FLUSH}))",
+        mount.display().to_string()
+    );
+    sh("python3", &["-c", &script]);
+}

@@ -1,0 +1,174 @@
+//! The same on real hosts: booted Debians with systemd, one of them the control
+//! plane, the agent installed by the install script.
+
+use hostler_lab::hosts::Hosts;
+use hostler_lab::{program, wait_for};
+use serde_json::Value;
+use std::time::{Duration, Instant};
+
+const SOON: Duration = Duration::from_secs(20);
+const CONTROL_PLANE: &str = "h4";
+const NODES: [&str; 3] = ["h1", "h2", "h3"];
+
+struct Fleet {
+    hosts: Hosts,
+}
+
+impl Fleet {
+    fn installed() -> Self {
+        let hosts = Hosts::up(4, "nginx-light,openssl");
+        let fleet = Self { hosts };
+        let programs = ["hostler-control-plane", "hostlerctl", "hostler-agent", "hostler-plugin"];
+        for name in programs {
+            fleet.hosts.put(CONTROL_PLANE, &program(name), &format!("/usr/bin/{name}"));
+        }
+        for name in ["http", "disk"] {
+            fleet.hosts.put(CONTROL_PLANE, &hostler_lab::plugin(name), &format!("/root/{name}.wasm"));
+        }
+        let unit = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../systemd/hostler-control-plane.service");
+        fleet.hosts.put(CONTROL_PLANE, &unit, "/etc/systemd/system/hostler-control-plane.service");
+        fleet.cp("useradd --system --home-dir /var/lib/hostler --shell /usr/sbin/nologin hostler 2>/dev/null; mkdir -p /etc/hostler && chown hostler /etc/hostler && chmod 750 /etc/hostler");
+        fleet.cp(&format!(
+            "printf 'agents_listen = \"0.0.0.0:7443\"\\nadvertise = [\"{}:7443\"]\\n' >/etc/hostler/control-plane.toml && systemctl daemon-reload && systemctl enable --now hostler-control-plane",
+            fleet.hosts.address(CONTROL_PLANE)
+        ));
+        wait_for("the control plane", SOON, || {
+            let ran = fleet.hosts.exec(CONTROL_PLANE, "hostlerctl status");
+            if ran.code == Some(0) { Ok(()) } else { Err((ran, fleet.hosts.exec(CONTROL_PLANE, "journalctl -u hostler-control-plane -n 20 --no-pager").out)) }
+        });
+        fleet.cp("hostlerctl plugin push /root/http.wasm && hostlerctl plugin push /root/disk.wasm");
+        fleet
+    }
+
+    fn cp(&self, script: &str) -> String {
+        self.hosts.exec_ok(CONTROL_PLANE, script)
+    }
+
+    fn json(&self, args: &str) -> Value {
+        let text = self.cp(&format!("hostlerctl {args} -o json"));
+        serde_json::from_str(&text).expect(&text)
+    }
+
+    fn apply(&self, spec: &str) {
+        self.cp(&format!("cat >/root/spec.yaml <<'EOF'\n{spec}\nEOF\nhostlerctl apply -f /root/spec.yaml"));
+    }
+
+    /// By the one command that `token create` prints.
+    fn install(&self, host: &str) {
+        let made = self.json("token create --label role=web");
+        let line = made["install"].as_str().expect("an install line");
+        let ran = self.hosts.exec(host, line);
+        assert_eq!(ran.code, Some(0), "install on {host}: {line}\n{ran:#?}");
+        println!("{}", ran.out);
+    }
+
+    fn state(&self, node: &str) -> String {
+        let nodes = self.json("node ls");
+        let found = nodes.as_array().and_then(|nodes| nodes.iter().find(|one| one["name"] == node));
+        found.and_then(|one| one["state"].as_str()).unwrap_or("absent").to_owned()
+    }
+
+    fn wait_state(&self, node: &str, state: &str, most: Duration) -> Duration {
+        let started = Instant::now();
+        wait_for(&format!("{node} to be {state}"), most, || {
+            let seen = self.state(node);
+            if seen == state { Ok(()) } else { Err(seen) }
+        });
+        started.elapsed()
+    }
+
+    fn wait_check(&self, node: &str, check: &str, state: &str, most: Duration) -> (Value, Duration) {
+        let started = Instant::now();
+        let found = wait_for(&format!("{check} on {node} to be {state}"), most, || {
+            let checks = self.json(&format!("check ls --node {node}"));
+            let found = checks.as_array().and_then(|all| all.iter().find(|one| one["check"] == check)).cloned();
+            match found {
+                Some(found) if found["state"] == state => Ok(found),
+                other => Err(other),
+            }
+        });
+        (found, started.elapsed())
+    }
+
+    fn transitions(&self, node: &str, check: &str) -> Vec<String> {
+        let text = self.cp(&format!("hostlerctl events -n 10000 --kind check --node {node} --subject {check} -o json"));
+        let step = |line: &str| {
+            let event: Value = serde_json::from_str(line).expect(line);
+            event["message"].as_str().unwrap_or_default().split(':').next().unwrap_or_default().to_owned()
+        };
+        text.lines().map(step).collect()
+    }
+}
+
+#[test]
+fn hosts_installed_by_one_command_fail_crash_and_come_back() {
+    let fleet = Fleet::installed();
+    fleet.apply("check:\n  nginx: {where: role=web, plugin: http, every: 2s, fails: 2, with: {url: \"http://127.0.0.1/\"}}\n  disk: {where: all, plugin: disk, every: 5s, with: {warn: 99%, critical: 100%}}");
+    for host in NODES {
+        fleet.install(host);
+    }
+    for host in NODES {
+        fleet.wait_state(host, "ready", SOON);
+        fleet.wait_check(host, "nginx", "passing", SOON);
+        fleet.wait_check(host, "disk", "passing", SOON);
+    }
+    // Under the shipped unit: not root, hardened, and the plugins run.
+    let user = fleet.hosts.exec_ok("h1", "ps -o user= -p $(systemctl show -P MainPID hostler-agent)");
+    assert_eq!(user.trim(), "hostler");
+
+    fleet.hosts.exec_ok("h1", "systemctl stop nginx");
+    let (check, took) = fleet.wait_check("h1", "nginx", "critical", Duration::from_secs(7));
+    println!("critical {took:?} after nginx stopped: {}", check["summary"]);
+    let event = fleet.cp("hostlerctl events -n 1 --kind check --node h1 -o json");
+    assert!(event.contains("passing -> critical") && event.contains("refused"), "{event}");
+    fleet.hosts.exec_ok("h1", "systemctl start nginx");
+    fleet.wait_check("h1", "nginx", "passing", Duration::from_secs(8));
+
+    // A crash of the whole host.
+    assert_eq!(fleet.hosts.lab(&["kill", "h2"]).code, Some(0));
+    let took = fleet.wait_state("h2", "lost", Duration::from_secs(10));
+    println!("lost {took:?} after the crash");
+    assert_eq!(fleet.hosts.lab(&["boot", "h2"]).code, Some(0));
+    let took = fleet.wait_state("h2", "ready", SOON);
+    println!("ready {took:?} after it was up");
+
+    // A cut of a minute, and things that happen meanwhile.
+    let before = fleet.transitions("h3", "nginx");
+    assert_eq!(fleet.hosts.lab(&["cut", "h3"]).code, Some(0));
+    let cut = Instant::now();
+    let took = fleet.wait_state("h3", "lost", Duration::from_secs(10));
+    println!("lost {took:?} after the cut");
+    let local = |state: &str| {
+        wait_for("the host's own view", SOON, || {
+            let ran = fleet.hosts.exec("h3", "hostler-agent check -o json");
+            let checks: Value = serde_json::from_str(&ran.out).unwrap_or_default();
+            let found = checks.as_array().is_some_and(|all| all.iter().any(|one| one["check"] == "nginx" && one["state"] == state));
+            if found { Ok(()) } else { Err(ran) }
+        });
+    };
+    fleet.hosts.exec_ok("h3", "systemctl stop nginx");
+    local("critical");
+    fleet.hosts.exec_ok("h3", "systemctl kill -s KILL hostler-agent");
+    wait_for("systemd to start it again", SOON, || {
+        let ran = fleet.hosts.exec("h3", "hostler-agent status");
+        if ran.code == Some(0) { Ok(()) } else { Err(ran) }
+    });
+    fleet.hosts.exec_ok("h3", "systemctl start nginx");
+    local("passing");
+    std::thread::sleep(Duration::from_secs(60).saturating_sub(cut.elapsed()));
+    assert_eq!(fleet.transitions("h3", "nginx"), before, "nothing passes a cut");
+    assert_eq!(fleet.hosts.lab(&["heal", "h3"]).code, Some(0));
+    let took = fleet.wait_state("h3", "ready", SOON);
+    println!("ready {took:?} after the cut was healed");
+    let expected: Vec<String> =
+        before.into_iter().chain(["passing -> critical".into(), "critical -> passing".into()]).collect();
+    wait_for("what happened during the cut", SOON, || {
+        let seen = fleet.transitions("h3", "nginx");
+        if seen == expected { Ok(()) } else { Err(seen) }
+    });
+
+    // Leaving.
+    fleet.hosts.exec_ok("h1", "hostler-agent uninstall --yes");
+    let rest = fleet.hosts.exec("h1", "ls /usr/bin/hostler-agent /etc/systemd/system/hostler-agent.service /var/lib/hostler-agent 2>/dev/null; getent passwd hostler");
+    assert_eq!(rest.out.trim(), "", "uninstall leaves nothing behind");
+}

@@ -1,0 +1,10 @@
+//! What a fleet must do, with the real programs.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod golden;
+mod hostile;
+mod identity;
+mod lab;
+mod outage;
+mod refusals;
+mod spine;

@@ -1,0 +1,298 @@
+//! A control plane and one agent on this machine: the developer's own under
+//! target/dev, and private ones to measure. Everything here can be done twice.
+
+use crate::ports::{self, Ports};
+use crate::process::{self, Daemon, State, wait_until};
+use crate::workspace::Programs;
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+pub const NODE: &str = "dev1";
+pub const POLICY: &str = "operate";
+/// To listen, with a new store, on a busy machine.
+const START_MAX: Duration = Duration::from_secs(20);
+/// A joined agent dials at once; the disk check is due within 5 s.
+pub const READY_MAX: Duration = Duration::from_secs(30);
+
+pub struct Deployment {
+    dir: PathBuf,
+    programs: Programs,
+    pub ports: Ports,
+    pub control_plane: Daemon,
+    pub agent: Daemon,
+}
+
+/// What the demo's checks are, and how often.
+#[derive(Clone, Copy)]
+pub struct Demo {
+    pub disk_every: &'static str,
+    pub hello_every: &'static str,
+}
+
+impl Deployment {
+    pub fn new(dir: &Path, programs: Programs, ports: Ports) -> Self {
+        let control_plane = Daemon::new("control-plane", &programs.control_plane, dir);
+        let agent = Daemon::new("agent", &programs.agent, dir);
+        Self { dir: dir.to_owned(), programs, ports, control_plane, agent }
+    }
+
+    pub fn context_file(&self) -> PathBuf {
+        self.dir.join("contexts.toml")
+    }
+
+    fn agent_config(&self) -> PathBuf {
+        self.dir.join("agent.toml")
+    }
+
+    pub fn ctl(&self) -> Command {
+        let mut command = Command::new(&self.programs.ctl);
+        command.arg("--context-file").arg(self.context_file());
+        command
+    }
+
+    pub fn ctl_json(&self, arguments: &[&str]) -> Result<Value> {
+        let text = process::output(self.ctl().args(arguments).args(["-o", "json"]))?;
+        serde_json::from_str(&text).with_context(|| format!("read the JSON of `hostlerctl {}`", arguments.join(" ")))
+    }
+
+    /// All of it, in order; what is there already stays.
+    pub fn start(&self, plugins: &[PathBuf], demo: Demo) -> Result<()> {
+        self.start_control_plane()?;
+        self.join()?;
+        self.start_agent()?;
+        self.push(plugins)?;
+        self.apply(demo)
+    }
+
+    fn start_control_plane(&self) -> Result<()> {
+        let data = self.dir.join("control-plane");
+        fs::create_dir_all(&data).with_context(|| format!("make {}", data.display()))?;
+        let loopback = |port: u16| format!("127.0.0.1:{port}");
+        let mut command = Command::new(&self.programs.control_plane);
+        command
+            .arg("--data-dir")
+            .arg(&data)
+            .args(["--agents-listen", &loopback(self.ports.agents)])
+            .args(["--operators-listen", &loopback(self.ports.operators)])
+            .args(["--http-listen", &loopback(self.ports.http)])
+            .args(["--advertise", &loopback(self.ports.agents)])
+            .arg("--context-file")
+            .arg(self.context_file())
+            .arg("--agent-programs")
+            .arg(self.agent_programs()?);
+        restart_if_outdated(&self.control_plane, &mut command)?;
+        let listens = || self.context_file().exists() && !ports::is_free(self.ports.operators);
+        wait_alive(&self.control_plane, START_MAX, "listen", listens)
+    }
+
+    /// The two programs that hosts install, in one folder.
+    fn agent_programs(&self) -> Result<PathBuf> {
+        let folder = self.dir.join("programs");
+        fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+        for (name, file) in [("hostler-agent", &self.programs.agent), ("hostler-plugin", &self.programs.plugin_tool)] {
+            let link = folder.join(name);
+            let _ = fs::remove_file(&link);
+            symlink(file, &link).with_context(|| format!("link {}", link.display()))?;
+        }
+        Ok(folder)
+    }
+
+    /// Joins once; the node's identity is in its state folder from then on.
+    fn join(&self) -> Result<()> {
+        let joined = self.dir.join("joined");
+        if joined.exists() {
+            return Ok(());
+        }
+        // Left by a join that was cut off: its code is used up.
+        let state = self.dir.join("agent");
+        let _ = fs::remove_dir_all(&state);
+        fs::create_dir_all(&state).with_context(|| format!("make {}", state.display()))?;
+        let config = self.agent_config();
+        fs::write(&config, self.agent_settings()).with_context(|| format!("write {}", config.display()))?;
+        let token = self.ctl_json(&["token", "create"])?;
+        let code = token.get("code").and_then(Value::as_str).context("find `code` in what `token create` gave")?;
+        let mut command = Command::new(&self.programs.agent);
+        command.args(["join", code, "--name", NODE, "--policy", POLICY]);
+        command.arg("--config").arg(&config).arg("--state-dir").arg(&state);
+        process::output(&mut command).context("join the node")?;
+        fs::write(&joined, NODE).with_context(|| format!("write {}", joined.display()))
+    }
+
+    fn agent_settings(&self) -> String {
+        format!(
+            "state_dir = {:?}\nruntime_dir = {:?}\npolicy = {POLICY:?}\nplugin_tool = {:?}\nhttp_listen = \"127.0.0.1:{}\"\n",
+            self.dir.join("agent"),
+            self.dir.join("agent/run"),
+            self.programs.plugin_tool,
+            self.ports.agent_http,
+        )
+    }
+
+    fn start_agent(&self) -> Result<()> {
+        let mut command = Command::new(&self.programs.agent);
+        command.env("MALLOC_ARENA_MAX", "1").arg("run").arg("--config").arg(self.agent_config());
+        restart_if_outdated(&self.agent, &mut command)
+    }
+
+    /// Pushes what differs from what was pushed last.
+    fn push(&self, plugins: &[PathBuf]) -> Result<()> {
+        let pushed = self.dir.join("pushed");
+        fs::create_dir_all(&pushed).with_context(|| format!("make {}", pushed.display()))?;
+        for plugin in plugins {
+            let copy = pushed.join(plugin.file_name().context("name the plugin")?);
+            let bytes = fs::read(plugin).with_context(|| format!("read {}", plugin.display()))?;
+            if fs::read(&copy).is_ok_and(|old| old == bytes) {
+                continue;
+            }
+            process::output(self.ctl().args(["plugin", "push"]).arg(plugin))?;
+            fs::write(&copy, bytes).with_context(|| format!("write {}", copy.display()))?;
+        }
+        Ok(())
+    }
+
+    fn apply(&self, demo: Demo) -> Result<()> {
+        let folder = self.dir.join("demo");
+        fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+        let spec = demo_spec(demo, self.ports.http);
+        fs::write(folder.join("checks.yaml"), spec).context("write the demo's checks")?;
+        process::output(self.ctl().args(["apply", "-f"]).arg(&folder)).map(drop)
+    }
+
+    /// Until the node is ready and both checks pass.
+    pub fn wait_ready(&self) -> Result<()> {
+        let started = Instant::now();
+        loop {
+            let seen = self.look();
+            if matches!(&seen, Ok(look) if look.is_ready()) {
+                return Ok(());
+            }
+            self.must_run(&self.agent)?;
+            self.must_run(&self.control_plane)?;
+            if started.elapsed() > READY_MAX {
+                let last = seen.map_or_else(|error| format!("{error:#}"), |look| look.to_string());
+                bail!("not ready after {} s: {last}\n{}", READY_MAX.as_secs(), self.agent.log_tail());
+            }
+            std::thread::sleep(Duration::from_millis(150));
+        }
+    }
+
+    fn look(&self) -> Result<Look> {
+        Ok(Look { nodes: self.ctl_json(&["node", "ls"])?, checks: self.ctl_json(&["check", "ls"])? })
+    }
+
+    pub fn agent_version(&self) -> Result<String> {
+        let nodes = self.ctl_json(&["node", "ls"])?;
+        let node = find(&nodes, "name", NODE).context("find the node in `node ls`")?;
+        Ok(node.get("agent_version").and_then(Value::as_str).unwrap_or("?").to_owned())
+    }
+
+    pub fn must_run(&self, daemon: &Daemon) -> Result<()> {
+        match daemon.state() {
+            State::Stopped => bail!("the {} stopped; {}", daemon.name, daemon.log_tail()),
+            State::Running(_) | State::Outdated(_) => Ok(()),
+        }
+    }
+
+    /// The agent first: it says goodbye to a control plane that is still there.
+    pub fn stop(&self) -> Result<bool> {
+        let agent = self.agent.stop()?;
+        Ok(self.control_plane.stop()? || agent)
+    }
+}
+
+/// What the control plane says of the node and its checks.
+struct Look {
+    nodes: Value,
+    checks: Value,
+}
+
+impl Look {
+    fn is_ready(&self) -> bool {
+        let node_ready = find(&self.nodes, "name", NODE).is_some_and(|node| text(node, "state") == "ready");
+        let passing = |name| find(&self.checks, "check", name).is_some_and(|check| text(check, "state") == "passing");
+        node_ready && passing("disk") && passing("hello")
+    }
+}
+
+impl std::fmt::Display for Look {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let node = find(&self.nodes, "name", NODE).map_or("unknown", |node| text(node, "state"));
+        write!(f, "node {NODE} is {node}")?;
+        for name in ["disk", "hello"] {
+            match find(&self.checks, "check", name) {
+                Some(check) => write!(f, ", {name} {}: {}", text(check, "state"), text(check, "summary"))?,
+                None => write!(f, ", {name} not assigned")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn find<'a>(list: &'a Value, key: &str, value: &str) -> Option<&'a Value> {
+    list.as_array()?.iter().find(|item| text(item, key) == value)
+}
+
+fn text<'a>(item: &'a Value, key: &str) -> &'a str {
+    item.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// `hello` looks at the control plane's own health: something that surely answers.
+fn demo_spec(demo: Demo, http: u16) -> String {
+    let Demo { disk_every, hello_every } = demo;
+    format!(
+        "check:\n  \
+           disk: {{where: all, plugin: disk, every: {disk_every}, passes: 1, with: {{warn: 90%, critical: 97%}}}}\n  \
+           hello: {{where: all, plugin: http, every: {hello_every}, with: {{url: \"http://127.0.0.1:{http}/health\"}}}}\n"
+    )
+}
+
+fn restart_if_outdated(daemon: &Daemon, command: &mut Command) -> Result<()> {
+    if let State::Running(_) = daemon.state() {
+        return Ok(());
+    }
+    daemon.stop()?;
+    daemon.start(command).map(drop)
+}
+
+/// Waits for what a program does after its start; a dead one ends the wait.
+fn wait_alive(daemon: &Daemon, max: Duration, what: &str, done: impl Fn() -> bool) -> Result<()> {
+    let waited = wait_until(max, || done() || daemon.pid().is_none());
+    if daemon.pid().is_none() {
+        bail!("the {} ended before it could {what}; {}", daemon.name, daemon.log_tail());
+    }
+    waited.with_context(|| format!("wait for the {} to {what}; {}", daemon.name, daemon.log_tail()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn ready_means_the_node_and_both_checks() {
+        let nodes = json!([{"name": "dev1", "state": "ready"}]);
+        let check = |name: &str, state: &str| json!({"node": "dev1", "check": name, "state": state, "summary": "s"});
+        let look =
+            |disk, hello| Look { nodes: nodes.clone(), checks: json!([check("disk", disk), check("hello", hello)]) };
+        assert!(look("passing", "passing").is_ready());
+        assert!(!look("passing", "starting").is_ready());
+        assert_eq!(look("passing", "critical").to_string(), "node dev1 is ready, disk passing: s, hello critical: s");
+        assert!(!Look { nodes: json!([]), checks: json!([]) }.is_ready());
+        assert_eq!(
+            Look { nodes: json!([]), checks: json!(null) }.to_string(),
+            "node dev1 is unknown, disk not assigned, hello not assigned"
+        );
+    }
+
+    #[test]
+    fn the_demo_is_a_spec_of_two_checks() {
+        let spec = demo_spec(Demo { disk_every: "5s", hello_every: "2s" }, 7481);
+        assert!(spec.contains("\n  disk: {where: all, plugin: disk, every: 5s"), "{spec}");
+        assert!(spec.contains("http://127.0.0.1:7481/health"), "{spec}");
+    }
+}
