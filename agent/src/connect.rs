@@ -65,7 +65,7 @@ pub async fn renew(address: String, identity: Identity) -> Result<(KeyRequest, R
     let unusable = || Trouble::Refused("this host's certificate or key cannot be read".to_owned());
     let (trust, client) = identity.credentials().ok_or_else(unusable)?;
     let channel = transport::connect(&address, &trust, Some(client)).await.map_err(|e| trouble_of_dial(&e))?;
-    let ask = RenewRequest { csr_der: request.csr_der.clone().into(), agent_version: VERSION.to_owned() };
+    let ask = RenewRequest { csr_der: request.csr_der.clone(), agent_version: VERSION.to_owned() };
     let mut client = enrollment(channel);
     let answer = tokio::time::timeout(CALL_TIMEOUT, client.renew(ask))
         .await

@@ -103,11 +103,11 @@ impl Identity {
         if given.not_after_ms <= given.not_before_ms {
             return Err(IdentityError::Answer("its certificate is never valid".into()));
         }
-        self.chain = pem::encode_chain(given.chain_der.iter().map(|der| der.as_ref()));
-        self.authorities = pem::encode_chain(given.authorities_der.iter().map(|der| der.as_ref()));
+        self.chain = pem::encode_chain(given.chain_der.iter().map(|der| der.as_slice()));
+        self.authorities = pem::encode_chain(given.authorities_der.iter().map(|der| der.as_slice()));
         self.key = pem::encode_key(request.key.serialized_der());
         (self.not_before_ms, self.not_after_ms) = (given.not_before_ms, given.not_after_ms);
-        self.take_desired_state_keys(given.desired_state_keys.iter().map(|key| key.as_ref()));
+        self.take_desired_state_keys(given.desired_state_keys.iter().map(|key| key.as_slice()));
         // What cannot be used must not replace what can.
         self.credentials().map(drop).ok_or_else(|| IdentityError::Answer("its certificates cannot be read".into()))
     }

@@ -105,17 +105,12 @@ impl App {
         Ok(())
     }
 
-    async fn open(
-        config: Config,
-        sockets: &serve::Sockets,
-        stop: CancellationToken,
-    ) -> Result<Arc<Self>, StartError> {
+    async fn open(config: Config, sockets: &serve::Sockets, stop: CancellationToken) -> Result<Arc<Self>, StartError> {
         let data = config.data_dir.clone();
         crate::files::private_folder(&data).map_err(|source| StartError::Folder { path: data.clone(), source })?;
         let pki = Pki::open(&data.join("pki"), clock::wall())?;
         let blobs_folder = data.join("blobs");
-        let blobs =
-            Blobs::open(&blobs_folder).map_err(|source| StartError::Folder { path: blobs_folder, source })?;
+        let blobs = Blobs::open(&blobs_folder).map_err(|source| StartError::Folder { path: blobs_folder, source })?;
         let path = data.join("store");
         let store = hostler_store::open_embedded(&path).map_err(|source| StartError::Store { path, source })?;
         let (lineage, term) = begin_term(&*store).await.map_err(StartError::Term)?;

@@ -85,7 +85,8 @@ impl Config {
     }
 
     fn settle(flags: Settings, file: Settings) -> Result<Self, ConfigError> {
-        let beside = || std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_owned)).unwrap_or_default();
+        let beside =
+            || std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_owned)).unwrap_or_default();
         let config = Self {
             data_dir: flags.data_dir.or(file.data_dir).unwrap_or_else(|| "/var/lib/hostler".into()),
             agents_listen: flags.agents_listen.or(file.agents_listen).unwrap_or(SocketAddr::from(([0, 0, 0, 0], 7443))),
@@ -107,7 +108,10 @@ impl Config {
         if !self.http_listen.ip().is_loopback() {
             return Err(ConfigError::Value {
                 setting: "http_listen",
-                problem: format!("{} is open to the network, and this port has no TLS: use a loopback address", self.http_listen),
+                problem: format!(
+                    "{} is open to the network, and this port has no TLS: use a loopback address",
+                    self.http_listen
+                ),
             });
         }
         for address in &self.advertise {

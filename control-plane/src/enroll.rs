@@ -86,7 +86,8 @@ impl App {
             let key = token_key(&wish.secret_hash);
             let entry = self.store.get(&key).await.map_err(store_status)?;
             let entry = entry.ok_or_else(|| refused(TokenRefusal::Unknown))?;
-            let token = records::decode_token(&key, &entry.value).map_err(|error| Status::internal(error.to_string()))?;
+            let token =
+                records::decode_token(&key, &entry.value).map_err(|error| Status::internal(error.to_string()))?;
             let used = enrol::redeem(&token, now).map_err(refused)?;
 
             let issued = self.issue_node(&id, &wish.csr_der, now)?;
@@ -154,8 +155,7 @@ impl App {
         for _ in 0..CONFLICTS_MAX {
             let entry = self.store.get(&key).await.map_err(store_status)?;
             let entry = entry.ok_or_else(|| Status::permission_denied("this node is not a member any more"))?;
-            let member =
-                Member::decode(&key, &entry.value).map_err(|error| Status::internal(error.to_string()))?;
+            let member = Member::decode(&key, &entry.value).map_err(|error| Status::internal(error.to_string()))?;
             if member.revoked.is_some() {
                 return Err(Status::permission_denied(format!("node {} was revoked", member.name)));
             }

@@ -150,8 +150,7 @@ impl Fleet {
         if let Some(old) = &old {
             old.cut.cancel();
         }
-        let other_machine =
-            old.filter(|old| old.facts.machine_id != machine_id && old.boot_id != boot_id);
+        let other_machine = old.filter(|old| old.facts.machine_id != machine_id && old.boot_id != boot_id);
         (connection, other_machine)
     }
 

@@ -71,7 +71,9 @@ fn node(app: &App, peer: &Peer, renewing: bool) -> Result<CallingNode, Status> {
     };
     let world = app.mirror.now();
     let member = world.members.get(id).ok_or_else(|| {
-        Status::permission_denied(format!("node {id} is not a member here (it was removed): join again with a new code"))
+        Status::permission_denied(format!(
+            "node {id} is not a member here (it was removed): join again with a new code"
+        ))
     })?;
     if let Some(revoked) = &member.revoked {
         let reason = if revoked.reason.is_empty() { String::new() } else { format!(", {:?}", revoked.reason) };
@@ -97,7 +99,9 @@ fn operator(app: &App, peer: &Peer) -> Result<CallingOperator, Status> {
         }
         Peer::Known { subject: Subject::Operator(name), .. } => name,
         Peer::Known { subject: Subject::Node(id), .. } => {
-            return Err(Status::permission_denied(format!("this certificate is node {id}'s, and only operators may call this")));
+            return Err(Status::permission_denied(format!(
+                "this certificate is node {id}'s, and only operators may call this"
+            )));
         }
         Peer::Anonymous => {
             return Err(Status::unauthenticated("an operator's certificate is needed here, and none was shown"));

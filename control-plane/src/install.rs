@@ -41,7 +41,9 @@ async fn script(State(app): State<Arc<App>>) -> Response {
             Ok(bytes) => text = text.replace(mark, &sha256_hex(&bytes)),
             Err(problem) => {
                 tracing::error!(problem, "the installer cannot be served");
-                let text = format!("the control plane lacks a program to install ({problem}); its setting agent_programs names the folder\n");
+                let text = format!(
+                    "the control plane lacks a program to install ({problem}); its setting agent_programs names the folder\n"
+                );
                 return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
             }
         }
@@ -51,7 +53,8 @@ async fn script(State(app): State<Arc<App>>) -> Response {
 
 async fn download(State(app): State<Arc<App>>, Path(name): Path<String>) -> Response {
     let Some(path) = program(&app, &name) else {
-        return (StatusCode::NOT_FOUND, format!("there is no such program; there are {}\n", PROGRAMS.join(", "))).into_response();
+        return (StatusCode::NOT_FOUND, format!("there is no such program; there are {}\n", PROGRAMS.join(", ")))
+            .into_response();
     };
     match tokio::fs::read(&path).await {
         Ok(bytes) => ([(header::CONTENT_TYPE, "application/octet-stream")], Body::from(bytes)).into_response(),

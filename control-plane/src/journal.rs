@@ -207,8 +207,7 @@ impl Follower {
             let events: Vec<Event> = {
                 let ring = self.journal.lock();
                 let new = ring.kept.iter().rev().flat_map(|kept| kept.events.iter().rev());
-                let mut events: Vec<Event> =
-                    new.take_while(|event| place_of(event) > self.seen).cloned().collect();
+                let mut events: Vec<Event> = new.take_while(|event| place_of(event) > self.seen).cloned().collect();
                 events.reverse();
                 events
             };

@@ -95,9 +95,10 @@ impl AgentLink for LinkService {
         let wire::FetchRequest { digest, offset } = request.into_inner();
         let digest = checked_digest(digest)?;
         let world = self.0.mirror.now();
-        let assigned = self.0.desired_state(&world, &node).is_some_and(|desired| {
-            desired.plugins.iter().any(|plugin| plugin.digest == digest)
-        });
+        let assigned = self
+            .0
+            .desired_state(&world, &node)
+            .is_some_and(|desired| desired.plugins.iter().any(|plugin| plugin.digest == digest));
         if !assigned {
             return Err(Status::permission_denied(format!("{digest} is not assigned to this node")));
         }
@@ -144,11 +145,7 @@ impl App {
         let facts: Option<Facts> = live.or_else(stored);
         let labels = world.labels(member);
         let view = NodeView { id: node, name: &member.name, labels: &labels, facts: facts.as_ref() };
-        let specs = Specs {
-            checks: &world.specs.checks,
-            plugins: &world.specs.plugins,
-            catalogue: &world.catalogue,
-        };
+        let specs = Specs { checks: &world.specs.checks, plugins: &world.specs.plugins, catalogue: &world.catalogue };
         Some(desired_state(view, specs))
     }
 }
@@ -277,8 +274,7 @@ impl Session {
             return Ok(());
         }
         let stamp = Stamp { lineage: self.app.lineage, term: self.app.term, generation: world.revision };
-        let signed =
-            sign_desired_state(self.app.pki.signing_key(), stamp, payload.clone(), clock::wall().as_millis());
+        let signed = sign_desired_state(self.app.pki.signing_key(), stamp, payload.clone(), clock::wall().as_millis());
         self.send(to_agent::Message::DesiredState(signed)).await?;
         self.sent = payload;
         self.forget_health(&world, &desired).await
@@ -357,7 +353,12 @@ impl Session {
                     health.insert(transition.check.clone(), standing);
                     event(transition.at, EventKind::CHECK, transition.check.to_string(), transition.to_string())
                 }
-                Err(error) => event(now, EventKind::AGENT, node.clone(), format!("sent a transition that cannot be read: {error}")),
+                Err(error) => event(
+                    now,
+                    EventKind::AGENT,
+                    node.clone(),
+                    format!("sent a transition that cannot be read: {error}"),
+                ),
             },
             Some(spool_record::Body::Event(told)) => {
                 let kind = if told.kind == EventKind::PLUGIN { EventKind::PLUGIN } else { EventKind::AGENT };
@@ -378,7 +379,9 @@ impl Session {
             kind: EventKind::NODE,
             node: self.name.to_string(),
             subject: self.name.to_string(),
-            message: format!("two machines use this node's identity: {new} took over from {old}; revoke it and join both anew"),
+            message: format!(
+                "two machines use this node's identity: {new} took over from {old}; revoke it and join both anew"
+            ),
         };
         if let Err(error) = self.app.store.commit(self.app.journal.record(Txn::new(), now, &[event])).await {
             tracing::error!(error = %error, "recording a second machine failed");

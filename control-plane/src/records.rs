@@ -74,10 +74,8 @@ pub fn encode(message: &impl Message) -> Bytes {
 }
 
 pub fn decode<M: Message + Default>(key: &str, bytes: &[u8]) -> Result<M, RecordError> {
-    let damaged = |problem: &dyn std::fmt::Display| RecordError::Damaged {
-        key: key.to_owned(),
-        problem: problem.to_string(),
-    };
+    let damaged =
+        |problem: &dyn std::fmt::Display| RecordError::Damaged { key: key.to_owned(), problem: problem.to_string() };
     let (head, body) = bytes.split_first_chunk::<3>().ok_or_else(|| damaged(&"it is too short"))?;
     let (format, version) = (head[0], u16::from_be_bytes([head[1], head[2]]));
     if format != FORMAT || version > VERSION {
@@ -129,13 +127,15 @@ impl Member {
 
     pub fn decode(key: &str, bytes: &[u8]) -> Result<Self, RecordError> {
         let one: rest::Member = decode(key, bytes)?;
-        let damaged =
-            |problem: String| RecordError::Damaged { key: key.to_owned(), problem };
+        let damaged = |problem: String| RecordError::Damaged { key: key.to_owned(), problem };
         Ok(Self {
             id: NodeId::parse(&one.id).map_err(|error| damaged(error.to_string()))?,
             name: Name::new(one.name).map_err(|error| damaged(error.to_string()))?,
             labels: one.labels.into_iter().collect(),
-            policy: one.policy.parse().map_err(|error: hostler_types::state::UnknownWord| damaged(error.to_string()))?,
+            policy: one
+                .policy
+                .parse()
+                .map_err(|error: hostler_types::state::UnknownWord| damaged(error.to_string()))?,
             agent_version: one.agent_version,
             joined_at: Timestamp::from_millis(one.joined_at_ms),
             machine_id: one.machine_id,
@@ -245,10 +245,8 @@ pub fn encode_object(kind: Kind, name: &Name, body: &Body, at: Timestamp, by: &s
 
 pub fn decode_object(key: &str, bytes: &[u8]) -> Result<Object, RecordError> {
     let one: rest::Object = decode(key, bytes)?;
-    read_json(&one.kind, &one.name, &one.body_json, "").map_err(|problems| RecordError::Damaged {
-        key: key.to_owned(),
-        problem: problems.to_string(),
-    })
+    read_json(&one.kind, &one.name, &one.body_json, "")
+        .map_err(|problems| RecordError::Damaged { key: key.to_owned(), problem: problems.to_string() })
 }
 
 /// Where a check stands on a node, by its last transition.

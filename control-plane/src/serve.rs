@@ -69,12 +69,9 @@ pub fn spawn(app: &Arc<App>, sockets: Sockets) -> Result<TcpListener, StartError
     let admin = AdminServer::new(admin::AdminService(Arc::clone(app)));
     let operators = Routes::new(admin.max_decoding_message_size(MESSAGE_BYTES_MAX)).into_axum_router();
 
-    for (name, socket, router) in
-        [("agents", sockets.agents, agents), ("operators", sockets.operators, operators)]
-    {
+    for (name, socket, router) in [("agents", sockets.agents, agents), ("operators", sockets.operators, operators)] {
         let router = router.layer(axum::middleware::from_fn_with_state(Arc::clone(app), gate::gate));
-        let listener =
-            Listener { name, socket, config: Arc::clone(&config), verifier: Arc::clone(&verifier), router };
+        let listener = Listener { name, socket, config: Arc::clone(&config), verifier: Arc::clone(&verifier), router };
         app.tracker.spawn(listener.serve(app.stop.clone(), app.tracker.clone()));
     }
     app.tracker.spawn(keep_certificate_fresh(Arc::clone(app), shown));

@@ -89,7 +89,8 @@ impl World {
             }
         } else if let Some(rest) = key.strip_prefix(records::ARTIFACTS) {
             let artifacts = Arc::make_mut(&mut self.artifacts);
-            let named = rest.split_once('/').and_then(|(name, version)| Some((Name::new(name).ok()?, version.to_owned())));
+            let named =
+                rest.split_once('/').and_then(|(name, version)| Some((Name::new(name).ok()?, version.to_owned())));
             match (named, value) {
                 (Some(named), Some(bytes)) => drop(artifacts.insert(named, Arc::new(Pushed::decode(key, bytes)?))),
                 (Some(named), None) => drop(artifacts.remove(&named)),
@@ -104,7 +105,8 @@ impl World {
             }
         } else if let Some(rest) = key.strip_prefix(records::HEALTH) {
             let health = Arc::make_mut(&mut self.health);
-            let named = rest.split_once('/').and_then(|(id, name)| Some((NodeId::parse(id).ok()?, Name::new(name).ok()?)));
+            let named =
+                rest.split_once('/').and_then(|(id, name)| Some((NodeId::parse(id).ok()?, Name::new(name).ok()?)));
             match (named, value) {
                 (Some(named), Some(bytes)) => drop(health.insert(named, Arc::new(Health::decode(key, bytes)?))),
                 (Some(named), None) => drop(health.remove(&named)),

@@ -75,9 +75,7 @@ fn alert_meaning(alert: AlertDescription) -> String {
             "its authority is not this control plane's (was the control plane made anew? join again with a new code)"
                 .into()
         }
-        AlertDescription::CertificateExpired => {
-            "it expired more than 90 days ago; join again with a new code".into()
-        }
+        AlertDescription::CertificateExpired => "it expired more than 90 days ago; join again with a new code".into(),
         AlertDescription::UnsupportedCertificate => {
             "it is not a client's certificate (a server's own certificate was used?)".into()
         }
@@ -91,11 +89,7 @@ fn alert_meaning(alert: AlertDescription) -> String {
 
 /// One connection to one address. When it breaks it stays broken: whoever asked
 /// for it decides whether and when to dial again.
-pub async fn connect(
-    address: &str,
-    trust: &Trust,
-    identity: Option<ClientIdentity>,
-) -> Result<Channel, ConnectError> {
+pub async fn connect(address: &str, trust: &Trust, identity: Option<ClientIdentity>) -> Result<Channel, ConnectError> {
     let config = Arc::new(client_config(trust, identity)?);
     let timed_out = || ConnectError::TimedOut { address: address.to_owned() };
     tokio::time::timeout(CONNECT_TIMEOUT, dial(address, config)).await.map_err(|_| timed_out())?

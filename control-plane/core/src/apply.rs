@@ -1,8 +1,8 @@
 //! What applying a spec would change, or why it can't be applied.
 
 use crate::catalogue::{Catalogue, CatalogueError};
-use hostler_types::spec::{Body, Kind, Object, PluginSpec, Problem, nearest};
 use hostler_types::Name;
+use hostler_types::spec::{Body, Kind, Object, PluginSpec, Problem, nearest};
 use std::collections::BTreeMap;
 
 /// What is applied now.
@@ -35,11 +35,7 @@ pub struct Change {
 }
 
 /// Nothing is applied when anything is wrong, and everything wrong is told.
-pub fn plan_apply(
-    applied: &Applied,
-    objects: &[Object],
-    catalogue: &Catalogue,
-) -> Result<Vec<Change>, Vec<Problem>> {
+pub fn plan_apply(applied: &Applied, objects: &[Object], catalogue: &Catalogue) -> Result<Vec<Change>, Vec<Problem>> {
     let after = |name: &Name| -> Option<PluginSpec> {
         let new = objects.iter().find_map(|object| match &object.body {
             Body::Plugin(spec) if object.name == *name => Some(spec),
@@ -85,13 +81,11 @@ pub fn plan_apply(
 
 fn problem(object: &Object, error: &CatalogueError) -> Problem {
     let help = match error {
-        CatalogueError::NoPlugin { plugin, known } => {
-            match nearest(plugin, known.iter().map(String::as_str)) {
-                Some(word) => format!("did you mean {word}?"),
-                None if known.is_empty() => "push it first: hostlerctl plugin push FILE".to_owned(),
-                None => format!("there are {}; push another with hostlerctl plugin push FILE", known.join(", ")),
-            }
-        }
+        CatalogueError::NoPlugin { plugin, known } => match nearest(plugin, known.iter().map(String::as_str)) {
+            Some(word) => format!("did you mean {word}?"),
+            None if known.is_empty() => "push it first: hostlerctl plugin push FILE".to_owned(),
+            None => format!("there are {}; push another with hostlerctl plugin push FILE", known.join(", ")),
+        },
         CatalogueError::NoVersion { .. } => "hostlerctl plugin ls shows what was pushed".to_owned(),
     };
     // The origin is `file:line`, as it came from the reader.

@@ -66,16 +66,14 @@ impl Catalogue {
         })?;
         let artifact = match spec.and_then(|spec| spec.version.as_ref()) {
             None => newest,
-            Some(wanted) => {
-                versions.iter().find(|one| one.manifest.version == *wanted).ok_or_else(|| {
-                    let known: Vec<_> = versions.iter().map(|one| one.manifest.version.clone()).collect();
-                    CatalogueError::NoVersion {
-                        plugin: plugin.to_string(),
-                        version: wanted.clone(),
-                        known: known.join(", "),
-                    }
-                })?
-            }
+            Some(wanted) => versions.iter().find(|one| one.manifest.version == *wanted).ok_or_else(|| {
+                let known: Vec<_> = versions.iter().map(|one| one.manifest.version.clone()).collect();
+                CatalogueError::NoVersion {
+                    plugin: plugin.to_string(),
+                    version: wanted.clone(),
+                    known: known.join(", "),
+                }
+            })?,
         };
         let asked = &artifact.manifest.grants;
         let grants = match spec.and_then(|spec| spec.allow.as_ref()) {

@@ -19,7 +19,9 @@ pub struct Token {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenRefusal {
-    #[error("this join code is not known here, was used up, or was removed: make a new one with `hostlerctl token create`")]
+    #[error(
+        "this join code is not known here, was used up, or was removed: make a new one with `hostlerctl token create`"
+    )]
     Unknown,
     #[error("this join code has expired: make a new one with `hostlerctl token create`")]
     Expired,

@@ -19,12 +19,29 @@ pub type ConnectionId = u64;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
     /// A node is known: from the store at start, or because it just joined.
-    Known { node: NodeId, was: NodeState, since: Timestamp },
-    Connected { node: NodeId, connection: ConnectionId },
-    Heard { node: NodeId, connection: ConnectionId },
-    Ended { node: NodeId, connection: ConnectionId },
-    Revoked { node: NodeId },
-    Removed { node: NodeId },
+    Known {
+        node: NodeId,
+        was: NodeState,
+        since: Timestamp,
+    },
+    Connected {
+        node: NodeId,
+        connection: ConnectionId,
+    },
+    Heard {
+        node: NodeId,
+        connection: ConnectionId,
+    },
+    Ended {
+        node: NodeId,
+        connection: ConnectionId,
+    },
+    Revoked {
+        node: NodeId,
+    },
+    Removed {
+        node: NodeId,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

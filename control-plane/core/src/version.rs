@@ -54,9 +54,7 @@ pub fn refuse_skew(agent: &str, control_plane: &str) -> Option<String> {
     }
     let behind = (theirs.major, theirs.minor) < (ours.major, ours.minor);
     let advice = if behind { "upgrade the agent" } else { "upgrade the control plane first" };
-    Some(format!(
-        "agent {agent} and control plane {control_plane} are more than one minor version apart: {advice}"
-    ))
+    Some(format!("agent {agent} and control plane {control_plane} are more than one minor version apart: {advice}"))
 }
 
 #[cfg(test)]

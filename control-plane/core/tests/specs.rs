@@ -76,7 +76,9 @@ fn grants_are_what_manifest_and_operator_both_allow() {
 #[test]
 fn applying_says_what_changes() {
     let before = applied("check:\n  a: {where: all, plugin: disk}\n  b: {where: all, plugin: disk}\n");
-    let after = read("check:\n  a: {where: all, plugin: disk}\n  b: {where: all, plugin: disk, every: 5s}\n  c: {where: all, plugin: http}\n");
+    let after = read(
+        "check:\n  a: {where: all, plugin: disk}\n  b: {where: all, plugin: disk, every: 5s}\n  c: {where: all, plugin: http}\n",
+    );
     let changes = plan_apply(&before, &after, &catalogue()).unwrap();
     let acts: Vec<_> = changes.iter().map(|change| (change.name.as_str(), change.act)).collect();
     assert_eq!(acts, [("a", Act::Unchanged), ("b", Act::Update), ("c", Act::Create)]);
@@ -84,7 +86,9 @@ fn applying_says_what_changes() {
 
 #[test]
 fn nothing_is_applied_when_anything_is_wrong_and_all_of_it_is_told() {
-    let objects = read("check:\n  a: {where: all, plugin: htpp}\n  b: {where: all, plugin: disk}\nplugin: {http: {version: \"9.9.9\"}}\n");
+    let objects = read(
+        "check:\n  a: {where: all, plugin: htpp}\n  b: {where: all, plugin: disk}\nplugin: {http: {version: \"9.9.9\"}}\n",
+    );
     let problems = plan_apply(&Applied::new(), &objects, &catalogue()).unwrap_err();
     let text: Vec<_> = problems.iter().map(ToString::to_string).collect();
     assert_eq!(

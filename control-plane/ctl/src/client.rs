@@ -44,8 +44,7 @@ pub fn open_contexts(global: &Global) -> Result<Opened, Problem> {
             }
             Err(source) => return Err(Problem::File { operation: "read", path: path.clone(), source }),
         };
-        let contexts =
-            Contexts::parse(&text).map_err(|source| ClientError::Context { path: path.clone(), source })?;
+        let contexts = Contexts::parse(&text).map_err(|source| ClientError::Context { path: path.clone(), source })?;
         return Ok(Opened { path: path.clone(), contexts });
     }
     Err(ClientError::NoFile(candidates).into())

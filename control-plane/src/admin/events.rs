@@ -58,12 +58,8 @@ pub fn watch(
     request: wire::WatchEventsRequest,
 ) -> Result<ReceiverStream<Result<wire::Event, Status>>, Status> {
     let after_seq = request.after_seq;
-    let filter = Filter {
-        node: request.node,
-        kind: request.kind,
-        subject: request.subject,
-        since: Timestamp::default(),
-    };
+    let filter =
+        Filter { node: request.node, kind: request.kind, subject: request.subject, since: Timestamp::default() };
     let mut follower = app.journal.follow(filter, after(&after_seq)).map_err(status)?;
     let (events, stream) = mpsc::channel(QUEUE);
     let stop = app.stop.clone();

@@ -4,9 +4,7 @@ use crate::app::App;
 use crate::clock;
 use crate::enroll::store_status;
 use crate::fleet::Live;
-use crate::records::{
-    HEALTH, Member, NewEvent, Revocation, liveness_key, member_key, member_name_key, spool_key,
-};
+use crate::records::{HEALTH, Member, NewEvent, Revocation, liveness_key, member_key, member_name_key, spool_key};
 use crate::world::World;
 use hostler_core::liveness::Input;
 use hostler_proto::admin as wire;
@@ -156,10 +154,8 @@ pub async fn remove(
         subject: member.name.to_string(),
         message: format!("removed by {operator}"),
     };
-    let mut txn = Txn::new()
-        .delete(member_key(&member.id))
-        .delete(liveness_key(&member.id))
-        .delete(spool_key(&member.id));
+    let mut txn =
+        Txn::new().delete(member_key(&member.id)).delete(liveness_key(&member.id)).delete(spool_key(&member.id));
     if world.names.get(&member.name) == Some(&member.id) {
         txn = txn.delete(member_name_key(&member.name));
     }
@@ -224,7 +220,10 @@ pub fn checks(app: &App, request: &wire::ListChecksRequest) -> Result<wire::List
             }
         }
     }
-    if checks.is_empty() && !request.check.is_empty() && !world.specs.checks.keys().any(|name| name.as_str() == request.check) {
+    if checks.is_empty()
+        && !request.check.is_empty()
+        && !world.specs.checks.keys().any(|name| name.as_str() == request.check)
+    {
         let help = match nearest(&request.check, world.specs.checks.keys().map(|name| name.as_str())) {
             Some(name) => format!("; did you mean {name}?"),
             None => "; hostlerctl get check shows them".to_owned(),

@@ -64,8 +64,7 @@ pub async fn push(
         subject: manifest.name.to_string(),
         message: format!("{} pushed by {operator}", manifest.version),
     };
-    let pushed =
-        Pushed { artifact: Artifact { manifest, digest, size_bytes }, at: now, by: operator.to_owned() };
+    let pushed = Pushed { artifact: Artifact { manifest, digest, size_bytes }, at: now, by: operator.to_owned() };
     let txn = Txn::new().expect_absent(key.as_str()).put(key.as_str(), pushed.encode());
     let revision = app.store.commit(app.journal.record(txn, now, &[event])).await.map_err(store_status)?;
     app.mirror.reach(revision).await;
@@ -78,7 +77,8 @@ fn to_wire(app: &App, pushed: &Pushed, added: bool) -> wire::Plugin {
     let spec = world.specs.plugins.get(&manifest.name);
     let chosen = world.catalogue.choose(&manifest.name, spec).ok();
     let current = chosen.as_ref().is_some_and(|chosen| chosen.artifact.digest == pushed.artifact.digest);
-    let used = if current { world.specs.checks.values().filter(|check| check.plugin == manifest.name).count() } else { 0 };
+    let used =
+        if current { world.specs.checks.values().filter(|check| check.plugin == manifest.name).count() } else { 0 };
     let grants = chosen.filter(|_| current).map_or_else(|| manifest.grants.clone(), |chosen| chosen.grants);
     wire::Plugin {
         name: manifest.name.to_string(),

@@ -27,7 +27,8 @@ pub async fn apply(app: &App, operator: &str, request: wire::ApplyRequest) -> Re
     let changes = plan_apply(&applied(&world), &objects, &world.catalogue)
         .map_err(|problems| Status::invalid_argument(Problems(problems).to_string()))?;
     let effects = effects(app, &world, &objects, &changes);
-    let answer: Vec<wire::Change> = changes.iter().zip(effects).map(|(change, effect)| to_wire(change, effect)).collect();
+    let answer: Vec<wire::Change> =
+        changes.iter().zip(effects).map(|(change, effect)| to_wire(change, effect)).collect();
     let changing: Vec<&Change> = changes.iter().filter(|change| change.act != Act::Unchanged).collect();
     if request.dry_run || changing.is_empty() {
         return Ok(wire::ApplyResponse { changes: answer, revision: world.revision });
@@ -84,7 +85,8 @@ fn effects(app: &App, world: &World, objects: &[Object], changes: &[Change]) -> 
             format!("runs on {}", nodes(count))
         }
         Kind::Plugin => {
-            let count = desired.iter().filter(|one| one.plugins.iter().any(|plugin| plugin.name == change.name)).count();
+            let count =
+                desired.iter().filter(|one| one.plugins.iter().any(|plugin| plugin.name == change.name)).count();
             format!("used on {}", nodes(count))
         }
         Kind::Node => match after.names.contains_key(&change.name) {
@@ -114,8 +116,11 @@ fn to_wire(change: &Change, effect: String) -> wire::Change {
 
 fn applied_event(operator: &str, changing: &[&Change]) -> NewEvent {
     const NAMED: usize = 5;
-    let mut named: Vec<String> =
-        changing.iter().take(NAMED).map(|change| format!("{} {} {}", change.act.word(), change.kind, change.name)).collect();
+    let mut named: Vec<String> = changing
+        .iter()
+        .take(NAMED)
+        .map(|change| format!("{} {} {}", change.act.word(), change.kind, change.name))
+        .collect();
     if changing.len() > NAMED {
         named.push(format!("and {} more", changing.len() - NAMED));
     }

@@ -106,7 +106,9 @@ pub async fn remove(app: &App, request: &wire::RemoveTokenRequest) -> Result<wir
         return Err(Status::not_found(format!("there is no join code {id:?}; hostlerctl token ls shows them")));
     };
     if !whole {
-        return Err(Status::invalid_argument(format!("{id:?} is too short: give the id as hostlerctl token ls shows it")));
+        return Err(Status::invalid_argument(format!(
+            "{id:?} is too short: give the id as hostlerctl token ls shows it"
+        )));
     }
     app.store.commit(Txn::new().delete(key.as_ref())).await.map_err(store_status)?;
     Ok(wire::RemoveTokenResponse {})
@@ -117,7 +119,8 @@ pub async fn create_operator(
     operator: &str,
     request: wire::CreateOperatorRequest,
 ) -> Result<wire::CreateOperatorResponse, Status> {
-    let name = Name::new(request.name).map_err(|error| Status::invalid_argument(format!("the operator's name: {error}")))?;
+    let name =
+        Name::new(request.name).map_err(|error| Status::invalid_argument(format!("the operator's name: {error}")))?;
     let now = clock::wall();
     let lifetime = span("ttl", request.ttl_ms, OPERATOR_LIFETIME_DEFAULT, OPERATOR_LIFETIME_MAX)?;
     let subject = Subject::Operator(name.to_string());

@@ -53,12 +53,8 @@ impl<B: Backend> Engine<B> {
         let backend = Arc::new(RwLock::new(backend));
         let log = Arc::new(ChangeLog::new(revision));
         let (requests, queue) = sync_channel(QUEUE_LENGTH_MAX);
-        let mut committer = Committer {
-            backend: Arc::clone(&backend),
-            log: Arc::clone(&log),
-            leases: HashMap::new(),
-            next_lease: 1,
-        };
+        let mut committer =
+            Committer { backend: Arc::clone(&backend), log: Arc::clone(&log), leases: HashMap::new(), next_lease: 1 };
         committer.drop_old_leases()?;
         std::thread::Builder::new()
             .name("store-committer".into())
@@ -124,11 +120,7 @@ impl<B: Backend> Store for Engine<B> {
         std::future::ready(found.map(|record| record.map(|record| record.entry))).boxed()
     }
 
-    fn scan<'a>(
-        &'a self,
-        prefix: &'a str,
-        at: Option<Revision>,
-    ) -> BoxFuture<'a, Result<Snapshot, StoreError>> {
+    fn scan<'a>(&'a self, prefix: &'a str, at: Option<Revision>) -> BoxFuture<'a, Result<Snapshot, StoreError>> {
         std::future::ready(self.scan_at(prefix, at)).boxed()
     }
 

@@ -189,8 +189,7 @@ pub trait Store: Send + Sync + 'static {
     fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Entry>, StoreError>>;
 
     /// Everything under `prefix`, now or as it was `at` a revision.
-    fn scan<'a>(&'a self, prefix: &'a str, at: Option<Revision>)
-    -> BoxFuture<'a, Result<Snapshot, StoreError>>;
+    fn scan<'a>(&'a self, prefix: &'a str, at: Option<Revision>) -> BoxFuture<'a, Result<Snapshot, StoreError>>;
 
     /// Durable when it returns. A transaction without writes still checks its
     /// expectations, and returns the present revision.

@@ -183,7 +183,9 @@ impl ControlPlane {
     /// `passing -> critical` of each transition of a check, oldest first.
     pub fn transitions(&self, node: &str, check: &str) -> Vec<String> {
         let of_check = |event: &Value| event["kind"] == "check" && event["node"] == node && event["subject"] == check;
-        let step = |event: &Value| event["message"].as_str().unwrap_or_default().split(':').next().unwrap_or_default().to_owned();
+        let step = |event: &Value| {
+            event["message"].as_str().unwrap_or_default().split(':').next().unwrap_or_default().to_owned()
+        };
         self.events().iter().filter(|event| of_check(event)).map(step).collect()
     }
 

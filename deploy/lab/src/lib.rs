@@ -4,7 +4,7 @@
 //!
 //! Waits are for a condition, with the last thing seen in the failure. What is
 //! started here is stopped here, and nothing else is.
-#![allow(clippy::expect_used, clippy::panic, reason = "a test's harness fails its test")]
+#![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test's harness fails its test")]
 
 pub mod agent;
 pub mod control_plane;

@@ -10,9 +10,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-/// The package whose tests boot whole hosts.
-const LAB: &str = "hostler-lab";
-
 #[derive(Debug, Default, PartialEq)]
 pub struct Options {
     pub all: bool,
@@ -20,18 +17,18 @@ pub struct Options {
     pub filters: Vec<String>,
 }
 
-/// Slow tests that run together, under the nextest profile of the same name.
+/// Slow tests that run together. What belongs to one, and its budget, is the
+/// nextest profile of the same name in .config/nextest.toml.
 pub struct Group {
     pub name: &'static str,
-    select: &'static [&'static str],
-    needs_root: bool,
+    /// Why it can't run without, if it can't.
+    needs_root: Option<&'static str>,
 }
 
-pub const GROUPS: [Group; 2] = [
-    // Power cuts, crash rounds, shifted clocks; tests named `slow_`.
-    Group { name: "slow", select: &["--workspace", "--exclude", LAB], needs_root: false },
-    // Real systemd hosts.
-    Group { name: "lab", select: &["--package", LAB], needs_root: true },
+pub const GROUPS: [Group; 3] = [
+    Group { name: "slow", needs_root: None },
+    Group { name: "outage", needs_root: None },
+    Group { name: "lab", needs_root: Some("they boot whole hosts") },
 ];
 
 /// One run of nextest.
@@ -43,7 +40,6 @@ struct Run {
     store: PathBuf,
     profile: &'static str,
     config: Option<PathBuf>,
-    select: &'static [&'static str],
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -122,9 +118,8 @@ fn fast_runs(workspace: &Workspace) -> Vec<Run> {
         store: workspace.root.join("target/nextest"),
         profile: "default",
         config: None,
-        select: &["--workspace", "--exclude", LAB],
     }];
-    for (folder, target) in [("plugins", "plugins-native"), ("agent/plugin-tool", "plugin-tool")] {
+    for (folder, target) in [("plugins", "plugins-native"), ("agent/plugin-tool", "")] {
         let manifest = workspace.root.join(folder).join("Cargo.toml");
         if manifest.is_file() {
             runs.push(Run {
@@ -134,7 +129,6 @@ fn fast_runs(workspace: &Workspace) -> Vec<Run> {
                 store: workspace.root.join(folder).join("target/nextest"),
                 profile: "default",
                 config: Some(workspace.root.join(".config/nextest-apart.toml")),
-                select: &["--workspace"],
             });
         }
     }
@@ -142,10 +136,6 @@ fn fast_runs(workspace: &Workspace) -> Vec<Run> {
 }
 
 fn run_group(workspace: &Workspace, group: &Group, filters: &[String]) -> Result<Tally> {
-    if group.name == "lab" && !workspace.root.join("deploy/lab/Cargo.toml").is_file() {
-        eprintln!("  group lab      no tests yet");
-        return Ok(Tally::default());
-    }
     let run = Run {
         label: format!("group {}", group.name),
         manifest: workspace.root.join("Cargo.toml"),
@@ -153,11 +143,10 @@ fn run_group(workspace: &Workspace, group: &Group, filters: &[String]) -> Result
         store: workspace.root.join("target/nextest"),
         profile: group.name,
         config: None,
-        select: group.select,
     };
-    if group.needs_root && !packages::is_root() {
+    if let Some(why) = group.needs_root.filter(|_| !packages::is_root()) {
         let skipped = run.count(workspace)?;
-        eprintln!("  skipped        {}: {skipped} tests need root (they boot hosts)", run.label);
+        eprintln!("  skipped        {}: {skipped} tests need root ({why})", run.label);
         return Ok(Tally { skipped, ..Tally::default() });
     }
     run.execute(workspace, filters)
@@ -167,7 +156,7 @@ impl Run {
     fn command(&self, workspace: &Workspace, verb: &str) -> Command {
         let mut command = workspace.cargo();
         command.args(["nextest", verb, "--manifest-path"]).arg(&self.manifest);
-        command.args(["--profile", self.profile]).args(self.select);
+        command.args(["--workspace", "--profile", self.profile]);
         if let Some(target) = &self.target {
             command.arg("--target-dir").arg(target);
         }
@@ -299,6 +288,6 @@ mod tests {
             ('a'..='f').map(|digit| group_for_commit(&digit.to_string()).name).collect();
         assert_eq!(chosen_by.len(), GROUPS.len());
         let wrong = Options { group: Some("labs".into()), ..Options::default() };
-        assert!(chosen(&wrong).err().unwrap().to_string().contains("there are slow, lab"));
+        assert!(chosen(&wrong).err().unwrap().to_string().contains("there are slow, outage, lab"));
     }
 }

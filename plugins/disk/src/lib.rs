@@ -4,11 +4,11 @@ use hostler_plugin_sdk::units::{Percent, format_bytes};
 use hostler_plugin_sdk::{Check, ConfigError, Filesystem, Host, Report, Status, export_check};
 use serde::Deserialize;
 
-struct Disk;
+pub struct Disk;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Options {
+pub struct Options {
     #[serde(default = "default_warn")]
     warn: Percent,
     #[serde(default = "default_critical")]

@@ -1,8 +1,8 @@
 //! What happened, in order.
 
+use crate::Name;
 use crate::state::CheckState;
 use crate::time::Timestamp;
-use crate::Name;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -30,7 +30,7 @@ impl fmt::Display for Transition {
 
 /// The kinds of events, each with the word that scripts match on.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[serde(from = "String", into = "String")]
 pub struct EventKind(String);
 
 impl EventKind {
@@ -49,10 +49,9 @@ impl EventKind {
     }
 }
 
-impl TryFrom<String> for EventKind {
-    type Error = std::convert::Infallible;
-    fn try_from(word: String) -> Result<Self, Self::Error> {
-        Ok(Self(word))
+impl From<String> for EventKind {
+    fn from(word: String) -> Self {
+        Self(word)
     }
 }
 

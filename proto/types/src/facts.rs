@@ -56,5 +56,4 @@ impl Facts {
 }
 
 /// Every fact a selector may name; others are refused with this list.
-pub const SELECTABLE: [&str; 7] =
-    ["hostname", "os.id", "os.version", "kernel", "arch", "cpu.count", "machine.id"];
+pub const SELECTABLE: [&str; 7] = ["hostname", "os.id", "os.version", "kernel", "arch", "cpu.count", "machine.id"];

@@ -221,9 +221,19 @@ mod tests {
     #[test]
     fn selectors_pick_what_they_say() {
         let web = [("role", "web"), ("zone", "a")];
-        for yes in ["all", "role=web", "role==web", "role=web,zone=a", "role in (app, web)", "role not in (db)",
-            "role", "!spare", "role!=db", "os.id=debian", " role = web "]
-        {
+        for yes in [
+            "all",
+            "role=web",
+            "role==web",
+            "role=web,zone=a",
+            "role in (app, web)",
+            "role not in (db)",
+            "role",
+            "!spare",
+            "role!=db",
+            "os.id=debian",
+            " role = web ",
+        ] {
             assert!(matches(yes, &web), "{yes}");
         }
         for no in ["role=db", "role=web,zone=b", "role in (app,db)", "!role", "spare", "os.id=alpine"] {

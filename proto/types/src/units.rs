@@ -12,8 +12,7 @@ pub enum UnitError {
     Size(String),
 }
 
-const DURATION_UNITS: [(&str, u64); 5] =
-    [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+const DURATION_UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
 /// `10s`, `1h30m`, `250ms`.
 pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {

@@ -167,11 +167,7 @@ fn list_operators(out: &Out, format: Format, answer: &wire::ListOperatorsRespons
         return out.json(&operators.collect::<Vec<_>>());
     }
     let row = |one: &wire::Operator| {
-        vec![
-            Cell::new(&one.name),
-            Cell::new(age(answer.wall_ms, one.not_after_ms)),
-            Cell::new(&one.created_by),
-        ]
+        vec![Cell::new(&one.name), Cell::new(age(answer.wall_ms, one.not_after_ms)), Cell::new(&one.created_by)]
     };
     let rows: Vec<_> = answer.operators.iter().map(row).collect();
     out.print(&out.table(&["OPERATOR", "ENDS IN", "BY"], &rows))

@@ -17,9 +17,7 @@ pub async fn run(mut client: Client, out: &Out, format: Format, command: CheckCo
         CheckCommand::Ls { node } => {
             (wire::ListChecksRequest { node: node.unwrap_or_default(), check: String::new() }, false)
         }
-        CheckCommand::Show { check, node } => {
-            (wire::ListChecksRequest { node: node.unwrap_or_default(), check }, true)
-        }
+        CheckCommand::Show { check, node } => (wire::ListChecksRequest { node: node.unwrap_or_default(), check }, true),
     };
     let answer = client.list_checks(request.clone()).await?.into_inner();
     if format != Format::Table {
@@ -99,7 +97,10 @@ fn show(out: &Out, answer: &wire::ListChecksResponse) -> Result<(), Problem> {
         field("last run", &format!("{} ago, took {took:.1} ms", age(check.last_run_ms, answer.wall_ms)));
         field("runs", &format!("every {every}; {} to fail, {} to pass again", check.fails, check.passes));
         if check.overruns > 0 {
-            field("skipped", &format!("{}: a run was still going on when the next was due", plural_runs(check.overruns)));
+            field(
+                "skipped",
+                &format!("{}: a run was still going on when the next was due", plural_runs(check.overruns)),
+            );
         }
         field("plugin", &sanitize(&check.plugin));
         field("with", &sanitize(&check.config_json));

@@ -35,9 +35,7 @@ pub fn run(global: &Global, out: &Out, command: ContextCommand) -> Result<(), Pr
             out.print(&out.table(&["", "CONTEXT", "OPERATOR", "CONTROL PLANE"], &rows))
         }
         ContextCommand::Use { name } => {
-            contexts
-                .choose(Some(&name))
-                .map_err(|source| ClientError::Context { path: path.clone(), source })?;
+            contexts.choose(Some(&name)).map_err(|source| ClientError::Context { path: path.clone(), source })?;
             contexts.current = Some(name.clone());
             write_contexts(&path, &contexts)?;
             out.line(format!("{name} is asked from now on."))

@@ -115,9 +115,9 @@ fn show(out: &Out, format: Format, node: &wire::Node) -> Result<(), Problem> {
             map.insert("certificate_not_after".into(), json!(time(node.certificate_not_after_ms)));
             map.insert("address".into(), json!(node.address));
             map.insert("facts".into(), json!(hostler_types::Facts::from(facts)));
-            let plugins = node.plugins.iter().map(|one| {
-                json!({ "name": one.name, "version": one.version, "state": one.state, "message": one.message })
-            });
+            let plugins = node.plugins.iter().map(
+                |one| json!({ "name": one.name, "version": one.version, "state": one.state, "message": one.message }),
+            );
             map.insert("plugins".into(), plugins.collect());
         }
         return out.json(&value);
@@ -128,13 +128,19 @@ fn show(out: &Out, format: Format, node: &wire::Node) -> Result<(), Problem> {
         text.push_str(&format!("{name:<13}{}\n", sanitize(&value)));
     };
     field("node", format!("{}  {}", node.name, node.id));
-    field("state", format!("{} for {}, seen {} ago", node.state, age(node.state_since_ms, now), age(node.last_seen_ms, now)));
+    field(
+        "state",
+        format!("{} for {}, seen {} ago", node.state, age(node.state_since_ms, now), age(node.last_seen_ms, now)),
+    );
     field("labels", labels(&node.labels));
     field("agent", format!("{}, policy: {}", node.agent_version, node.policy));
     field("address", if node.address.is_empty() { "not connected".into() } else { node.address.clone() });
     field("joined", time(node.joined_at_ms).unwrap_or_default());
     field("certificate", format!("until {}", time(node.certificate_not_after_ms).unwrap_or_default()));
-    field("clock", if node.clock_skew_known { format!("{:+} ms", node.clock_skew_ms) } else { "not measured yet".into() });
+    field(
+        "clock",
+        if node.clock_skew_known { format!("{:+} ms", node.clock_skew_ms) } else { "not measured yet".into() },
+    );
     field("checks", check_counts(node));
     if !facts.hostname.is_empty() {
         field("host", facts.hostname);

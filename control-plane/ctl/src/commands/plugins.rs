@@ -15,8 +15,11 @@ const PIECE_BYTES: usize = 256 * 1024;
 pub async fn run(mut client: Client, out: &Out, format: Format, command: PluginCommand) -> Result<(), Problem> {
     match command {
         PluginCommand::Push { file } => {
-            let content = std::fs::read(&file)
-                .map_err(|source| Problem::File { operation: "read", path: file.clone(), source })?;
+            let content = std::fs::read(&file).map_err(|source| Problem::File {
+                operation: "read",
+                path: file.clone(),
+                source,
+            })?;
             // What is no plugin is told without asking anybody.
             hostler_types::plugin::embedded_manifest(&content)
                 .map_err(|error| Problem::Failed(format!("{}: {error}", file.display())))?;

@@ -81,10 +81,11 @@ pub async fn apply(
 ) -> Result<(), Problem> {
     let answer = client.apply(wire::ApplyRequest { documents, dry_run }).await?.into_inner();
     if format != Format::Table {
-        let changes = answer.changes.iter().map(|change| {
-            json!({ "kind": change.kind, "name": change.name, "act": change.act, "effect": change.effect })
-        });
-        return out.json(&json!({ "changes": changes.collect::<Vec<_>>(), "revision": answer.revision, "dry_run": dry_run }));
+        let changes = answer.changes.iter().map(
+            |change| json!({ "kind": change.kind, "name": change.name, "act": change.act, "effect": change.effect }),
+        );
+        return out
+            .json(&json!({ "changes": changes.collect::<Vec<_>>(), "revision": answer.revision, "dry_run": dry_run }));
     }
     let changed = print_changes(out, &answer.changes)?;
     let unchanged = answer.changes.len() - changed;
@@ -123,10 +124,8 @@ fn print_changes(out: &Out, changes: &[wire::Change]) -> Result<usize, Problem> 
 pub async fn get(mut client: Client, out: &Out, format: Format, args: GetArgs) -> Result<(), Problem> {
     let request = wire::GetObjectsRequest { kind: args.kind.clone(), name: args.name.unwrap_or_default() };
     let documents = client.get_objects(request).await?.into_inner().documents;
-    let objects: Vec<Object> = documents
-        .iter()
-        .map(|one| read_json(&one.kind, &one.name, &one.body_json, ""))
-        .collect::<Result<_, _>>()?;
+    let objects: Vec<Object> =
+        documents.iter().map(|one| read_json(&one.kind, &one.name, &one.body_json, "")).collect::<Result<_, _>>()?;
     match format {
         Format::Json => out.json(&to_value(&objects, args.full)),
         // What is printed can be applied.

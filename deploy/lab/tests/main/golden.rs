@@ -23,7 +23,9 @@ fn replace(text: &str, pattern: &str, to: &str) -> String {
 
 /// Ages differ by when the test ran; columns follow them.
 fn without_ages(text: &str) -> String {
-    let words = |line: &str| line.split("  ").map(str::trim).filter(|word| !word.is_empty()).map(age).collect::<Vec<_>>().join("  ");
+    let words = |line: &str| {
+        line.split("  ").map(str::trim).filter(|word| !word.is_empty()).map(age).collect::<Vec<_>>().join("  ")
+    };
     text.lines().map(words).collect::<Vec<_>>().join("\n")
 }
 

@@ -13,7 +13,8 @@ fn each_is_stopped_within_a_second_and_the_others_go_on() {
         let path = hostler_lab::plugin(&format!("fixtures/{name}"));
         control_plane.ctl_ok(&["plugin", "push", &path.display().to_string()]);
     }
-    let mut spec = "check:\n  disk: {where: all, plugin: disk, every: 1s, with: {warn: 99%, critical: 100%}}\n".to_owned();
+    let mut spec =
+        "check:\n  disk: {where: all, plugin: disk, every: 1s, with: {warn: 99%, critical: 100%}}\n".to_owned();
     for name in hostile {
         spec.push_str(&format!("  {name}: {{where: all, plugin: {name}, every: 2s, fails: 1}}\n"));
     }
@@ -32,7 +33,11 @@ fn each_is_stopped_within_a_second_and_the_others_go_on() {
     let pid = agent.pid();
     std::thread::sleep(Duration::from_secs(10));
     let disk = control_plane.ctl_json(&["check", "show", "disk"]);
-    assert_eq!((&disk[0]["state"], &disk[0]["since"], &disk[0]["overruns"]), (&"passing".into(), &since, &0.into()), "{disk:#}");
+    assert_eq!(
+        (&disk[0]["state"], &disk[0]["since"], &disk[0]["overruns"]),
+        (&"passing".into(), &since, &0.into()),
+        "{disk:#}"
+    );
     assert!(std::path::Path::new(&format!("/proc/{pid}")).exists());
     assert_eq!(control_plane.node_state("web1"), "ready");
     assert_eq!(control_plane.transitions("web1", "disk"), ["starting -> passing"]);
@@ -57,7 +62,8 @@ fn a_check_without_the_grant_is_told_so() {
     let _agent = Agent::joined(&control_plane, "web1", &[]);
     let check = wait_for("a refusal", SOON, || {
         let check = control_plane.check("web1", "site");
-        let told = check["summary"].as_str().is_some_and(|text| text.contains("not granted") || text.contains("denied"));
+        let told =
+            check["summary"].as_str().is_some_and(|text| text.contains("not granted") || text.contains("denied"));
         if told { Ok(check) } else { Err(check) }
     });
     assert_eq!(check["state"], "unknown", "{check}");

@@ -84,7 +84,10 @@ fn a_code_is_refused_where_it_should_be() {
         ..stranger
     };
     let ran = agent.join(&wrong.encode(), &[]);
-    assert!(ran.err.contains("is not the control plane this host trusts") || ran.err.contains("leads to another authority"), "{ran:?}");
+    assert!(
+        ran.err.contains("is not the control plane this host trusts") || ran.err.contains("leads to another authority"),
+        "{ran:?}"
+    );
     let code = control_plane.join_code(&[]);
     assert_eq!(agent.join(&code, &[]).code, Some(0));
     let again = agent.join(&code, &[]);

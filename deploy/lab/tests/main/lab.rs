@@ -34,7 +34,11 @@ impl Fleet {
         ));
         wait_for("the control plane", SOON, || {
             let ran = fleet.hosts.exec(CONTROL_PLANE, "hostlerctl status");
-            if ran.code == Some(0) { Ok(()) } else { Err((ran, fleet.hosts.exec(CONTROL_PLANE, "journalctl -u hostler-control-plane -n 20 --no-pager").out)) }
+            if ran.code == Some(0) {
+                Ok(())
+            } else {
+                Err((ran, fleet.hosts.exec(CONTROL_PLANE, "journalctl -u hostler-control-plane -n 20 --no-pager").out))
+            }
         });
         fleet.cp("hostlerctl plugin push /root/http.wasm && hostlerctl plugin push /root/disk.wasm");
         fleet
@@ -142,7 +146,9 @@ fn hosts_installed_by_one_command_fail_crash_and_come_back() {
         wait_for("the host's own view", SOON, || {
             let ran = fleet.hosts.exec("h3", "hostler-agent check -o json");
             let checks: Value = serde_json::from_str(&ran.out).unwrap_or_default();
-            let found = checks.as_array().is_some_and(|all| all.iter().any(|one| one["check"] == "nginx" && one["state"] == state));
+            let found = checks
+                .as_array()
+                .is_some_and(|all| all.iter().any(|one| one["check"] == "nginx" && one["state"] == state));
             if found { Ok(()) } else { Err(ran) }
         });
     };

@@ -49,7 +49,8 @@ fn a_control_plane_killed_ten_times_loses_nothing_and_nobody() {
             });
         }
     }
-    let lost: Vec<_> = control_plane.events().into_iter().filter(|event| event["message"].to_string().contains("lost")).collect();
+    let lost: Vec<_> =
+        control_plane.events().into_iter().filter(|event| event["message"].to_string().contains("lost")).collect();
     assert!(lost.is_empty(), "{lost:#?}");
 }
 
@@ -79,7 +80,11 @@ fn cut(agent_state: Option<&Disk>, during: impl FnOnce(&mut Agent, &Site)) {
     let cut_at = Instant::now();
     site.answer(503);
     wait_for("the agent to see the site fail", SOON, || sees(&agent, "critical"));
-    control_plane.wait_node("web1", "lost", Duration::from_secs(10).saturating_sub(cut_at.elapsed()) + Duration::from_secs(1));
+    control_plane.wait_node(
+        "web1",
+        "lost",
+        Duration::from_secs(10).saturating_sub(cut_at.elapsed()) + Duration::from_secs(1),
+    );
     println!("lost {:?} after the cut", cut_at.elapsed());
     assert_eq!(control_plane.transitions("web1", "site"), ["starting -> passing"], "nothing passes a cut");
     during(&mut agent, &site);
@@ -105,7 +110,8 @@ fn cut(agent_state: Option<&Disk>, during: impl FnOnce(&mut Agent, &Site)) {
 fn sees(agent: &Agent, state: &str) -> Result<(), String> {
     let ran = agent.command(&["check", "-o", "json"]);
     let checks: serde_json::Value = serde_json::from_str(&ran.out).unwrap_or_default();
-    let found = checks.as_array().is_some_and(|all| all.iter().any(|one| one["check"] == "site" && one["state"] == state));
+    let found =
+        checks.as_array().is_some_and(|all| all.iter().any(|one| one["check"] == "site" && one["state"] == state));
     if found { Ok(()) } else { Err(format!("{ran:?}")) }
 }
 

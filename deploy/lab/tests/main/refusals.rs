@@ -79,7 +79,8 @@ async fn join(code: &str, version: &str) -> Result<(String, ClientIdentity), Str
     let channel = channel.map_err(|error| chain(&error))?;
     let key = KeyPair::generate().unwrap();
     let request = CertificateParams::default().serialize_request(&key).unwrap();
-    let name = format!("n{}", &request.der().iter().fold(0u64, |sum, b| sum.wrapping_mul(31).wrapping_add(u64::from(*b))));
+    let name =
+        format!("n{}", &request.der().iter().fold(0u64, |sum, b| sum.wrapping_mul(31).wrapping_add(u64::from(*b))));
     let request = wire::JoinRequest {
         secret: code.secret.to_vec(),
         name,
@@ -187,8 +188,10 @@ fn as_a_client() {
     let folder = std::path::PathBuf::from(std::env::var("HOSTLER_TEST_FOLDER").unwrap());
     let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
     let trust = Trust::Authorities(pem::decode_chain(&read("authority")).unwrap());
-    let identity =
-        ClientIdentity { chain: pem::decode_chain(&read("chain")).unwrap(), key: pem::decode_key(&read("key")).unwrap() };
+    let identity = ClientIdentity {
+        chain: pem::decode_chain(&read("chain")).unwrap(),
+        key: pem::decode_key(&read("key")).unwrap(),
+    };
     let address = std::env::var("HOSTLER_TEST_ADDRESS").unwrap();
     block_on(async {
         let channel = match transport::connect(&address, &trust, Some(identity)).await {
@@ -216,7 +219,10 @@ fn whoever_speaks_for_another_node() {
     let server = Server::started();
     let ((a, identity), (b, _)) = (server.member(), server.member());
     let refusal = server.refusal(Some(identity.clone()), wire::Hello { node_id: b.clone(), ..hello() });
-    assert!(refusal.contains(&format!("certificate is node {a}'s")) && refusal.contains("speaks only for itself"), "{refusal}");
+    assert!(
+        refusal.contains(&format!("certificate is node {a}'s")) && refusal.contains("speaks only for itself"),
+        "{refusal}"
+    );
     let accepted = server.refusal(Some(identity), wire::Hello { node_id: a, ..hello() });
     assert!(accepted.starts_with("accepted"), "{accepted}");
 }

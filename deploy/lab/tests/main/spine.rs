@@ -57,7 +57,10 @@ fn specs_change_what_runs_and_deleting_stops_it() {
     assert_eq!(control_plane.ctl_json(&["check", "ls"]), serde_json::json!([]));
     control_plane.apply("node: {web1: {labels: {role: db}}}");
     control_plane.wait_check("web1", "disk", "passing", SOON);
-    control_plane.apply(&format!("check: {{disk: {{where: role=db, plugin: http, every: 1s, with: {{url: \"{}\"}}}}}}", site.url()));
+    control_plane.apply(&format!(
+        "check: {{disk: {{where: role=db, plugin: http, every: 1s, with: {{url: \"{}\"}}}}}}",
+        site.url()
+    ));
     let by_http = hostler_lab::wait_for("the other plugin's words", SOON, || {
         let check = control_plane.check("web1", "disk");
         if check["summary"].as_str().is_some_and(|text| text.starts_with("200 ")) { Ok(check) } else { Err(check) }

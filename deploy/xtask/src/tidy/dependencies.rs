@@ -15,8 +15,8 @@ const DIRECTION: [(&str, &[&str]); 11] = [
     ("hostler-store", &["hostler-types"]),
     ("hostler-control-plane", &["hostler-core", "hostler-store", "hostler-proto", "hostler-types"]),
     ("hostlerctl", &["hostler-proto", "hostler-types"]),
-    // Drives the programs from outside, as a user would.
-    ("hostler-lab", &[]),
+    // Drives the programs from outside; speaks the wire itself where it plays a rogue.
+    ("hostler-lab", &["hostler-proto", "hostler-types"]),
     ("xtask", &[]),
 ];
 

@@ -109,8 +109,7 @@ impl<'a> Sections<'a> {
             read_leb128(after_id).ok_or_else(|| malformed("a section's length is no number"))?;
         let content_at = start + 1 + length_bytes;
         let end = content_at.checked_add(length).ok_or_else(|| malformed("a section is longer than the file"))?;
-        let content =
-            self.bytes.get(content_at..end).ok_or_else(|| malformed("a section is longer than the file"))?;
+        let content = self.bytes.get(content_at..end).ok_or_else(|| malformed("a section is longer than the file"))?;
         let manifest = if id == CUSTOM_SECTION {
             let (name_length, name_at) =
                 read_leb128(content).ok_or_else(|| malformed("a custom section has no name"))?;

@@ -3,10 +3,10 @@
 
 use super::fields::{Fields, Report};
 use super::yaml::{At, Node, Value};
+use crate::Name;
 use crate::plugin::{Grants, HttpPattern};
 use crate::selector::{self, Labels, Selector};
 use crate::units::format_duration;
-use crate::Name;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
@@ -122,7 +122,14 @@ impl Body {
         match self {
             Body::Node(spec) => {
                 if full || !spec.labels.is_empty() {
-                    put("labels", spec.labels.iter().map(|(k, v)| (k.clone(), v.clone().into())).collect::<serde_json::Map<_, _>>().into());
+                    put(
+                        "labels",
+                        spec.labels
+                            .iter()
+                            .map(|(k, v)| (k.clone(), v.clone().into()))
+                            .collect::<serde_json::Map<_, _>>()
+                            .into(),
+                    );
                 }
             }
             Body::Plugin(spec) => {
@@ -291,9 +298,11 @@ fn to_json(node: &Node) -> serde_json::Value {
         },
         Value::Text(text) => text.clone().into(),
         Value::List(items) => items.iter().map(to_json).collect(),
-        Value::Map(entries) => {
-            entries.iter().map(|(key, value)| (key.text.clone(), to_json(value))).collect::<serde_json::Map<_, _>>().into()
-        }
+        Value::Map(entries) => entries
+            .iter()
+            .map(|(key, value)| (key.text.clone(), to_json(value)))
+            .collect::<serde_json::Map<_, _>>()
+            .into(),
     }
 }
 

@@ -83,7 +83,11 @@ fn read_root(root: &Node, report: &mut Report) -> Vec<(At, Object)> {
     for (key, node) in kinds {
         if key.text == "version" {
             if node.value != Value::Number("1".into()) {
-                report.add(node.at, "only version 1 of the language exists", Some("version: 1, or leave it out".into()));
+                report.add(
+                    node.at,
+                    "only version 1 of the language exists",
+                    Some("version: 1, or leave it out".into()),
+                );
             }
             continue;
         }

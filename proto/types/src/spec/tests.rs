@@ -1,5 +1,6 @@
 use super::*;
 use crate::selector::Selector;
+use crate::spec::write_yaml;
 use std::time::Duration;
 
 fn read(text: &str) -> Result<Vec<Object>, Problems> {
@@ -39,11 +40,11 @@ check: {site: {where: "role in (web, app)", plugin: http, every: 5s, grace: 1m, 
 
 #[test]
 fn what_is_written_as_yaml_reads_back() {
-    let text = r#"
+    let text = r##"
 node: {web1: {labels: {role: web, rack: "7"}}}
 plugin: {http: {version: "1.10", allow: {http: ["https://*", "http://127.0.0.1:*"], system: false}}}
 check: {site: {where: "role in (web, app)", plugin: http, with: {url: "http://x/", warn: 80%, text: "on", empty: "", list: ["*", "- a", "#x", "1.10", "null"], n: 3}}}
-"#;
+"##;
     let objects = read(text).expect("valid");
     for full in [false, true] {
         let yaml = write_yaml(&objects, full);
@@ -68,10 +69,7 @@ fn problems_come_all_at_once_with_their_places() {
 fn twice_the_same_names_both_places() {
     let text = problem("check:\n  a: {where: all, plugin: disk}\n  a: {where: all, plugin: disk}\n");
     assert!(text.contains("stands twice; the first is on line 2"), "{text}");
-    let files = ["one.yaml", "two.yaml"].map(|path| SourceFile {
-        path: path.into(),
-        text: "node: {web: {}}".into(),
-    });
+    let files = ["one.yaml", "two.yaml"].map(|path| SourceFile { path: path.into(), text: "node: {web: {}}".into() });
     let text = read_files(&files).expect_err("duplicate").to_string();
     assert!(text.contains("two.yaml:1:8: node web stands twice; the first is at one.yaml:1"), "{text}");
 }

@@ -79,17 +79,13 @@ struct Events<'text> {
 
 impl<'text> Events<'text> {
     fn next(&mut self) -> Result<Option<(Event<'text>, At)>, YamlError> {
-        loop {
-            match self.parser.next() {
-                None => return Ok(None),
-                Some(Ok((event, span))) => {
-                    return Ok(Some((event, place(&span))));
-                }
-                Some(Err(scan)) => {
-                    let marker = scan.marker();
-                    let at = At { line: marker.line(), column: marker.col() + 1 };
-                    return Err(error(at, &format!("not readable as YAML: {}", scan.info()), None));
-                }
+        match self.parser.next() {
+            None => Ok(None),
+            Some(Ok((event, span))) => Ok(Some((event, place(&span)))),
+            Some(Err(scan)) => {
+                let marker = scan.marker();
+                let at = At { line: marker.line(), column: marker.col() + 1 };
+                Err(error(at, &format!("not readable as YAML: {}", scan.info()), None))
             }
         }
     }
