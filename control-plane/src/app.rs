@@ -11,8 +11,10 @@ use crate::world::{Mirror, WorldError};
 use crate::{addresses, clock, contexts, http, link, serve};
 use hostler_proto::store as rest;
 use hostler_store::{Store, StoreError, Txn};
+use hostler_types::Stamp;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -33,6 +35,8 @@ pub struct App {
     pub lineage: u64,
     /// Grows with every start.
     pub term: u64,
+    /// Counts what was ever sent to any node in this term.
+    generation: AtomicU64,
     pub agents_port: u16,
     pub operators_port: u16,
     pub sessions_opening: Arc<Semaphore>,
@@ -129,6 +133,7 @@ impl App {
             blobs,
             lineage,
             term,
+            generation: AtomicU64::new(0),
             sessions_opening: Arc::new(Semaphore::new(link::SESSIONS_OPENING_MAX)),
             tracker: TaskTracker::new(),
             stop,
@@ -142,6 +147,12 @@ impl App {
         self.tracker.spawn(Arc::clone(&self.journal).run(store(), stop()));
         let (mirror, journal) = (Arc::clone(&self.mirror), Arc::clone(&self.journal));
         self.tracker.spawn(Arc::clone(&self.fleet).run(store(), mirror, journal, stop()));
+    }
+
+    /// Above every stamp that this history ever gave out.
+    pub fn next_stamp(&self) -> Stamp {
+        let generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
+        Stamp { lineage: self.lineage, term: self.term, generation }
     }
 
     /// Where agents reach this control plane.

@@ -11,22 +11,28 @@ use hostler_store::Txn;
 use hostler_types::Timestamp;
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
 use std::path::Path;
+use std::time::Duration;
 
 const FIRST_OPERATOR: &str = "admin";
 
-/// Does nothing once there is an operator. The credential is written before the
-/// operator is stored: a crash in between leaves a file that the next start
+/// So long before the last operator's certificate ends, a start makes a new one.
+const RENEWED_BEFORE_END: Duration = Duration::from_secs(30 * 86_400);
+
+/// Does nothing while there is an operator who can act: so nobody is ever locked
+/// out of a control plane that they can restart. The credential is written before
+/// the operator is stored: a crash in between leaves a file that the next start
 /// replaces, never an operator whose key nobody has.
 pub async fn ensure_first_operator(app: &App) -> Result<(), StartError> {
-    if app.mirror.now().operators.is_empty() {
-        write_credential(app, FIRST_OPERATOR, "first start").await?;
+    let soon = clock::wall().plus(RENEWED_BEFORE_END).as_millis();
+    if app.mirror.now().operators.values().all(|one| one.not_after_ms < soon) {
+        write_credential(app, FIRST_OPERATOR, "the control plane").await?;
     }
     Ok(())
 }
 
 /// Makes an operator's credential on this machine, and puts it into the context
 /// file.
-pub async fn write_credential(app: &App, name: &str, by: &str) -> Result<(), StartError> {
+async fn write_credential(app: &App, name: &str, by: &str) -> Result<(), StartError> {
     let now = clock::wall();
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(crate::pki::PkiError::from)?;
     let subject = Subject::Operator(name.to_owned());

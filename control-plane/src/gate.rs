@@ -94,7 +94,7 @@ fn operator(app: &App, peer: &Peer) -> Result<CallingOperator, Status> {
     let name = match peer {
         Peer::Known { subject: Subject::Operator(_), expired: true } => {
             return Err(Status::unauthenticated(
-                "the operator's certificate has expired: ask another operator for `hostlerctl operator create`, or run `hostler-control-plane operator NAME` where it runs",
+                "the operator's certificate has expired: ask another operator for `hostlerctl operator create`; where there is none, restart the control plane, which then writes a new one to its context file",
             ));
         }
         Peer::Known { subject: Subject::Operator(name), .. } => name,

@@ -16,7 +16,7 @@ use hostler_proto::agent::{from_agent, spool_record, to_agent};
 use hostler_proto::convert::{checked_digest, sign_desired_state};
 use hostler_proto::store as rest;
 use hostler_store::{Revision, Txn};
-use hostler_types::{DesiredState, EventKind, Facts, Name, NodeId, Stamp, Timestamp, Transition};
+use hostler_types::{DesiredState, EventKind, Facts, Name, NodeId, Timestamp, Transition};
 use prost::Message;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Seek, SeekFrom};
@@ -204,7 +204,7 @@ impl Session {
     }
 
     async fn run(&mut self, mut inbound: Streaming<wire::FromAgent>) {
-        let mut changes = self.app.mirror.follow();
+        let mut changes = self.app.mirror.follow_plans();
         let cut = self.cut.clone();
         let ended = loop {
             let outcome = tokio::select! {
@@ -273,7 +273,7 @@ impl Session {
         if payload == self.sent {
             return Ok(());
         }
-        let stamp = Stamp { lineage: self.app.lineage, term: self.app.term, generation: world.revision };
+        let stamp = self.app.next_stamp();
         let signed = sign_desired_state(self.app.pki.signing_key(), stamp, payload.clone(), clock::wall().as_millis());
         self.send(to_agent::Message::DesiredState(signed)).await?;
         self.sent = payload;

@@ -128,7 +128,12 @@ impl World {
 pub struct Mirror {
     world: ArcSwap<World>,
     newest: watch::Sender<Revision>,
+    /// The newest revision that can change what a node should do. Most commits
+    /// are news of one node, and must not make every session think.
+    plans: watch::Sender<Revision>,
 }
+
+const PLANNED_BY: [&str; 3] = [records::MEMBERS, records::OBJECTS, records::ARTIFACTS];
 
 impl Mirror {
     pub async fn load(store: &dyn Store) -> Result<Arc<Self>, WorldError> {
@@ -138,15 +143,17 @@ impl Mirror {
             world.apply(key, Some(&entry.value))?;
         }
         let newest = watch::Sender::new(world.revision);
-        Ok(Arc::new(Self { world: ArcSwap::from_pointee(world), newest }))
+        let plans = watch::Sender::new(world.revision);
+        Ok(Arc::new(Self { world: ArcSwap::from_pointee(world), newest, plans }))
     }
 
     pub fn now(&self) -> Arc<World> {
         self.world.load_full()
     }
 
-    pub fn follow(&self) -> watch::Receiver<Revision> {
-        self.newest.subscribe()
+    /// Word of each change to what nodes should do.
+    pub fn follow_plans(&self) -> watch::Receiver<Revision> {
+        self.plans.subscribe()
     }
 
     /// Waits until the world has seen a commit, so that a caller reads its own
@@ -185,5 +192,9 @@ impl Mirror {
         }
         self.world.store(Arc::new(world));
         self.newest.send_replace(revision);
+        let planned = |change: &Change| PLANNED_BY.iter().any(|prefix| change.key.starts_with(prefix));
+        if changes.iter().any(planned) {
+            self.plans.send_replace(revision);
+        }
     }
 }

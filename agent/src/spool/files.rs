@@ -173,9 +173,13 @@ impl SpoolFiles {
             self.ledger.lost(1, "a record was longer than the spool takes".to_owned());
             return false;
         };
-        let Admission::Append { segment, fresh } = self.ledger.admit(length, disk_full) else { return false };
-        if fresh {
+        let mut admission = self.ledger.admit(length.saturating_add(pending.bytes.len() as u64), disk_full);
+        if matches!(admission, Admission::Append { fresh: true, .. }) && !pending.records.is_empty() {
             self.flush(std::mem::take(pending));
+            admission = self.ledger.admit(length, disk_full);
+        }
+        let Admission::Append { segment, fresh } = admission else { return false };
+        if fresh {
             if let Err(error) = self.begin(segment) {
                 self.broken(&error);
                 self.ledger.lost(1, "the spool's disk did not take it".to_owned());
@@ -275,9 +279,6 @@ impl SpoolFiles {
             if let Err(error) = crate::files::remove_if_there(&path) {
                 tracing::warn!(path = %path.display(), error = %error, "removing an acked segment failed");
             }
-        }
-        if self.current.as_ref().is_some_and(|(segment, _)| !self.path(*segment).exists()) {
-            self.current = None;
         }
     }
 }

@@ -41,7 +41,8 @@ pub fn build(root: &Path, progress: &mut dyn FnMut(&str)) -> Result<Vec<PathBuf>
     run(&mut toolchain.cargo(root), "build the guests")?;
     std::fs::create_dir_all(root.join("target/plugins/fixtures")).context("create target/plugins")?;
     for plugin in &folders {
-        let component = root.join("target/guests").join(TARGET).join("release").join(format!("{}.wasm", plugin.library));
+        let component =
+            root.join("target/guests").join(TARGET).join("release").join(format!("{}.wasm", plugin.library));
         run(
             Command::new(tool_path(root))
                 .arg("pack")
@@ -90,11 +91,8 @@ impl Toolchain {
             install_debian(progress)?;
         }
         let host = text(Command::new("rustc").arg("-vV"), "ask rustc for its host")?;
-        let host = host
-            .lines()
-            .find_map(|line| line.strip_prefix("host: "))
-            .context("rustc -vV names no host")?
-            .to_owned();
+        let host =
+            host.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc -vV names no host")?.to_owned();
         let linkers = sysroot.join("lib/rustlib").join(host).join("bin");
         ensure!(
             linkers.join("wasm-component-ld").is_file(),
@@ -138,7 +136,8 @@ impl Toolchain {
 /// xtask.
 fn cargo() -> Command {
     let mut command = Command::new("cargo");
-    for name in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_TARGET_DIR", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER"] {
+    for name in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_TARGET_DIR", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER"]
+    {
         command.env_remove(name);
     }
     command
@@ -259,7 +258,8 @@ impl Fnv {
 }
 
 fn output(command: &mut Command, what: &str) -> Result<Output> {
-    let output = command.output().with_context(|| format!("{what}: start {}", command.get_program().to_string_lossy()))?;
+    let output =
+        command.output().with_context(|| format!("{what}: start {}", command.get_program().to_string_lossy()))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         bail!("{what}: {}\n{}", output.status, said.trim_end());

@@ -119,13 +119,16 @@ fn fast_runs(workspace: &Workspace) -> Vec<Run> {
         profile: "default",
         config: None,
     }];
-    for (folder, target) in [("plugins", "plugins-native"), ("agent/plugin-tool", "")] {
+    // The tool is built into the root's target, as `plugins` does; guests for the
+    // host would be in the way there.
+    let apart = [("plugins", workspace.target.join("plugins-native")), ("agent/plugin-tool", workspace.target.clone())];
+    for (folder, target) in apart {
         let manifest = workspace.root.join(folder).join("Cargo.toml");
         if manifest.is_file() {
             runs.push(Run {
                 label: folder.into(),
                 manifest,
-                target: Some(workspace.target.join(target)),
+                target: Some(target),
                 store: workspace.root.join(folder).join("target/nextest"),
                 profile: "default",
                 config: Some(workspace.root.join(".config/nextest-apart.toml")),

@@ -1,6 +1,6 @@
 //! `up` and `down`: Hostler on this machine, for whoever works on it.
 
-use crate::deployment::{Demo, Deployment, NODE, POLICY};
+use crate::deployment::{self, Demo, Deployment, NODE, POLICY};
 use crate::plugins;
 use crate::ports::{self, Ports};
 use crate::process::memory_of_tree;
@@ -33,7 +33,7 @@ pub fn up(workspace: &Workspace, detach: bool) -> Result<()> {
         }
     }
     let deployment = Deployment::new(&dir, workspace.programs(Profile::Dev), choose_ports(workspace, &dir)?);
-    let bundled: Vec<PathBuf> = guests.into_iter().filter(|file| is_bundled(file)).collect();
+    let bundled: Vec<PathBuf> = guests.into_iter().filter(|file| deployment::is_bundled(file)).collect();
     let reused = deployment.control_plane.pid().is_some() && deployment.agent.pid().is_some();
     let started = Instant::now();
     let outcome = deployment.start(&bundled, DEMO).and_then(|()| deployment.wait_ready());
@@ -79,11 +79,6 @@ pub fn down(workspace: &Workspace, purge: bool) -> Result<()> {
 
 fn dev(workspace: &Workspace) -> PathBuf {
     workspace.target.join("dev")
-}
-
-/// Fixtures are built as well, and are no use to anyone but tests.
-fn is_bundled(plugin: &Path) -> bool {
-    matches!(plugin.file_stem().and_then(|stem| stem.to_str()), Some("disk" | "http"))
 }
 
 /// The ports are chosen once: the node's address for its control plane is one.

@@ -61,7 +61,10 @@ impl Workspace {
             control_plane: folder.join("hostler-control-plane"),
             agent: folder.join("hostler-agent"),
             ctl: folder.join("hostlerctl"),
-            plugin_tool: crate::plugins::tool_path(&self.root),
+            plugin_tool: match profile {
+                Profile::Dev => crate::plugins::tool_path(&self.root),
+                Profile::Release => self.root.join("target/release/hostler-plugin"),
+            },
         }
     }
 

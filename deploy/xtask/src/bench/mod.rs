@@ -5,7 +5,7 @@ mod ctl;
 mod memory;
 mod plugin;
 
-use crate::deployment::{Demo, Deployment};
+use crate::deployment::{self, Demo, Deployment};
 use crate::packages;
 use crate::plugins;
 use crate::ports::Ports;
@@ -92,8 +92,15 @@ pub fn run(workspace: &Workspace, which: Bench) -> Result<()> {
     let arguments: Vec<&str> = std::iter::once("--release").chain(packages).collect();
     workspace.build(&arguments)?;
     let guests = plugins::build(&workspace.root, &mut |line| eprintln!("  plugins        {line}"))?;
-    let bundled = |file: &PathBuf| matches!(file.file_stem().and_then(|stem| stem.to_str()), Some("disk" | "http"));
-    let guests: Vec<PathBuf> = guests.into_iter().filter(bundled).collect();
+    let guests: Vec<PathBuf> = guests.into_iter().filter(|file| deployment::is_bundled(file)).collect();
+    workspace.build(&[
+        "--release",
+        "--locked",
+        "--manifest-path",
+        "agent/plugin-tool/Cargo.toml",
+        "--target-dir",
+        "target",
+    ])?;
 
     let mut missed = Vec::new();
     for (bench, name) in BENCHES.into_iter().filter(|(bench, _)| which == Bench::All || which == *bench) {
