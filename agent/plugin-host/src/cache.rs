@@ -95,7 +95,7 @@ impl Cache {
         if found != digest_hex {
             return Err(CompileError::OtherComponent { path: component.to_owned(), found });
         }
-        let fresh = path.with_extension("compiling");
+        let fresh = path.with_extension(format!("compiling-{}", std::process::id()));
         let _ = std::fs::remove_file(&fresh);
         let result = self.compile(component, companion, &fresh, &path).await;
         if result.is_err() {
@@ -119,7 +119,7 @@ impl Cache {
         let checksum = sha256_file(fresh).map_err(write)?;
         // The checksum first: without it the file beside it is not present, and
         // one that is older than the file is found out when it is loaded.
-        let fresh_checksum = path.with_extension("checksum");
+        let fresh_checksum = path.with_extension(format!("checksum-{}", std::process::id()));
         let _ = std::fs::remove_file(&fresh_checksum);
         let mut options = std::fs::OpenOptions::new();
         let file = options.write(true).create_new(true).mode(0o600).open(&fresh_checksum);
@@ -140,15 +140,17 @@ impl Cache {
         Ok(())
     }
 
-    /// Removes all but these, and what other engines compiled; returns how many
-    /// files went.
+    /// Removes all but these: other plugins, what other engines compiled, what a
+    /// crash left unfinished. Returns how many files went. Not to be called
+    /// while something compiles.
     pub fn keep_only(&self, digests: &BTreeSet<String>) -> std::io::Result<u32> {
         let mut removed = 0;
         let kept: BTreeSet<String> = digests.iter().map(|digest| stem(digest)).collect();
         for entry in std::fs::read_dir(&self.folder)? {
             let path = entry?.path();
-            let known = path.file_stem().and_then(|stem| stem.to_str()).is_some_and(|stem| kept.contains(stem));
-            if !known && path.is_file() {
+            let stem_kept = path.file_stem().and_then(|stem| stem.to_str()).is_some_and(|stem| kept.contains(stem));
+            let finished = path.extension().is_some_and(|extension| extension == COMPILED || extension == CHECKSUM);
+            if !(stem_kept && finished) && path.is_file() {
                 std::fs::remove_file(&path)?;
                 removed += 1;
             }
@@ -198,10 +200,9 @@ pub(crate) fn verify(compiled: &Path) -> Result<(), Unfit> {
             return Err(Unfit::Ownership(reason));
         }
     }
-    if let Some(folder) = compiled.parent() {
-        if let Some(reason) = ours(&std::fs::metadata(folder)?) {
-            return Err(Unfit::Ownership(format!("its folder: {reason}")));
-        }
+    let folder = compiled.parent().unwrap_or(Path::new("/"));
+    if let Some(reason) = ours(&std::fs::metadata(folder)?) {
+        return Err(Unfit::Ownership(format!("its folder: {reason}")));
     }
     let mut expected = String::new();
     std::fs::File::open(&checksum_path)?.take(65).read_to_string(&mut expected)?;

@@ -22,22 +22,23 @@ pub fn tool_path(root: &Path) -> PathBuf {
     root.join("target/debug/hostler-plugin")
 }
 
-/// Builds tool and guests; returns the packed plugins, first those that ship.
+/// Builds tool and guests; returns the packed plugins that ship. The hostile
+/// ones for tests are in `target/plugins/fixtures`.
 pub fn build(root: &Path, progress: &mut dyn FnMut(&str)) -> Result<Vec<PathBuf>> {
     build_tool(root, progress)?;
     let toolchain = Toolchain::find(root, progress)?;
     let folders = plugin_folders(root)?;
-    let outputs: Vec<PathBuf> = folders.iter().map(|one| one.output.clone()).collect();
+    let shipped = || folders.iter().filter(|one| one.ships).map(|one| one.output.clone()).collect();
 
     let stamp_path = root.join("target/plugins/stamp");
     let stamp = stamp(root, &toolchain)?;
     let unchanged = std::fs::read_to_string(&stamp_path).is_ok_and(|old| old == stamp);
-    if unchanged && outputs.iter().all(|path| path.is_file()) {
-        progress("plugins: unchanged");
-        return Ok(outputs);
+    if unchanged && folders.iter().all(|one| one.output.is_file()) {
+        progress("unchanged");
+        return Ok(shipped());
     }
 
-    progress(&format!("plugins: building {} guests with {}", folders.len(), toolchain.name()));
+    progress(&format!("building {} guests with {}", folders.len(), toolchain.name()));
     run(&mut toolchain.cargo(root), "build the guests")?;
     std::fs::create_dir_all(root.join("target/plugins/fixtures")).context("create target/plugins")?;
     for plugin in &folders {
@@ -56,12 +57,12 @@ pub fn build(root: &Path, progress: &mut dyn FnMut(&str)) -> Result<Vec<PathBuf>
         )?;
     }
     std::fs::write(&stamp_path, stamp).with_context(|| format!("write {}", stamp_path.display()))?;
-    progress(&format!("plugins: {} packed in target/plugins", outputs.len()));
-    Ok(outputs)
+    progress(&format!("{} packed in target/plugins", folders.len()));
+    Ok(shipped())
 }
 
 fn build_tool(root: &Path, progress: &mut dyn FnMut(&str)) -> Result<()> {
-    progress("plugins: building hostler-plugin");
+    progress("building hostler-plugin");
     run(
         cargo()
             .args(["build", "--locked", "--manifest-path", "agent/plugin-tool/Cargo.toml", "--target-dir", "target"])
@@ -164,7 +165,7 @@ fn install_debian(progress: &mut dyn FnMut(&str)) -> Result<()> {
     if !is_root || !Path::new("/usr/bin/apt-get").is_file() {
         bail!(advice);
     }
-    progress(&format!("plugins: installing {}", DEBIAN_PACKAGES.join(" and ")));
+    progress(&format!("installing {}", DEBIAN_PACKAGES.join(" and ")));
     let quiet = |command: &mut Command| {
         command.env("DEBIAN_FRONTEND", "noninteractive");
         run(command, "install Debian's compiler").with_context(|| advice.clone())
@@ -180,6 +181,8 @@ struct PluginFolder {
     /// What cargo calls the component's file.
     library: String,
     output: PathBuf,
+    /// False for fixtures.
+    ships: bool,
 }
 
 /// Every folder with a plugin.toml, directly or among the fixtures.
@@ -200,6 +203,7 @@ fn plugin_folders(root: &Path) -> Result<Vec<PluginFolder>> {
         for name in names {
             found.push(PluginFolder {
                 folder: parent.join(&name),
+                ships: prefix == "plugin",
                 library: format!("{prefix}_{}", name.replace('-', "_")),
                 output: root.join(out).join(format!("{name}.wasm")),
             });

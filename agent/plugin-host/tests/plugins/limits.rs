@@ -1,0 +1,177 @@
+//! Every limit, by a plugin that does nothing but meet it.
+
+use crate::support::{host, load, request};
+use hostler_plugin_host::{CheckRun, Fault, limits};
+use hostler_types::Status;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// What the design promises for any hostile plugin.
+const STOPPED_WITHIN: Duration = Duration::from_secs(1);
+
+async fn run_beside_a_check(name: &str) -> CheckRun {
+    let host = host();
+    let hostile = load(&host, name).await;
+    let disk = load(&host, "disk").await;
+    disk.check(request("{}", &[], true)).await.outcome.expect("disk works");
+
+    let over = AtomicBool::new(false);
+    let run = async {
+        let run = hostile.check(request("{}", &[], false)).await;
+        over.store(true, Ordering::Relaxed);
+        run
+    };
+    let beside = async {
+        let mut slowest = Duration::ZERO;
+        let mut runs = 0;
+        while !over.load(Ordering::Relaxed) {
+            let began = Instant::now();
+            let report = disk.check(request("{}", &[], true)).await.outcome.expect("disk goes on");
+            assert_ne!(report.status, Status::Unknown);
+            slowest = slowest.max(began.elapsed());
+            runs += 1;
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        (runs, slowest)
+    };
+    let (run, (runs, slowest)) = tokio::join!(run, beside);
+    println!("{name}: {:?} in {:?} with {runs} runs beside it, the slowest {slowest:?}", run.outcome, run.wall);
+    assert!(run.wall < STOPPED_WITHIN, "{name} ran for {:?}", run.wall);
+    // It may have to wait for one epoch of the other, on a busy machine more.
+    assert!(slowest < Duration::from_millis(200), "{name} kept another check waiting for {slowest:?}");
+    run
+}
+
+#[tokio::test]
+async fn a_spinning_plugin_is_stopped() {
+    let run = run_beside_a_check("fixtures/spin").await;
+    assert_eq!(run.outcome, Err(Fault::CpuExhausted));
+    assert!(run.guest_cpu >= limits::GUEST_CPU_MAX && run.guest_cpu < STOPPED_WITHIN, "{:?}", run.guest_cpu);
+}
+
+#[tokio::test]
+async fn a_plugin_that_takes_all_memory_is_stopped() {
+    let run = run_beside_a_check("fixtures/allocate").await;
+    assert_eq!(run.outcome, Err(Fault::MemoryExhausted { bytes_max: limits::MEMORY_BYTES_MAX }));
+    assert!(run.memory_peak_bytes > limits::MEMORY_BYTES_MAX / 2, "{}", run.memory_peak_bytes);
+}
+
+#[tokio::test]
+async fn a_plugin_that_recurses_is_stopped() {
+    let run = run_beside_a_check("fixtures/recurse").await;
+    assert_eq!(run.outcome, Err(Fault::StackOverflow));
+}
+
+#[tokio::test]
+async fn a_plugin_that_floods_the_log_is_stopped() {
+    let run = run_beside_a_check("fixtures/flood").await;
+    assert_eq!(run.outcome, Err(Fault::HostCallsExhausted));
+}
+
+#[tokio::test]
+async fn what_of_a_flood_is_kept_is_bounded_and_the_rest_counted() {
+    let host = host();
+    let flood = load(&host, "fixtures/flood").await;
+    let (lines, bytes) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    let mut flooding = request("{}", &[], false);
+    let counted = (lines.clone(), bytes.clone());
+    flooding.log = Some(Arc::new(move |line| {
+        counted.0.fetch_add(1, Ordering::Relaxed);
+        counted.1.fetch_add(u32::try_from(line.message.len()).expect("short"), Ordering::Relaxed);
+    }));
+    let run = flood.check(flooding).await;
+    let (lines, bytes) = (lines.load(Ordering::Relaxed), bytes.load(Ordering::Relaxed));
+    assert!(lines > 0 && lines <= limits::LOG_LINES_MAX, "{lines}");
+    assert!(usize::try_from(bytes).expect("small") <= limits::LOG_BYTES_MAX, "{bytes}");
+    assert_eq!(lines + run.log_lines_dropped, limits::HOST_CALLS_MAX);
+}
+
+#[tokio::test]
+async fn a_panic_is_told_in_its_own_words_and_stays_alone() {
+    let host = host();
+    let trap = load(&host, "fixtures/trap").await;
+    for _ in 0..2 {
+        match trap.check(request("{}", &[], false)).await.outcome {
+            Err(Fault::Trapped(said)) => assert!(said.contains("the fixture panics"), "{said}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    let disk = load(&host, "disk").await;
+    disk.check(request("{}", &[], true)).await.outcome.expect("disk works");
+}
+
+#[tokio::test]
+async fn a_runs_own_timeout_and_memory_come_first() {
+    let host = host();
+    let spin = load(&host, "fixtures/spin").await;
+    let mut short = request("{}", &[], false);
+    short.timeout = Duration::from_millis(100);
+    let run = spin.check(short).await;
+    assert_eq!(run.outcome, Err(Fault::TimedOut { after: Duration::from_millis(100) }));
+    assert!(run.wall < Duration::from_millis(400), "{:?}", run.wall);
+
+    let allocate = load(&host, "fixtures/allocate").await;
+    let mut small = request("{}", &[], false);
+    small.memory_bytes_max = 4 << 20;
+    assert_eq!(allocate.check(small).await.outcome, Err(Fault::MemoryExhausted { bytes_max: 4 << 20 }));
+}
+
+/// More runs than slots, most of them hostile: all end, and the pool is whole.
+#[tokio::test]
+async fn more_runs_than_slots_wait_their_turn() {
+    let host = host();
+    let (recurse, disk) = (load(&host, "fixtures/recurse").await, load(&host, "disk").await);
+    let mut runs = Vec::new();
+    for index in 0..3 * limits::RUNS_AT_ONCE {
+        let plugin = if index % 3 == 0 { &disk } else { &recurse };
+        runs.push(plugin.check(request("{}", &[], true)));
+    }
+    let runs = futures_util::future::join_all(runs).await;
+    for (index, run) in runs.iter().enumerate() {
+        match (index % 3, &run.outcome) {
+            (0, Ok(_)) | (1 | 2, Err(Fault::StackOverflow)) => {}
+            (_, other) => panic!("run {index}: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_run_may_be_dropped_at_any_time() {
+    let host = host();
+    let spin = load(&host, "fixtures/spin").await;
+    for _ in 0..2 * limits::RUNS_AT_ONCE {
+        let run = spin.check(request("{}", &[], false));
+        assert!(tokio::time::timeout(Duration::from_millis(5), run).await.is_err());
+    }
+    let disk = load(&host, "disk").await;
+    disk.check(request("{}", &[], true)).await.outcome.expect("disk works");
+}
+
+fn epoch_thread_wakeups() -> u64 {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("tasks");
+    let of_thread = |folder: std::path::PathBuf| {
+        let name = std::fs::read_to_string(folder.join("comm")).ok()?;
+        let status = std::fs::read_to_string(folder.join("status")).ok()?;
+        let switches = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+        (name.trim() == "epoch").then(|| switches.trim().parse::<u64>().ok())?
+    };
+    tasks.filter_map(|task| of_thread(task.ok()?.path())).sum()
+}
+
+/// A bare ticker would wake a hundred times a second.
+#[tokio::test]
+async fn the_ticker_sleeps_unless_a_guest_stays_on_the_processor() {
+    let host = host();
+    let disk = load(&host, "disk").await;
+    let before = epoch_thread_wakeups();
+    for _ in 0..30 {
+        disk.check(request("{}", &[], true)).await.outcome.expect("disk works");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let quiet = epoch_thread_wakeups() - before;
+    assert!(quiet <= 10, "{quiet} wake-ups in 30 short runs");
+    let spin = load(&host, "fixtures/spin").await;
+    let _ = spin.check(request("{}", &[], false)).await;
+    assert!(epoch_thread_wakeups() - before >= 20, "the ticker did not tick");
+}

@@ -1,0 +1,95 @@
+//! Facts: read, sent, dropped. They cost a few milliseconds and are not kept.
+
+use hostler_types::Facts;
+use hostler_types::facts::{Address, Disk};
+use std::collections::BTreeMap;
+use sysinfo::{CpuRefreshKind, DiskRefreshKind, Disks, MemoryRefreshKind, Networks, RefreshKind, System};
+
+const MACHINE_ID: &str = "/etc/machine-id";
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+/// A host of containers has thousands of each; a person reads a few.
+const DISKS_MAX: usize = 64;
+const ADDRESSES_MAX: usize = 64;
+
+fn line(path: &str) -> String {
+    std::fs::read_to_string(path).unwrap_or_default().trim().to_owned()
+}
+
+pub fn machine_id() -> String {
+    line(MACHINE_ID)
+}
+
+pub fn boot_id() -> String {
+    line(BOOT_ID)
+}
+
+pub fn hostname() -> String {
+    System::host_name().unwrap_or_default()
+}
+
+pub fn facts() -> Facts {
+    let what = RefreshKind::nothing()
+        .with_cpu(CpuRefreshKind::nothing())
+        .with_memory(MemoryRefreshKind::everything());
+    let system = System::new_with_specifics(what);
+    Facts {
+        hostname: hostname(),
+        os_id: System::distribution_id(),
+        os_version: System::os_version().unwrap_or_default(),
+        os_name: System::long_os_version().unwrap_or_default(),
+        kernel: System::kernel_version().unwrap_or_default(),
+        arch: std::env::consts::ARCH.to_owned(),
+        cpu_model: system.cpus().first().map(|cpu| cpu.brand().to_owned()).unwrap_or_default(),
+        cpu_count: u32::try_from(system.cpus().len()).unwrap_or(u32::MAX),
+        memory_bytes: system.total_memory(),
+        swap_bytes: system.total_swap(),
+        disks: disks(),
+        addresses: addresses(),
+        machine_id: machine_id(),
+        boot_id: boot_id(),
+        booted_at_ms: System::boot_time().saturating_mul(1_000),
+    }
+}
+
+fn disks() -> Vec<Disk> {
+    let disks = Disks::new_with_refreshed_list_specifics(DiskRefreshKind::nothing().with_storage());
+    // One device mounted in several places is one disk: its shortest mount.
+    let mut by_device: BTreeMap<String, Disk> = BTreeMap::new();
+    for disk in disks.list() {
+        let one = Disk {
+            mount: disk.mount_point().display().to_string(),
+            device: disk.name().to_string_lossy().into_owned(),
+            filesystem: disk.file_system().to_string_lossy().into_owned(),
+            size_bytes: disk.total_space(),
+        };
+        match by_device.get(&one.device) {
+            Some(known) if known.mount.len() <= one.mount.len() => {}
+            _ => drop(by_device.insert(one.device.clone(), one)),
+        }
+    }
+    by_device.into_values().take(DISKS_MAX).collect()
+}
+
+fn addresses() -> Vec<Address> {
+    let networks = Networks::new_with_refreshed_list();
+    let mut addresses: Vec<Address> = networks
+        .iter()
+        .flat_map(|(interface, data)| {
+            let real = data.ip_networks().iter().filter(|network| !network.addr.is_loopback());
+            real.map(|network| Address { interface: interface.clone(), address: network.addr.to_string() })
+        })
+        .collect();
+    addresses.sort_by(|a, b| (&a.interface, &a.address).cmp(&(&b.interface, &b.address)));
+    addresses.truncate(ADDRESSES_MAX);
+    addresses
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn this_host_says_who_it_is() {
+        let facts = super::facts();
+        assert!(facts.cpu_count > 0 && facts.memory_bytes > 0, "{facts:?}");
+        assert!(!facts.kernel.is_empty() && !facts.hostname.is_empty(), "{facts:?}");
+    }
+}

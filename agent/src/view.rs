@@ -1,0 +1,146 @@
+//! What the agent knows of itself at this moment: the one place that the link,
+//! the local socket and the HTTP port read from. Nothing decides by it.
+
+use crate::spool::SpoolState;
+use hostler_proto::agent::{CheckReport, PluginReport};
+use hostler_types::{CheckState, Name, Stamp};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+/// What one heartbeat carries at most: far below a message's limit.
+const REPORT_BYTES_MAX: usize = 512 * 1024;
+/// A hello carries every check in one message, so a line of each.
+const SUMMARY_CHARACTERS_MAX: usize = 600;
+
+#[derive(Default)]
+pub struct View {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+pub struct Inner {
+    pub link: LinkSeen,
+    pub desired: Option<Stamp>,
+    pub desired_signed_at_ms: u64,
+    pub only_watching: bool,
+    pub checks: BTreeMap<Name, CheckSeen>,
+    pub plugins: BTreeMap<Name, PluginReport>,
+    plugins_unreported: bool,
+    pub spool: SpoolState,
+    pub counts: Counts,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct LinkSeen {
+    pub connected: bool,
+    pub address: String,
+    /// Of the present state, connected or not.
+    pub since_ms: u64,
+    /// The last thing that went wrong; kept after it went right again.
+    pub last_error: Option<String>,
+    pub last_error_ms: u64,
+    pub certificate_not_after_ms: u64,
+    pub clock_skew_ms: Option<i64>,
+}
+
+#[derive(Clone, Debug)]
+pub struct CheckSeen {
+    pub report: CheckReport,
+    pub state: CheckState,
+    pub plugin: Name,
+    unreported: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Counts {
+    pub runs: u64,
+    pub overruns: u64,
+    pub faults: u64,
+    pub transitions: u64,
+    pub reconnects: u64,
+    pub log_lines_dropped: u64,
+    /// By plugin.
+    pub run_time: BTreeMap<Name, (u64, Duration)>,
+}
+
+impl View {
+    pub fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Each change is one assignment: it is never half done.
+        self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl CheckSeen {
+    pub fn new(check: &Name, plugin: Name, state: CheckState) -> Self {
+        let report = CheckReport { check: check.to_string(), state: state.word().to_owned(), ..CheckReport::default() };
+        Self { report, state, plugin, unreported: true }
+    }
+
+    pub fn changed(&mut self) {
+        self.unreported = true;
+    }
+}
+
+impl Inner {
+    /// What ran since it was last asked, as much as fits; the rest comes next time.
+    pub fn take_reports(&mut self) -> Vec<CheckReport> {
+        let mut bytes = 0;
+        let mut reports = Vec::new();
+        for seen in self.checks.values_mut().filter(|seen| seen.unreported) {
+            bytes += 128 + seen.report.summary.len() + seen.report.details.len();
+            if bytes > REPORT_BYTES_MAX {
+                break;
+            }
+            seen.unreported = false;
+            reports.push(seen.report.clone());
+        }
+        reports
+    }
+
+    /// Everything, for a hello; details come with the next run.
+    pub fn all_reports(&mut self) -> Vec<CheckReport> {
+        for seen in self.checks.values_mut() {
+            seen.unreported = !seen.report.details.is_empty();
+        }
+        self.plugins_unreported = true;
+        let brief = |seen: &CheckSeen| CheckReport {
+            details: String::new(),
+            summary: seen.report.summary.chars().take(SUMMARY_CHARACTERS_MAX).collect(),
+            ..seen.report.clone()
+        };
+        self.checks.values().map(brief).collect()
+    }
+
+    pub fn set_plugins(&mut self, plugins: BTreeMap<Name, PluginReport>) {
+        self.plugins_unreported |= plugins != self.plugins;
+        self.plugins = plugins;
+    }
+
+    /// All of them, if any changed.
+    pub fn take_plugins(&mut self) -> Vec<PluginReport> {
+        let news = std::mem::take(&mut self.plugins_unreported);
+        if news { self.plugins.values().cloned().collect() } else { Vec::new() }
+    }
+
+    /// What keeps the agent from doing all it should, by part.
+    pub fn parts(&self) -> BTreeMap<&'static str, String> {
+        let fine = || "ok".to_owned();
+        let link = if self.link.connected {
+            fine()
+        } else {
+            format!("not connected: {}", self.link.last_error.as_deref().unwrap_or("no connection was made yet"))
+        };
+        let failed: Vec<&str> =
+            self.plugins.values().filter(|one| one.state == "failed").map(|one| one.name.as_str()).collect();
+        let plugins = if failed.is_empty() { fine() } else { format!("failed: {}", failed.join(", ")) };
+        let orders = match self.desired {
+            Some(_) if self.only_watching => "older than 30 days".to_owned(),
+            Some(_) => fine(),
+            None => "none was received yet".to_owned(),
+        };
+        let spool = self.spool.trouble.clone().unwrap_or_else(fine);
+        BTreeMap::from([("desired_state", orders), ("link", link), ("plugins", plugins), ("spool", spool)])
+    }
+}
