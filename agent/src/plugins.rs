@@ -26,7 +26,7 @@ use tonic::transport::Channel;
 /// does not, and each try of that costs seconds of processor.
 const RETRY_PACE: Pace = Pace { base: Duration::from_secs(4), cap: Duration::from_secs(600) };
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum Readiness {
     /// Not there yet; checks that need it wait.
     Coming,
@@ -35,7 +35,7 @@ pub enum Readiness {
     Failed(String),
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Slot {
     pub assignment: PluginAssignment,
     /// What manifest, operator and this host all allow.
@@ -79,7 +79,10 @@ impl Workshop {
                     // A plugin that is no longer wanted must not hold up the others.
                     let outcome = tokio::select! {
                         () = stop.cancelled() => return,
-                        changed = self.orders.changed() => { let _ = changed; None }
+                        changed = self.orders.changed() => match changed {
+                            Ok(()) => None,
+                            Err(_) => return,
+                        },
                         outcome = make(&self.folder, &self.host, &self.cache, &self.companion, self.channel.clone(), &self.table, &self.view, &name) => Some(outcome),
                     };
                     match outcome {
@@ -225,7 +228,7 @@ enum MakeError {
 #[allow(clippy::too_many_arguments, reason = "borrows parts of the workshop while another part is waited on")]
 async fn make(
     folder: &Path,
-    host: &PluginHost,
+    host: &Arc<PluginHost>,
     cache: &Cache,
     companion: &Companion,
     channel: watch::Receiver<Option<Channel>>,

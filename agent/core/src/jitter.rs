@@ -11,7 +11,7 @@ impl Jitter {
         Self(seed)
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -22,6 +22,6 @@ impl Jitter {
     /// Evenly between nothing and `max`.
     pub fn up_to(&mut self, max: Duration) -> Duration {
         let micros = u64::try_from(max.as_micros()).unwrap_or(u64::MAX);
-        Duration::from_micros(self.next() % micros.saturating_add(1).max(1))
+        Duration::from_micros(self.draw() % micros.saturating_add(1).max(1))
     }
 }

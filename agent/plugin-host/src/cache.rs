@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::sync::Mutex;
 
 #[derive(Debug, thiserror::Error)]
@@ -95,8 +96,7 @@ impl Cache {
         if found != digest_hex {
             return Err(CompileError::OtherComponent { path: component.to_owned(), found });
         }
-        let fresh = path.with_extension(format!("compiling-{}", std::process::id()));
-        let _ = std::fs::remove_file(&fresh);
+        let fresh = path.with_extension(unfinished());
         let result = self.compile(component, companion, &fresh, &path).await;
         if result.is_err() {
             let _ = std::fs::remove_file(&fresh);
@@ -119,8 +119,7 @@ impl Cache {
         let checksum = sha256_file(fresh).map_err(write)?;
         // The checksum first: without it the file beside it is not present, and
         // one that is older than the file is found out when it is loaded.
-        let fresh_checksum = path.with_extension(format!("checksum-{}", std::process::id()));
-        let _ = std::fs::remove_file(&fresh_checksum);
+        let fresh_checksum = path.with_extension(unfinished());
         let mut options = std::fs::OpenOptions::new();
         let file = options.write(true).create_new(true).mode(0o600).open(&fresh_checksum);
         file.and_then(|mut file| file.write_all(checksum.as_bytes())).map_err(write)?;
@@ -170,6 +169,12 @@ impl Cache {
 fn stem(digest_hex: &str) -> String {
     // No dot in it: what follows the first one is the extension.
     format!("{digest_hex}-{}", ENGINE_KEY.replace('.', "_"))
+}
+
+/// An extension nobody else uses at this time.
+fn unfinished() -> String {
+    static ATTEMPT: AtomicU32 = AtomicU32::new(0);
+    format!("unfinished-{}-{}", std::process::id(), ATTEMPT.fetch_add(1, Ordering::Relaxed))
 }
 
 fn present(path: &Path) -> bool {

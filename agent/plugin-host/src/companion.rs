@@ -1,7 +1,9 @@
 //! The compiler: `hostler-plugin compile`, in a process of its own, which
 //! limits itself before it reads a byte of the component.
 
+use rustix::process::Signal;
 use std::ffi::OsStr;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -26,7 +28,9 @@ pub enum CompanionError {
     Start { program: PathBuf, source: std::io::Error },
     #[error("{said}")]
     Failed { said: String },
-    #[error("compiling took longer than {} s", .0.as_secs())]
+    #[error("the compiler used more than {seconds_max} s of processor time and was stopped")]
+    CpuExhausted { seconds_max: u32 },
+    #[error("the compiler took longer than {} s and was stopped", .0.as_secs())]
     TimedOut(Duration),
 }
 
@@ -72,6 +76,9 @@ impl Companion {
             return Ok(());
         }
         let said = said.trim();
+        if status.signal() == Some(Signal::XCPU.as_raw()) {
+            return Err(CompanionError::CpuExhausted { seconds_max: self.seconds_max });
+        }
         let said = if said.is_empty() {
             format!("{} ended with {status} and said nothing", self.program.display())
         } else {

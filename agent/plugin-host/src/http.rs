@@ -7,12 +7,12 @@
 use crate::limits;
 use crate::redirect;
 use bytes::Bytes;
+use hostler_types::plugin::Grants;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, StatusCode, Uri, Version};
 use hyper_util::rt::TokioIo;
-use hostler_types::plugin::Grants;
 use rustls::pki_types::ServerName;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -54,7 +54,9 @@ pub(crate) struct Timings {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum HttpError {
     /// What the grant would have to name.
-    Denied { wanted: String },
+    Denied {
+        wanted: String,
+    },
     Invalid(String),
     Timeout,
     Unreachable(String),
@@ -63,14 +65,8 @@ pub(crate) enum HttpError {
 
 /// Set by the client: with two of them a proxy and a server could disagree
 /// about where a request ends, or for whom it is.
-const OWN_HEADERS: [HeaderName; 6] = [
-    header::HOST,
-    header::CONTENT_LENGTH,
-    header::TRANSFER_ENCODING,
-    header::CONNECTION,
-    header::UPGRADE,
-    header::TE,
-];
+const OWN_HEADERS: [HeaderName; 6] =
+    [header::HOST, header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONNECTION, header::UPGRADE, header::TE];
 
 /// Said to the first host only.
 const PRIVATE_HEADERS: [HeaderName; 3] = [header::AUTHORIZATION, header::COOKIE, header::PROXY_AUTHORIZATION];
@@ -113,8 +109,10 @@ impl Target {
         if host.is_empty() {
             return Err(wrong("it names no host"));
         }
-        let port = match authority.port() {
-            Some(port) => port.as_str().parse().map_err(|_| wrong("its port is no number from 1 to 65535"))?,
+        // The parser has no port where there is one that is no port.
+        let after_host = authority.as_str().get(authority.host().len()..).unwrap_or_default();
+        let port = match after_host.strip_prefix(':') {
+            Some(port) => port.parse().map_err(|_| wrong("its port is no number from 1 to 65535"))?,
             None if https => 443,
             None => 80,
         };
@@ -151,8 +149,7 @@ impl HttpClient {
                 return Err(HttpError::TooManyRedirects(request.redirects_max));
             }
             hops += 1;
-            let next =
-                Target::parse(&redirect::resolve(target.scheme(), &target.authority, &target.path, &location))?;
+            let next = Target::parse(&redirect::resolve(target.scheme(), &target.authority, &target.path, &location))?;
             if (next.https, &next.host, next.port) != (target.https, &target.host, target.port) {
                 for name in PRIVATE_HEADERS {
                     headers.remove(name);
@@ -382,14 +379,7 @@ where
         timings.first_byte = began.elapsed();
         let (head, body) = response.into_parts();
         let (body, truncated) = read_body(body, body_bytes_max).await.map_err(unreachable)?;
-        Ok(Hop {
-            status: head.status,
-            headers: head.headers,
-            body,
-            truncated,
-            timings,
-            peer_certificates: Vec::new(),
-        })
+        Ok(Hop { status: head.status, headers: head.headers, body, truncated, timings, peer_certificates: Vec::new() })
     };
     tokio::pin!(talk, connection);
     // Both are polled again until the talk is over, so neither needs to be

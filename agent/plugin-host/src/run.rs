@@ -128,8 +128,7 @@ async fn call(
     deadline: Instant,
     cpu: Arc<CpuClock>,
 ) -> Result<Report, Fault> {
-    let mut store =
-        Store::try_new(&plugin.host.engine, state).map_err(|error| Fault::Trapped(format!("{error:#}")))?;
+    let mut store = Store::try_new(&plugin.host.engine, state).map_err(|error| Fault::Trapped(format!("{error:#}")))?;
     store.limiter(|state| &mut state.memory);
     store.set_hostcall_fuel(limits::HOST_CALL_BYTES_MAX);
     store.set_max_component_handles(limits::HANDLES_MAX);

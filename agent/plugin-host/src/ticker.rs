@@ -32,15 +32,13 @@ struct Shared {
     /// How many threads have a guest on the processor.
     active: Mutex<u32>,
     stop: AtomicBool,
+    ticks: AtomicU64,
 }
 
 const NEVER: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
 fn timespec(span: Duration) -> Timespec {
-    Timespec {
-        tv_sec: i64::try_from(span.as_secs()).unwrap_or(i64::MAX),
-        tv_nsec: i64::from(span.subsec_nanos()),
-    }
+    Timespec { tv_sec: i64::try_from(span.as_secs()).unwrap_or(i64::MAX), tv_nsec: i64::from(span.subsec_nanos()) }
 }
 
 impl Shared {
@@ -56,7 +54,8 @@ impl Shared {
 impl Ticker {
     pub(crate) fn start(engine: &Engine) -> std::io::Result<Ticker> {
         let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC)?;
-        let shared = Arc::new(Shared { timer, active: Mutex::new(0), stop: AtomicBool::new(false) });
+        let shared =
+            Arc::new(Shared { timer, active: Mutex::new(0), stop: AtomicBool::new(false), ticks: AtomicU64::new(0) });
         let engine = engine.weak();
         let of_thread = shared.clone();
         let thread =
@@ -67,6 +66,7 @@ impl Ticker {
                         Ok(_) | Err(rustix::io::Errno::INTR) => {}
                         Err(_) => return,
                     }
+                    of_thread.ticks.fetch_add(1, Ordering::Relaxed);
                     if of_thread.stop.load(Ordering::Acquire) {
                         return;
                     }
@@ -160,5 +160,59 @@ impl<F: Future> Future for OnCpu<'_, F> {
         drop(entered);
         self.clock.used_nanos.fetch_add(thread_cpu_nanos().saturating_sub(began), Ordering::Relaxed);
         polled
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    fn on_cpu<F: Future>(ticker: &Ticker, run: F) -> (OnCpu<'_, F>, Arc<CpuClock>) {
+        let clock = Arc::new(CpuClock::default());
+        (OnCpu { run: Box::pin(run), ticker, clock: clock.clone() }, clock)
+    }
+
+    fn busy(span: Duration) {
+        let began = Instant::now();
+        while began.elapsed() < span {
+            std::hint::spin_loop();
+        }
+    }
+
+    /// A bare ticker would tick 30 times in the first part.
+    #[tokio::test]
+    async fn ticks_only_while_a_guest_stays_on_the_processor() {
+        let engine = Engine::new(&crate::engine_config()).expect("engine");
+        let ticker = Ticker::start(&engine).expect("ticker");
+        let ticks = || ticker.shared.ticks.load(Ordering::Relaxed);
+        for _ in 0..30 {
+            on_cpu(&ticker, async {}).0.await;
+            let waits = on_cpu(&ticker, tokio::time::sleep(Duration::from_millis(10)));
+            waits.0.await;
+            assert!(waits.1.used() < Duration::from_millis(5), "waiting was counted: {:?}", waits.1.used());
+        }
+        // Preempted for 10 ms, even a short poll meets a tick.
+        assert!(ticks() <= 3, "{} ticks in 30 short runs", ticks());
+        let (run, _) = on_cpu(&ticker, async { busy(Duration::from_millis(200)) });
+        run.await;
+        assert!((10..=25).contains(&ticks()), "{} ticks in 200 ms", ticks());
+    }
+
+    #[tokio::test]
+    async fn counts_processor_time_from_within_and_from_outside() {
+        let engine = Engine::new(&crate::engine_config()).expect("engine");
+        let ticker = Ticker::start(&engine).expect("ticker");
+        let clock = Arc::new(CpuClock::default());
+        let inner = clock.clone();
+        let run = Box::pin(async move {
+            busy(Duration::from_millis(20));
+            let first = inner.used_by_now();
+            tokio::task::yield_now().await;
+            busy(Duration::from_millis(20));
+            (first, inner.used_by_now())
+        });
+        let (first, second) = OnCpu { run, ticker: &ticker, clock: clock.clone() }.await;
+        assert!(first > Duration::ZERO && second > first && clock.used() >= second, "{first:?} {second:?}");
     }
 }

@@ -31,16 +31,14 @@ const COMPONENT_BYTES_MAX: u64 = 64 << 20;
 
 pub fn compile(arguments: &Arguments) -> Result<()> {
     limit_self(arguments).context("limit the compiler")?;
-    let size = std::fs::metadata(&arguments.input)
-        .with_context(|| format!("read {}", arguments.input.display()))?
-        .len();
+    let size =
+        std::fs::metadata(&arguments.input).with_context(|| format!("read {}", arguments.input.display()))?.len();
     ensure!(
         size <= COMPONENT_BYTES_MAX,
         "{} has {size} bytes; a component may have {COMPONENT_BYTES_MAX}",
         arguments.input.display()
     );
-    let component =
-        std::fs::read(&arguments.input).with_context(|| format!("read {}", arguments.input.display()))?;
+    let component = std::fs::read(&arguments.input).with_context(|| format!("read {}", arguments.input.display()))?;
     // Says what is wrong in the plugin's own terms before the engine does.
     hostler_types::plugin::embedded_manifest(&component)
         .with_context(|| format!("{} is no plugin", arguments.input.display()))?;

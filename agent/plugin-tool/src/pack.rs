@@ -43,3 +43,40 @@ pub fn inspect(file: &Path) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
+    const MANIFEST: &str = "name = \"x\"\nversion = \"1.2\"\nworld = \"check\"\n";
+
+    fn packed(component: &[u8], manifest: &str) -> Result<Vec<u8>, String> {
+        let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let path = |name: &str| folder.path().join(name);
+        std::fs::write(path("c.wasm"), component).map_err(|error| error.to_string())?;
+        std::fs::write(path("plugin.toml"), manifest).map_err(|error| error.to_string())?;
+        pack(&path("c.wasm"), &path("plugin.toml"), &path("out.wasm")).map_err(|error| format!("{error:#}"))?;
+        inspect(&path("out.wasm")).map_err(|error| format!("{error:#}"))?;
+        std::fs::read(path("out.wasm")).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_is_packed_can_be_read() {
+        let bytes = packed(COMPONENT, MANIFEST).expect("packs");
+        assert_eq!(embedded_manifest(&bytes).expect("reads").version, "1.2");
+        assert_eq!(packed(&bytes, MANIFEST).expect("packs again"), bytes);
+    }
+
+    #[test]
+    fn wrong_input_is_named() {
+        for (component, manifest, says) in [
+            (b"MZ".as_slice(), MANIFEST, "c.wasm: this is not WebAssembly"),
+            (b"\0asm\x01\0\0\0", MANIFEST, "c.wasm: this is a core module"),
+            (COMPONENT, "name = 1", "plugin.toml: "),
+        ] {
+            let error = packed(component, manifest).expect_err(says);
+            assert!(error.contains(says), "{error}");
+        }
+    }
+}

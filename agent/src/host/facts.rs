@@ -31,7 +31,8 @@ pub fn facts() -> Facts {
     let what = RefreshKind::nothing()
         .with_cpu(CpuRefreshKind::nothing())
         .with_memory(MemoryRefreshKind::everything());
-    let system = System::new_with_specifics(what);
+    let system = System::new_with_specifics(what).ok();
+    let cpus = system.as_ref().map(System::cpus).unwrap_or_default();
     Facts {
         hostname: hostname(),
         os_id: System::distribution_id(),
@@ -39,23 +40,25 @@ pub fn facts() -> Facts {
         os_name: System::long_os_version().unwrap_or_default(),
         kernel: System::kernel_version().unwrap_or_default(),
         arch: std::env::consts::ARCH.to_owned(),
-        cpu_model: system.cpus().first().map(|cpu| cpu.brand().to_owned()).unwrap_or_default(),
-        cpu_count: u32::try_from(system.cpus().len()).unwrap_or(u32::MAX),
-        memory_bytes: system.total_memory(),
-        swap_bytes: system.total_swap(),
+        cpu_model: cpus.first().map(|cpu| cpu.brand().to_owned()).unwrap_or_default(),
+        cpu_count: u32::try_from(cpus.len()).unwrap_or(u32::MAX),
+        memory_bytes: system.as_ref().map_or(0, System::total_memory),
+        swap_bytes: system.as_ref().map_or(0, System::total_swap),
         disks: disks(),
         addresses: addresses(),
         machine_id: machine_id(),
         boot_id: boot_id(),
-        booted_at_ms: System::boot_time().saturating_mul(1_000),
+        booted_at_ms: System::boot_time().unwrap_or(0).saturating_mul(1_000),
     }
 }
 
 fn disks() -> Vec<Disk> {
-    let disks = Disks::new_with_refreshed_list_specifics(DiskRefreshKind::nothing().with_storage());
+    let Ok(disks) = Disks::new_with_refreshed_list_specifics(DiskRefreshKind::nothing().with_storage()) else {
+        return Vec::new();
+    };
     // One device mounted in several places is one disk: its shortest mount.
     let mut by_device: BTreeMap<String, Disk> = BTreeMap::new();
-    for disk in disks.list() {
+    for disk in disks.iter() {
         let one = Disk {
             mount: disk.mount_point().display().to_string(),
             device: disk.name().to_string_lossy().into_owned(),
@@ -71,12 +74,12 @@ fn disks() -> Vec<Disk> {
 }
 
 fn addresses() -> Vec<Address> {
-    let networks = Networks::new_with_refreshed_list();
+    let Ok(networks) = Networks::new_with_refreshed_list() else { return Vec::new() };
     let mut addresses: Vec<Address> = networks
         .iter()
         .flat_map(|(interface, data)| {
             let real = data.ip_networks().iter().filter(|network| !network.addr.is_loopback());
-            real.map(|network| Address { interface: interface.clone(), address: network.addr.to_string() })
+            real.map(|network| Address { interface: interface.to_string_lossy().into_owned(), address: network.addr.to_string() })
         })
         .collect();
     addresses.sort_by(|a, b| (&a.interface, &a.address).cmp(&(&b.interface, &b.address)));

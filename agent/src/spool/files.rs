@@ -179,12 +179,10 @@ impl SpoolFiles {
             admission = self.ledger.admit(length, disk_full);
         }
         let Admission::Append { segment, fresh } = admission else { return false };
-        if fresh {
-            if let Err(error) = self.begin(segment) {
-                self.broken(&error);
-                self.ledger.lost(1, "the spool's disk did not take it".to_owned());
-                return false;
-            }
+        if fresh && let Err(error) = self.begin(segment) {
+            self.broken(&error);
+            self.ledger.lost(1, "the spool's disk did not take it".to_owned());
+            return false;
         }
         let sequence = self.ledger.next_sequence().saturating_add(pending.records.len() as u64);
         let Some(record) = bytes(sequence) else { return false };
@@ -295,7 +293,7 @@ fn segment_ids(folder: &Path) -> Result<Vec<SegmentId>, SpoolError> {
     for entry in fs::read_dir(folder).map_err(failed("list", folder))? {
         let entry = entry.map_err(failed("list", folder))?;
         let name = entry.file_name();
-        ids.extend(name.to_str().and_then(|name| name.strip_suffix(SUFFIX)).and_then(|id| id.parse().ok()));
+        ids.extend(name.to_str().and_then(|name| name.strip_suffix(SUFFIX)).and_then(|id| id.parse::<SegmentId>().ok()));
     }
     ids.sort_unstable();
     Ok(ids)

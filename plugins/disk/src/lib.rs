@@ -106,10 +106,11 @@ fn watched<'a>(options: &Options, found: &'a [Filesystem]) -> Vec<&'a Filesystem
     if !options.mounts.is_empty() {
         return found.iter().filter(|one| options.mounts.contains(&one.mount)).collect();
     }
-    let data = |one: &&Filesystem| {
-        one.mount == "/" || (!NOBODYS_DATA.contains(&one.fstype.as_str()) && !(one.read_only && one.available == 0))
+    let left_out = |one: &Filesystem| {
+        let full_by_nature = one.read_only && one.available == 0;
+        one.mount != "/" && (full_by_nature || NOBODYS_DATA.contains(&one.fstype.as_str()))
     };
-    found.iter().filter(data).collect()
+    found.iter().filter(|one| !left_out(one)).collect()
 }
 
 fn judge(options: &Options, found: &[Filesystem]) -> Report {

@@ -116,11 +116,10 @@ fn judge(options: &Options, response: &Response) -> Report {
         Report::ok(format!("{} in {took}", response.status))
     };
     let body = String::from_utf8_lossy(&response.body);
-    if let Some(text) = options.body_contains.as_deref().filter(|text| !body.contains(text)) {
-        if report.status == Status::Ok {
-            let part = if response.truncated { ", as far as it was read" } else { "" };
-            report = Report::critical(format!("{}, body without {text:?}{part}", response.status));
-        }
+    let missing = options.body_contains.as_deref().filter(|text| !body.contains(text));
+    if let Some(text) = missing.filter(|_| report.status == Status::Ok) {
+        let part = if response.truncated { ", as far as it was read" } else { "" };
+        report = Report::critical(format!("{}, body without {text:?}{part}", response.status));
     }
     if options.components {
         report = components::judge(report, response.status, &body, response.truncated);
@@ -249,7 +248,8 @@ mod tests {
 
     #[test]
     fn asks_as_it_was_told() {
-        let config = r#"{"url": "http://x/", "method": "HEAD", "headers": {"A": "b"}, "timeout": "2s", "max_redirects": 3}"#;
+        let config =
+            r#"{"url": "http://x/", "method": "HEAD", "headers": {"A": "b"}, "timeout": "2s", "max_redirects": 3}"#;
         let host = FakeHost { http: Some(answer(200, "")), ..FakeHost::default() };
         Http::run(&read_options(config).expect(config), &host).expect("a report");
         let requests = host.requests.borrow();

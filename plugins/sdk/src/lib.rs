@@ -49,7 +49,7 @@ macro_rules! export_check {
                     $crate::guest::run::<$check>()
                 }
             }
-            $crate::guest::export!(Component with_types_in $crate::guest::bindings);
+    $crate::guest::export!(Component with_types_in $crate::guest::bindings);
         };
     };
 }

@@ -42,9 +42,7 @@ impl<'de> Deserialize<'de> for Percent {
         };
         match value {
             Some(value) if (0.0..=100.0).contains(&value) => Ok(Percent(value)),
-            _ => Err(serde::de::Error::custom(format!(
-                "{shown:?} is no share: write it like \"80%\", from 0 to 100"
-            ))),
+            _ => Err(serde::de::Error::custom(format!("{shown:?} is no share: write it like \"80%\", from 0 to 100"))),
         }
     }
 }

@@ -35,14 +35,47 @@ const PROBE_STACK_BYTES: usize = 64 << 10;
 
 /// Hold no files of their own, or would be mounted by being looked at (autofs).
 const PSEUDO: [&str; 24] = [
-    "autofs", "bdev", "binder", "binfmt_misc", "bpf", "cgroup", "cgroup2", "configfs", "debugfs", "devpts", "devtmpfs",
-    "efivarfs", "fusectl", "hugetlbfs", "mqueue", "nsfs", "proc", "pstore", "ramfs", "rpc_pipefs", "securityfs",
-    "selinuxfs", "sysfs", "tracefs",
+    "autofs",
+    "bdev",
+    "binder",
+    "binfmt_misc",
+    "bpf",
+    "cgroup",
+    "cgroup2",
+    "configfs",
+    "debugfs",
+    "devpts",
+    "devtmpfs",
+    "efivarfs",
+    "fusectl",
+    "hugetlbfs",
+    "mqueue",
+    "nsfs",
+    "proc",
+    "pstore",
+    "ramfs",
+    "rpc_pipefs",
+    "securityfs",
+    "selinuxfs",
+    "sysfs",
+    "tracefs",
 ];
 
 fn is_network(fstype: &str) -> bool {
     const NETWORK: [&str; 14] = [
-        "9p", "afs", "beegfs", "ceph", "cifs", "coda", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs4", "smb3",
+        "9p",
+        "afs",
+        "beegfs",
+        "ceph",
+        "cifs",
+        "coda",
+        "glusterfs",
+        "gpfs",
+        "lustre",
+        "ncpfs",
+        "nfs",
+        "nfs4",
+        "smb3",
         "virtiofs",
     ];
     // fuse, fuse.sshfs, fuseblk: a program of somebody's answers.
@@ -148,11 +181,7 @@ pub(super) struct Prober {
 
 impl Default for Prober {
     fn default() -> Self {
-        Prober {
-            ask: Arc::new(|path: &Path| statvfs(path)),
-            limit: limits::FILESYSTEM_PROBE,
-            stuck: Arc::default(),
-        }
+        Prober { ask: Arc::new(|path: &Path| statvfs(path)), limit: limits::FILESYSTEM_PROBE, stuck: Arc::default() }
     }
 }
 
@@ -248,10 +277,8 @@ nonsense
 
     #[test]
     fn each_device_once_and_no_pseudo_ones() {
-        let chosen: Vec<(String, String)> = choose(CONTAINER)
-            .into_iter()
-            .map(|one| (one.point.to_string_lossy().into_owned(), one.source))
-            .collect();
+        let chosen: Vec<(String, String)> =
+            choose(CONTAINER).into_iter().map(|one| (one.point.to_string_lossy().into_owned(), one.source)).collect();
         let expect = [
             ("/", "overlay"),
             ("/etc/hosts", "/dev/sda1"),

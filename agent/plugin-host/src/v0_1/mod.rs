@@ -11,8 +11,8 @@ use crate::limits;
 use crate::report::Report;
 use crate::run::CheckRunRequest;
 use hostler_types::Status;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use wasmtime::ResourceLimiter;
 use wasmtime::component::{HasSelf, Linker, ResourceTable};
@@ -38,8 +38,8 @@ mod bindings {
     });
 }
 
-use bindings::exports::hostler::plugin::check_api;
 pub(crate) use bindings::CheckPre;
+use bindings::exports::hostler::plugin::check_api;
 pub(crate) use bindings::hostler::host as wit;
 
 pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {

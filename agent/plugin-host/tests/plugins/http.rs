@@ -3,6 +3,7 @@
 use crate::support::{host, load, request};
 use hostler_plugin_host::{CheckRun, Fault};
 use hostler_types::Status;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -135,25 +136,74 @@ async fn a_head_without_end_is_refused() {
     assert_eq!(status, Status::Critical, "{summary}");
 }
 
-#[tokio::test]
-async fn an_unknown_issuer_is_named() {
-    let signed = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).expect("certificate");
-    let key = rustls::pki_types::PrivateKeyDer::try_from(signed.signing_key.serialize_der()).expect("key");
+/// A server with this certificate chain; every connection gets one answer.
+async fn serve_tls(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> u16 {
     let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .expect("versions")
         .with_no_client_auth()
-        .with_single_cert(vec![signed.cert.der().clone()], key)
+        .with_single_cert(chain, key)
         .expect("server");
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
     let port = listener.local_addr().expect("bound").port();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let _ = acceptor.accept(stream).await;
+            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            let mut request = [0u8; 4096];
+            let _ = stream.read(&mut request).await;
+            let _ = stream.write_all(&response("200 OK", "", "").expect("an answer")).await;
+            let _ = stream.shutdown().await;
         }
     });
+    port
+}
+
+#[tokio::test]
+async fn an_unknown_issuer_is_named() {
+    let signed = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).expect("certificate");
+    let key = PrivateKeyDer::try_from(signed.signing_key.serialize_der()).expect("key");
+    let port = serve_tls(vec![signed.cert.der().clone()], key).await;
     let (status, summary) = says(&format!(r#"{{"url": "https://127.0.0.1:{port}/"}}"#), LOCAL).await;
     assert_eq!(status, Status::Critical);
     assert!(summary.starts_with("tls: invalid peer certificate"), "{summary}");
+}
+
+/// Trusted roots are the process's own: the check is made by another one, which
+/// finds ours in its environment.
+#[tokio::test]
+async fn a_known_issuer_is_trusted() {
+    let authority_key = rcgen::KeyPair::generate().expect("key");
+    let mut authority = rcgen::CertificateParams::new(Vec::new()).expect("parameters");
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let root = authority.self_signed(&authority_key).expect("root");
+    let issuer = rcgen::Issuer::new(authority, authority_key);
+    let key = rcgen::KeyPair::generate().expect("key");
+    let leaf = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("parameters");
+    let leaf = leaf.signed_by(&key, &issuer).expect("leaf");
+
+    let folder = tempfile::tempdir().expect("tempdir");
+    let roots = folder.path().join("roots.pem");
+    let base64 = data_encoding::BASE64.encode(root.der());
+    std::fs::write(&roots, format!("-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n"))
+        .expect("write");
+    let key = PrivateKeyDer::try_from(key.serialize_der()).expect("key");
+    let port = serve_tls(vec![leaf.der().clone()], key).await;
+    let output = tokio::process::Command::new(std::env::current_exe().expect("this test"))
+        .args(["--exact", "http::asks_the_port_in_its_environment", "--ignored", "--nocapture"])
+        .env("SSL_CERT_FILE", &roots)
+        .env("HOSTLER_TEST_PORT", port.to_string())
+        .output()
+        .await
+        .expect("run this test's other half");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("said: 200 in "), "{said}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[tokio::test]
+#[ignore = "the other half of a_known_issuer_is_trusted"]
+async fn asks_the_port_in_its_environment() {
+    let Ok(port) = std::env::var("HOSTLER_TEST_PORT") else { return };
+    let (_, summary) = says(&format!(r#"{{"url": "https://127.0.0.1:{port}/"}}"#), LOCAL).await;
+    println!("said: {summary}");
 }

@@ -84,7 +84,8 @@ async fn what_of_a_flood_is_kept_is_bounded_and_the_rest_counted() {
     let (lines, bytes) = (lines.load(Ordering::Relaxed), bytes.load(Ordering::Relaxed));
     assert!(lines > 0 && lines <= limits::LOG_LINES_MAX, "{lines}");
     assert!(usize::try_from(bytes).expect("small") <= limits::LOG_BYTES_MAX, "{bytes}");
-    assert_eq!(lines + run.log_lines_dropped, limits::HOST_CALLS_MAX);
+    // All of its calls but one, which read the configuration.
+    assert_eq!(lines + run.log_lines_dropped, limits::HOST_CALLS_MAX - 1);
 }
 
 #[tokio::test]
@@ -146,32 +147,4 @@ async fn a_run_may_be_dropped_at_any_time() {
     }
     let disk = load(&host, "disk").await;
     disk.check(request("{}", &[], true)).await.outcome.expect("disk works");
-}
-
-fn epoch_thread_wakeups() -> u64 {
-    let tasks = std::fs::read_dir("/proc/self/task").expect("tasks");
-    let of_thread = |folder: std::path::PathBuf| {
-        let name = std::fs::read_to_string(folder.join("comm")).ok()?;
-        let status = std::fs::read_to_string(folder.join("status")).ok()?;
-        let switches = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
-        (name.trim() == "epoch").then(|| switches.trim().parse::<u64>().ok())?
-    };
-    tasks.filter_map(|task| of_thread(task.ok()?.path())).sum()
-}
-
-/// A bare ticker would wake a hundred times a second.
-#[tokio::test]
-async fn the_ticker_sleeps_unless_a_guest_stays_on_the_processor() {
-    let host = host();
-    let disk = load(&host, "disk").await;
-    let before = epoch_thread_wakeups();
-    for _ in 0..30 {
-        disk.check(request("{}", &[], true)).await.outcome.expect("disk works");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    let quiet = epoch_thread_wakeups() - before;
-    assert!(quiet <= 10, "{quiet} wake-ups in 30 short runs");
-    let spin = load(&host, "fixtures/spin").await;
-    let _ = spin.check(request("{}", &[], false)).await;
-    assert!(epoch_thread_wakeups() - before >= 20, "the ticker did not tick");
 }

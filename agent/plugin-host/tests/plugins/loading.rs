@@ -77,11 +77,26 @@ async fn a_compiler_that_runs_away_is_stopped() {
     companion.memory_bytes_max = 8 << 20;
     let refused = cache.compiled(&digest(&component), &component, &companion).await;
     let refused = refused.expect_err("8 MiB are too few").to_string();
-    assert!(refused.contains("compile "), "{refused}");
-    println!("{refused}");
+    assert!(refused.contains("Cannot allocate memory") || refused.contains("memory allocation"), "{refused}");
+    companion.memory_bytes_max = 1 << 30;
+    companion.seconds_max = 0;
+    let refused = cache.compiled(&digest(&component), &component, &companion).await;
+    let refused = refused.expect_err("no time at all").to_string();
+    assert!(refused.contains("more than 0 s of processor time"), "{refused}");
     // And nothing half-made is left.
     let left = std::fs::read_dir(folder.path().join("cache")).expect("list").count();
     assert_eq!(left, 0);
+}
+
+/// A component that asks for an operating system is told what to do instead.
+#[tokio::test]
+async fn an_import_of_wasi_is_refused_with_advice() {
+    let folder = tempfile::tempdir().expect("tempdir");
+    let cache = Cache::open(folder.path().join("cache")).expect("open");
+    let component = component("fixtures/wasi");
+    let compiled = cache.compiled(&digest(&component), &component, &companion()).await.expect("compiles");
+    let error = host().load(&compiled).err().expect("refused").to_string();
+    assert!(error.contains("wasi:cli/environment") && error.contains("stubs WASI out"), "{error}");
 }
 
 /// Agent and compiler must be of one engine, and the cache's key must name it.

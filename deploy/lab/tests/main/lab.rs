@@ -27,7 +27,7 @@ impl Fleet {
         }
         let unit = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../systemd/hostler-control-plane.service");
         fleet.hosts.put(CONTROL_PLANE, &unit, "/etc/systemd/system/hostler-control-plane.service");
-        fleet.cp("useradd --system --home-dir /var/lib/hostler --shell /usr/sbin/nologin hostler 2>/dev/null; mkdir -p /etc/hostler && chown hostler /etc/hostler && chmod 750 /etc/hostler");
+        fleet.cp("useradd --system --home-dir /var/lib/hostler --shell /usr/sbin/nologin hostler 2>/dev/null; mkdir -p /etc/hostler");
         fleet.cp(&format!(
             "printf 'agents_listen = \"0.0.0.0:7443\"\\nadvertise = [\"{}:7443\"]\\n' >/etc/hostler/control-plane.toml && systemctl daemon-reload && systemctl enable --now hostler-control-plane",
             fleet.hosts.address(CONTROL_PLANE)

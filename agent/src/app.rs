@@ -1,0 +1,187 @@
+//! Builds the agent from its configuration, runs it, and drains it.
+
+use crate::checks::{Runner, Watch};
+use crate::config::Config;
+use crate::identity::Identity;
+use crate::link::Link;
+use crate::local::{self, Who};
+use crate::orders::OrderBook;
+use crate::plugins::{Table, Workshop};
+use crate::spool::Spool;
+use crate::standing::Standings;
+use crate::view::View;
+use crate::{VERSION, clock, http, memory};
+use anyhow::{Context, Result};
+use hostler_agent_core::hash::fnv1a;
+use hostler_plugin_host::{Cache, Companion, HostConfig, PluginHost};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Below what systemd waits before it kills.
+const STOP_GRACE: Duration = Duration::from_secs(5);
+const SPOOL: &str = "spool";
+const PLUGINS: &str = "plugins";
+const COMPILED: &str = "compiled";
+
+/// The tasks, by name, so that a stop can say who is late.
+#[derive(Clone, Default)]
+struct Tasks {
+    tracker: TaskTracker,
+    named: Arc<Mutex<Vec<(&'static str, AbortHandle)>>>,
+}
+
+impl Tasks {
+    fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let handle = self.tracker.spawn(task).abort_handle();
+        self.named.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((name, handle));
+    }
+
+    fn late(&self) -> Vec<&'static str> {
+        let named = self.named.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        named.iter().filter(|(_, handle)| !handle.is_finished()).map(|(name, _)| *name).collect()
+    }
+}
+
+/// Runs until `stop` is cancelled.
+pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
+    let identity = Identity::load(&config.state_dir)?;
+    let tasks = Tasks::default();
+    let view = Arc::new(View::default());
+    tracing::info!(
+        version = VERSION, node = %identity.node, name = %identity.name, policy = %config.policy, "the agent starts"
+    );
+
+    let (spool, found) = Spool::open(&config.state_dir.join(SPOOL)).context("open the spool")?;
+    for note in &found.notes {
+        tracing::warn!(note, "the spool was not whole");
+    }
+    view.lock().spool = spool.state();
+    let keys = identity.desired_state_keys();
+    let (book, held) = OrderBook::open(&config.state_dir, &identity.node, &keys, clock::wall());
+    let standings = Standings::open(&config.state_dir, &found.transitions);
+    drop(found);
+
+    let host = PluginHost::new(HostConfig::default()).context("start the plugin engine")?;
+    let compiled = config.state_dir.join(COMPILED);
+    let cache = Cache::open(&compiled).with_context(|| format!("open the plugin cache {}", compiled.display()))?;
+    let orders = watch::Sender::new(held);
+    let channel = watch::Sender::new(None);
+    let table = watch::Sender::new(Table::default());
+
+    let runner = Runner {
+        watch: Watch::new(identity.node.clone(), standings),
+        spool: spool.clone(),
+        view: Arc::clone(&view),
+        orders: orders.subscribe(),
+        table: table.subscribe(),
+    };
+    let workshop = Workshop {
+        folder: config.state_dir.join(PLUGINS),
+        host,
+        cache: Arc::new(cache),
+        companion: Companion::new(config.plugin_tool.clone()),
+        allow: config.allow.clone(),
+        spool: spool.clone(),
+        view: Arc::clone(&view),
+        orders: orders.subscribe(),
+        channel: channel.subscribe(),
+        table,
+    };
+    serve_local(&config, &identity, &view, &tasks, &stop).await;
+    // Two agents must not wait alike, and one must not at each start.
+    let seed = clock::wall().as_millis() ^ fnv1a(&[identity.node.as_str()]) ^ u64::from(std::process::id()) << 40;
+    let link = Link {
+        state_dir: config.state_dir.clone(),
+        policy: config.policy,
+        identity,
+        book,
+        spool,
+        view,
+        orders,
+        channel,
+    };
+    tasks.spawn("checks", runner.run(stop.clone()));
+    tasks.spawn("plugins", workshop.run(stop.clone(), seed.rotate_left(17)));
+    tasks.spawn("link", link.run(stop.clone(), seed));
+    memory::give_back();
+
+    stop.cancelled().await;
+    drain(&tasks).await;
+    Ok(())
+}
+
+/// Neither of the two keeps a host from being watched: what cannot be had is
+/// said, and the agent goes on without it.
+async fn serve_local(
+    config: &Config,
+    identity: &Identity,
+    view: &Arc<View>,
+    tasks: &Tasks,
+    stop: &CancellationToken,
+) {
+    let socket = config.socket();
+    match local::bind(&socket) {
+        Ok(listener) => {
+            let who = Who::of(identity, config);
+            tasks.spawn("local socket", local::serve(listener, who, Arc::clone(view), stop.clone()));
+        }
+        Err(error) => {
+            tracing::warn!(path = %socket.display(), error = %error, "no local socket: `hostler-agent status` will not work");
+        }
+    }
+    let Some(address) = config.http_listen else { return };
+    match TcpListener::bind(address).await {
+        Ok(listener) => {
+            let serving = http::serve(listener, Arc::clone(view), stop.clone(), tasks.tracker.clone());
+            tasks.spawn("http", serving);
+        }
+        Err(error) => {
+            tracing::warn!(%address, error = %error, "no /health, /ready and /metrics: set http_listen to a free port, or to \"off\"");
+        }
+    }
+}
+
+async fn drain(tasks: &Tasks) {
+    tracing::info!("the agent stops");
+    tasks.tracker.close();
+    if tokio::time::timeout(STOP_GRACE, tasks.tracker.wait()).await.is_err() {
+        tracing::warn!(late = ?tasks.late(), "did not stop within {} s and are left", STOP_GRACE.as_secs());
+    }
+}
+
+/// What `run` would trip over.
+pub fn check(config: &Config) -> Result<()> {
+    if Identity::exists(&config.state_dir) {
+        Identity::load(&config.state_dir)?;
+    }
+    if let Some(address) = config.http_listen {
+        match std::net::TcpListener::bind(address) {
+            Ok(_) => {}
+            // By the agent that runs here: that is as it should be.
+            Err(_) if local::ask(config).is_ok() => {}
+            Err(error) => anyhow::bail!(
+                "http_listen: {address} cannot be listened on ({error}): set another port, or \"off\""
+            ),
+        }
+    }
+    if !config.plugin_tool.is_file() {
+        anyhow::bail!("plugin_tool: there is no {}: plugins cannot be compiled without it", config.plugin_tool.display());
+    }
+    Ok(())
+}
+
+/// Removes what belongs to the node that this host was before.
+pub fn forget_node(state_dir: &Path) -> Result<()> {
+    OrderBook::forget(state_dir)?;
+    Standings::forget(state_dir)?;
+    match std::fs::remove_dir_all(state_dir.join(SPOOL)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).context("remove the spool"),
+        _ => Ok(()),
+    }
+}

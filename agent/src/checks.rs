@@ -1,0 +1,231 @@
+//! Running checks: the timetable says when, the plugin host runs, health judges;
+//! what changed is in the spool, fsynced, before anybody sees it.
+
+mod watch;
+
+pub use watch::{Order, Watch};
+
+use crate::orders::Orders;
+use crate::plugins::{Readiness, Table};
+use crate::spool::Spool;
+use crate::view::View;
+use crate::{clock, logging};
+use hostler_agent_core::clockwatch::ClockWatch;
+use hostler_agent_core::health::Outcome;
+use hostler_agent_core::timetable::RunId;
+use hostler_plugin_host::{CheckRun, CheckRunRequest, LogLevel, LogLine, LogSink, Plugin};
+use hostler_proto::agent::spool_record::Body;
+use hostler_types::plugin::Grants;
+use hostler_types::{EventKind, Name, Status};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch as latest;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// Most wait for a network; each holds an instance's memory while it does.
+const RUNS_AT_ONCE: usize = 32;
+/// Each may be as large as a plugin is allowed to be.
+const MEMORY_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// So that a moved clock is noticed even where nothing is scheduled.
+const IDLE_MAX: Duration = Duration::from_secs(60);
+
+/// One run that ended.
+pub struct Ended {
+    pub check: Name,
+    pub run: RunId,
+    pub result: Result<CheckRun, String>,
+}
+
+pub struct Runner {
+    pub watch: Watch,
+    pub spool: Spool,
+    pub view: Arc<View>,
+    pub orders: latest::Receiver<Option<Arc<Orders>>>,
+    pub table: latest::Receiver<Table>,
+}
+
+impl Runner {
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut clocks = ClockWatch::default();
+        let mut runs: JoinSet<Ended> = JoinSet::new();
+        // At most one entry a check: the timetable never stacks runs.
+        let mut queue: VecDeque<Order> = VecDeque::new();
+        self.configure().await;
+        loop {
+            let now = clock::now();
+            self.note_jump(clocks.look(now)).await;
+            queue.extend(self.watch.due(now));
+            let idle = now.monotonic.saturating_add(IDLE_MAX);
+            self.start(&mut queue, &mut runs).await;
+            let deadline = self.watch.next_deadline().map_or(idle, |due| due.min(idle));
+            // Each of these can be dropped half-way: none has taken anything then.
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = clock::sleep_until(Some(deadline)) => {}
+                changed = self.orders.changed() => match changed {
+                    Ok(()) => self.configure().await,
+                    Err(_) => break,
+                },
+                changed = self.table.changed() => match changed {
+                    Ok(()) => self.plugins_changed(&mut queue),
+                    Err(_) => break,
+                },
+                Some(ended) = runs.join_next() => {
+                    // Those that ended together become durable together.
+                    let mut all = vec![ended];
+                    all.extend(std::iter::from_fn(|| runs.try_join_next()));
+                    let all = all.into_iter().filter_map(|ended| match ended {
+                        Ok(ended) => Some(ended),
+                        Err(error) => {
+                            tracing::error!(error = %error, "a run's task ended without a result");
+                            None
+                        }
+                    });
+                    self.ended(all.collect()).await;
+                }
+            }
+        }
+        runs.abort_all();
+    }
+
+    async fn configure(&mut self) {
+        let orders = self.orders.borrow_and_update().clone();
+        let Some(orders) = orders else { return };
+        let changed = self.watch.configure(clock::now(), &orders.desired.checks, &self.view);
+        {
+            let mut view = self.view.lock();
+            view.desired = Some(orders.stamp);
+            view.desired_signed_at_ms = orders.signed_at.as_millis();
+            view.only_watching = hostler_agent_core::desired::only_watch(orders.signed_at, clock::wall());
+        }
+        if changed {
+            self.save().await;
+        }
+        tracing::info!(
+            checks = orders.desired.checks.len(),
+            plugins = orders.desired.plugins.len(),
+            generation = orders.stamp.generation,
+            "desired state is in force"
+        );
+    }
+
+    /// Checks that waited for a plugin run at once.
+    fn plugins_changed(&mut self, queue: &mut VecDeque<Order>) {
+        let table = Arc::clone(&self.table.borrow_and_update());
+        let coming = |name: &Name| table.get(name).is_none_or(|slot| matches!(slot.readiness, Readiness::Coming));
+        queue.extend(self.watch.plugins_changed(clock::now(), coming));
+    }
+
+    async fn start(&mut self, queue: &mut VecDeque<Order>, runs: &mut JoinSet<Ended>) {
+        let mut ended = Vec::new();
+        while runs.len() < RUNS_AT_ONCE
+            && let Some(order) = queue.pop_front()
+        {
+            let table = Arc::clone(&self.table.borrow());
+            let slot = table.get(&order.plugin);
+            match slot.map(|slot| (&slot.readiness, slot)) {
+                Some((Readiness::Ready(plugin), slot)) => {
+                    runs.spawn(run_one(order, Arc::clone(plugin), Arc::clone(&slot.grants)));
+                }
+                Some((Readiness::Coming, _)) => self.watch.postpone(clock::now(), &order),
+                Some((Readiness::Failed(message), _)) => {
+                    let result = Err(format!("plugin {} cannot be used: {message}", order.plugin));
+                    ended.push(Ended { check: order.check, run: order.run, result });
+                }
+                None => self.watch.postpone(clock::now(), &order),
+            }
+        }
+        if !ended.is_empty() {
+            self.ended(ended).await;
+        }
+    }
+
+    async fn ended(&mut self, ended: Vec<Ended>) {
+        let mut transitions = Vec::new();
+        let mut seen = Vec::new();
+        for one in ended {
+            let Some((check, transition)) = self.watch.ended(clock::now(), one, &self.view) else { continue };
+            transitions.extend(transition);
+            seen.push(check);
+        }
+        if !transitions.is_empty() {
+            for transition in &transitions {
+                tracing::info!(check = %transition.check, from = %transition.from, to = %transition.to, summary = transition.summary, "check changed");
+            }
+            let bodies = transitions.iter().map(|one| Body::Transition(one.into())).collect();
+            self.spool.append(bodies).await;
+            self.view.lock().counts.transitions += transitions.len() as u64;
+        }
+        // Only now: what is shown is durable.
+        for check in &seen {
+            self.watch.show(check, &self.view);
+        }
+        if !transitions.is_empty() {
+            self.save().await;
+        }
+    }
+
+    async fn save(&mut self) {
+        let last = self.spool.state().last;
+        let mut standings = self.watch.standings();
+        let saved = tokio::task::spawn_blocking(move || standings.save(last)).await;
+        if let Ok(Err(error)) = saved {
+            tracing::warn!(error = %error, "writing the checks' states failed; the spool still has their transitions");
+        }
+    }
+
+    async fn note_jump(&self, moved: Option<i64>) {
+        let Some(moved) = moved else { return };
+        let seconds = moved as f64 / 1_000.0;
+        tracing::warn!(moved_seconds = seconds, "the host's clock was moved");
+        let message = format!("the host's clock was moved by {seconds:+.1} s");
+        self.spool.event(EventKind::AGENT, "clock", message).await;
+    }
+}
+
+/// One run in the plugin host, as the bench does it too.
+pub async fn run_one(order: Order, plugin: Arc<Plugin>, grants: Arc<Grants>) -> Ended {
+    let request = CheckRunRequest {
+        config_json: order.config,
+        grants,
+        timeout: order.timeout,
+        memory_bytes_max: MEMORY_BYTES_MAX,
+        log: Some(order.log),
+    };
+    let run = Box::pin(plugin.check(request)).await;
+    Ended { check: order.check, run: order.run, result: Ok(run) }
+}
+
+/// What a plugin logs goes to the agent's own log, under its check's name. The
+/// plugin host bounds how much that is.
+pub fn log_sink(check: &Name) -> LogSink {
+    let check = check.clone();
+    Arc::new(move |line: LogLine| {
+        let fields: BTreeMap<_, _> = line.fields.into_iter().collect();
+        let (check, message) = (check.as_str(), line.message);
+        match line.level {
+            LogLevel::Error | LogLevel::Warn => tracing::warn!(check, message, ?fields, "plugin says"),
+            LogLevel::Info => tracing::info!(check, message, ?fields, "plugin says"),
+            _ => tracing::debug!(check, message, ?fields, "plugin says"),
+        }
+    })
+}
+
+/// What a run means: a check that broke is unknown, never down.
+pub fn outcome(result: Result<CheckRun, String>) -> Outcome {
+    let broke = |summary: String| Outcome {
+        status: Status::Unknown,
+        summary,
+        details: String::new(),
+        took: Duration::ZERO,
+    };
+    match result {
+        Ok(CheckRun { outcome: Ok(report), wall, .. }) => {
+            Outcome { status: report.status, summary: report.summary, details: report.details, took: wall }
+        }
+        Ok(CheckRun { outcome: Err(fault), wall, .. }) => Outcome { took: wall, ..broke(logging::whole(&fault)) },
+        Err(message) => broke(message),
+    }
+}

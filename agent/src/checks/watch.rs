@@ -1,0 +1,201 @@
+//! The checks of this node, without any IO: timetable and health side by side,
+//! and how they show. The bench drives this with a clock of its own.
+
+use super::{Ended, log_sink, outcome};
+use crate::standing::Standings;
+use crate::view::{CheckSeen, View};
+use hostler_agent_core::health::{Health, Rules};
+use hostler_agent_core::timetable::{Effect, Input, RunId, Timetable};
+use hostler_plugin_host::LogSink;
+use hostler_types::{CheckAssignment, CheckState, Name, NodeId, Now, Status, Transition};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A run that is due.
+pub struct Order {
+    pub check: Name,
+    pub plugin: Name,
+    pub run: RunId,
+    pub config: Arc<str>,
+    pub timeout: Duration,
+    pub log: LogSink,
+}
+
+struct Watched {
+    health: Health,
+    config: Arc<str>,
+    log: LogSink,
+}
+
+pub struct Watch {
+    timetable: Timetable,
+    watched: BTreeMap<Name, Watched>,
+    standings: Standings,
+    /// Checks whose plugin is not there yet.
+    waiting: BTreeSet<Name>,
+}
+
+impl Watch {
+    pub fn new(node: NodeId, standings: Standings) -> Self {
+        Self { timetable: Timetable::new(node), watched: BTreeMap::new(), standings, waiting: BTreeSet::new() }
+    }
+
+    pub fn next_deadline(&self) -> Option<Duration> {
+        self.timetable.next_deadline()
+    }
+
+    pub fn standings(&self) -> Standings {
+        self.standings.clone()
+    }
+
+    /// Whether what is on disk is not right any more.
+    pub fn configure(&mut self, now: Now, checks: &[CheckAssignment], view: &View) -> bool {
+        let effects = self.timetable.step(now, Input::Configure(checks.to_vec()));
+        let mut stale = false;
+        for effect in effects {
+            match effect {
+                Effect::Begin { check } => {
+                    self.begin(now, &check, view);
+                    stale = true;
+                }
+                Effect::Adjust { check } => {
+                    if let (Some(watched), Some(assignment)) =
+                        (self.watched.get_mut(&check), self.timetable.assignment(&check))
+                    {
+                        watched.health.set_rules(Rules::from(assignment));
+                    }
+                }
+                Effect::End { check } => {
+                    self.watched.remove(&check);
+                    self.waiting.remove(&check);
+                    stale |= self.standings.remove(&check);
+                    view.lock().checks.remove(&check);
+                }
+                Effect::Run { .. } | Effect::Skipped { .. } => {}
+            }
+        }
+        stale
+    }
+
+    fn begin(&mut self, now: Now, check: &Name, view: &View) {
+        let Some(assignment) = self.timetable.assignment(check) else { return };
+        let stood = self.standings.get(assignment);
+        let health = Health::new(now, check.clone(), Rules::from(assignment), stood);
+        self.standings.set(assignment, health.standing());
+        let seen = CheckSeen::new(check, assignment.plugin.clone(), CheckState::Starting);
+        let config = Arc::from(assignment.config_json.as_str());
+        self.watched.insert(check.clone(), Watched { health, config, log: log_sink(check) });
+        self.waiting.remove(check);
+        view.lock().checks.insert(check.clone(), seen);
+        self.show(check, view);
+    }
+
+    pub fn due(&mut self, now: Now) -> Vec<Order> {
+        if self.timetable.next_deadline().is_none_or(|due| due > now.monotonic) {
+            return Vec::new();
+        }
+        let effects = self.timetable.step(now, Input::Tick);
+        self.orders(effects)
+    }
+
+    fn orders(&self, effects: Vec<Effect>) -> Vec<Order> {
+        let order = |effect| {
+            let Effect::Run { check, run } = effect else { return None };
+            let (assignment, watched) = (self.timetable.assignment(&check)?, self.watched.get(&check)?);
+            Some(Order {
+                plugin: assignment.plugin.clone(),
+                run,
+                config: Arc::clone(&watched.config),
+                timeout: assignment.timeout,
+                log: Arc::clone(&watched.log),
+                check,
+            })
+        };
+        effects.into_iter().filter_map(order).collect()
+    }
+
+    /// Its plugin is not there yet: that is no result.
+    pub fn postpone(&mut self, now: Now, order: &Order) {
+        self.timetable.step(now, Input::Finished { check: order.check.clone(), run: order.run });
+        self.waiting.insert(order.check.clone());
+    }
+
+    /// Runs of those that waited, as far as their plugin is there now.
+    pub fn plugins_changed(&mut self, now: Now, coming: impl Fn(&Name) -> bool) -> Vec<Order> {
+        let there: Vec<Name> = self
+            .waiting
+            .iter()
+            .filter(|check| self.timetable.assignment(check).is_none_or(|one| !coming(&one.plugin)))
+            .cloned()
+            .collect();
+        let mut orders = Vec::new();
+        for check in there {
+            self.waiting.remove(&check);
+            let effects = self.timetable.step(now, Input::Soon(check));
+            orders.extend(self.orders(effects));
+        }
+        orders
+    }
+
+    /// Judges a result. `None` for one that does not count any more.
+    pub fn ended(&mut self, now: Now, ended: Ended, view: &View) -> Option<(Name, Option<Transition>)> {
+        let Ended { check, run, result } = ended;
+        if !self.timetable.is_current(&check, run) {
+            return None;
+        }
+        self.timetable.step(now, Input::Finished { check: check.clone(), run });
+        let dropped = result.as_ref().map_or(0, |run| u64::from(run.log_lines_dropped));
+        let fault = result.as_ref().map_or(true, |run| run.outcome.is_err());
+        let outcome = outcome(result);
+        let assignment = self.timetable.assignment(&check)?;
+        {
+            let mut view = view.lock();
+            let counts = &mut view.counts;
+            counts.runs += 1;
+            counts.log_lines_dropped += dropped;
+            counts.faults += u64::from(fault);
+            match counts.run_time.get_mut(&assignment.plugin) {
+                Some((runs, time)) => (*runs, *time) = (*runs + 1, *time + outcome.took),
+                None => drop(counts.run_time.insert(assignment.plugin.clone(), (1, outcome.took))),
+            }
+        }
+        let watched = self.watched.get_mut(&check)?;
+        let transition = watched.health.step(now, outcome);
+        if transition.is_some() {
+            self.standings.set(assignment, watched.health.standing());
+        }
+        Some((check, transition))
+    }
+
+    /// Brings the view up to date with one check.
+    pub fn show(&self, check: &Name, view: &View) {
+        let Some(Watched { health, .. }) = self.watched.get(check) else { return };
+        let overruns = self.timetable.overruns(check);
+        let mut view = view.lock();
+        let Some(seen) = view.checks.get_mut(check) else { return };
+        seen.state = health.state();
+        let before = seen.report.overruns;
+        let report = &mut seen.report;
+        set(&mut report.state, health.state().word());
+        report.since_ms = health.since().as_millis();
+        set(&mut report.summary, health.summary());
+        report.overruns = overruns;
+        if let Some((at, outcome)) = health.last() {
+            report.last_run_ms = at.as_millis();
+            set(&mut report.status, Status::word(outcome.status));
+            set(&mut report.details, &outcome.details);
+            report.duration_us = u64::try_from(outcome.took.as_micros()).unwrap_or(u64::MAX);
+        }
+        seen.changed();
+        view.counts.overruns += overruns.saturating_sub(before);
+    }
+}
+
+/// Keeps the allocation: this happens at every run.
+fn set(field: &mut String, text: &str) {
+    if field != text {
+        field.clear();
+        field.push_str(text);
+    }
+}
