@@ -52,6 +52,7 @@ impl Join {
     async fn join(self) -> Result<()> {
         let code = JoinCode::decode(&self.code)?;
         let file = self.config.clone().unwrap_or_else(|| config::FILE_DEFAULT.into());
+        let file = std::path::absolute(&file).with_context(|| format!("find {}", file.display()))?;
         let (config, told) = self.settings(&file)?;
         let labels = labels(&self.labels)?;
         let name = name(self.name.as_deref())?;

@@ -5,6 +5,7 @@
 use crate::app::App;
 use crate::listener::Connection;
 use crate::pki::Subject;
+use crate::records::Member;
 use crate::tls::Peer;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -75,19 +76,23 @@ fn node(app: &App, peer: &Peer, renewing: bool) -> Result<CallingNode, Status> {
             "node {id} is not a member here (it was removed): join again with a new code"
         ))
     })?;
-    if let Some(revoked) = &member.revoked {
-        let reason = if revoked.reason.is_empty() { String::new() } else { format!(", {:?}", revoked.reason) };
-        return Err(Status::permission_denied(format!(
-            "node {} was revoked by {} on {}{reason}: join again with a new code if that is wanted",
-            member.name, revoked.by, revoked.at
-        )));
-    }
+    refuse_revoked(member)?;
     if expired && !renewing {
         return Err(Status::unauthenticated(
             "the node's certificate has expired; it may renew it, and do nothing else before",
         ));
     }
     Ok(CallingNode(id.clone()))
+}
+
+/// The same words for a stream that is cut and for one that never opens.
+pub fn refuse_revoked(member: &Member) -> Result<(), Status> {
+    let Some(revoked) = &member.revoked else { return Ok(()) };
+    let reason = if revoked.reason.is_empty() { String::new() } else { format!(", {:?}", revoked.reason) };
+    Err(Status::permission_denied(format!(
+        "node {} was revoked by {} on {}{reason}: join again with a new code if that is wanted",
+        member.name, revoked.by, revoked.at
+    )))
 }
 
 fn operator(app: &App, peer: &Peer) -> Result<CallingOperator, Status> {

@@ -3,7 +3,7 @@
 use crate::app::App;
 use crate::clock;
 use crate::enroll::store_status;
-use crate::gate::calling_node;
+use crate::gate::{calling_node, refuse_revoked};
 use crate::listener::Connection;
 use crate::records::{self, Health, NewEvent, health_key, spool_key};
 use crate::world::World;
@@ -266,6 +266,9 @@ impl Session {
     /// forgets the health of checks that are no longer wanted.
     async fn push_desired_state(&mut self) -> Result<(), Status> {
         let world = self.app.mirror.now();
+        if let Some(member) = world.members.get(&self.node) {
+            refuse_revoked(member)?;
+        }
         let Some(desired) = self.app.desired_state(&world, &self.node) else {
             return Err(Status::permission_denied("this node is not a member any more"));
         };

@@ -97,6 +97,8 @@ impl Cache {
             return Err(CompileError::OtherComponent { path: component.to_owned(), found });
         }
         let fresh = path.with_extension(unfinished());
+        // A container's first process has the same number after every crash.
+        let _ = std::fs::remove_file(&fresh);
         let result = self.compile(component, companion, &fresh, &path).await;
         if result.is_err() {
             let _ = std::fs::remove_file(&fresh);
@@ -120,6 +122,7 @@ impl Cache {
         // The checksum first: without it the file beside it is not present, and
         // one that is older than the file is found out when it is loaded.
         let fresh_checksum = path.with_extension(unfinished());
+        let _ = std::fs::remove_file(&fresh_checksum);
         let mut options = std::fs::OpenOptions::new();
         let file = options.write(true).create_new(true).mode(0o600).open(&fresh_checksum);
         file.and_then(|mut file| file.write_all(checksum.as_bytes())).map_err(write)?;

@@ -38,7 +38,7 @@ pub enum LoadError {
     #[error("{path} was compiled for another engine or processor: {reason}", path = .path.display())]
     Incompatible { path: PathBuf, reason: String },
     #[error(
-        "the plugin imports {0}: there is no WASI on a host; build it with `hostler-plugin build`, which stubs WASI out"
+        "the plugin imports {0}: there is no WASI on a host; build it for a target without (Rust: wasm32-unknown-unknown) or with WASI stubbed out"
     )]
     ImportsWasi(String),
     #[error("the plugin imports {0}, which this version of the agent does not offer: update the agent")]

@@ -73,6 +73,10 @@ pub const HTTP_HEAD_BYTES_MAX: usize = 64 * 1024;
 /// that needs more than 10 watches the wrong address.
 pub const HTTP_REDIRECTS_MAX: u8 = 10;
 
+/// Requests of one run, redirects apart: a check asks one target, perhaps each
+/// of its parts; more is a load test.
+pub const HTTP_REQUESTS_MAX: u32 = 50;
+
 /// Headers a plugin may set.
 pub const HTTP_REQUEST_HEADERS_MAX: usize = 64;
 

@@ -193,7 +193,7 @@ mod tests {
             assert!(waits.1.used() < Duration::from_millis(5), "waiting was counted: {:?}", waits.1.used());
         }
         // Preempted for 10 ms, even a short poll meets a tick.
-        assert!(ticks() <= 3, "{} ticks in 30 short runs", ticks());
+        assert!(ticks() <= 10, "{} ticks in 30 short runs", ticks());
         let (run, _) = on_cpu(&ticker, async { busy(Duration::from_millis(200)) });
         run.await;
         assert!((10..=25).contains(&ticks()), "{} ticks in 200 ms", ticks());

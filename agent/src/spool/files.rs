@@ -3,7 +3,7 @@
 use super::{SpoolState, gap};
 use crate::host;
 use hostler_agent_core::spool::record::{self, HEADER_BYTES, Header, Scan};
-use hostler_agent_core::spool::{Admission, Ledger, Limits, SegmentId};
+use hostler_agent_core::spool::{Admission, Ledger, Limits, Loss, SegmentId};
 use hostler_proto::agent::SpoolRecord;
 use hostler_proto::agent::spool_record::Body;
 use hostler_types::{Name, Timestamp, Transition};
@@ -26,6 +26,7 @@ const FREE_PERCENT_MIN: u64 = 5;
 const FREE_BYTES_ENOUGH: u64 = 4 * BUDGET_BYTES;
 const ID_FILE: &str = "id";
 const SUFFIX: &str = ".seg";
+const DISK_FAILED: &str = "the spool's disk did not take it";
 
 #[derive(Debug, thiserror::Error)]
 pub enum SpoolError {
@@ -114,8 +115,7 @@ impl SpoolFiles {
             return;
         }
         let note = format!("{}: {bytes} bytes are damaged", path.display());
-        self.lost += 1;
-        self.ledger.lost(1, format!("{bytes} bytes of the spool were damaged"));
+        self.count_lost(1, format!("{bytes} bytes of the spool were damaged"));
         found.notes.push(note);
     }
 
@@ -133,62 +133,62 @@ impl SpoolFiles {
         }
     }
 
-    /// All of them with one fsync. Returns the last sequence number that is durable.
+    /// All of them with one fsync; what cannot be kept is counted, and told as soon
+    /// as there is room. Returns the last sequence number that is durable.
     pub fn append(&mut self, bodies: Vec<Body>, now: Timestamp) -> u64 {
         let disk_full = host::space(&self.folder).is_ok_and(|space| {
             space.free_bytes < FREE_BYTES_ENOUGH && space.free_bytes < space.total_bytes / 100 * FREE_PERCENT_MIN
         });
         let mut pending = Pending::default();
+        let mut told = self.tell_loss(now, disk_full, &mut pending);
         for body in bodies {
-            self.admit(body, now, disk_full, &mut pending);
-        }
-        // Opening found damage, and there is nothing else to say.
-        if pending.records.is_empty() && self.ledger.loss().is_some() {
-            self.tell_loss(now, disk_full, &mut pending);
+            let placed = told.and_then(|()| self.place(&body, disk_full, &mut pending));
+            if let Err(reason) = placed {
+                self.count_lost(1, reason);
+            }
+            told = self.tell_loss(now, disk_full, &mut pending);
         }
         self.flush(pending);
         self.ledger.last_sequence()
     }
 
-    fn admit(&mut self, body: Body, now: Timestamp, disk_full: bool, pending: &mut Pending) {
-        if !self.tell_loss(now, disk_full, pending) || !self.place(body, disk_full, pending) {
-            self.lost += 1;
-        }
+    fn count_lost(&mut self, count: u64, reason: String) {
+        self.lost += count;
+        self.ledger.lost(count, reason);
     }
 
-    /// Whether there is no loss left to tell.
-    fn tell_loss(&mut self, now: Timestamp, disk_full: bool, pending: &mut Pending) -> bool {
-        let Some(loss) = self.ledger.loss().cloned() else { return true };
-        // Refused once more, it is counted by the ledger; this one was counted.
-        let told = self.place(gap(&loss, now.as_millis()), disk_full, pending);
-        if told {
-            self.ledger.loss_told();
-        }
-        told
+    /// Before anything that comes after a loss there is a note of it.
+    fn tell_loss(&mut self, now: Timestamp, disk_full: bool, pending: &mut Pending) -> Result<(), String> {
+        let Some(loss) = self.ledger.loss().cloned() else { return Ok(()) };
+        self.place(&gap(&loss, now.as_millis()), disk_full, pending)?;
+        self.ledger.loss_told();
+        pending.gaps.push(loss);
+        Ok(())
     }
 
-    fn place(&mut self, body: Body, disk_full: bool, pending: &mut Pending) -> bool {
-        let bytes = |seq| record::encode(seq, &SpoolRecord { seq, body: Some(body.clone()) }.encode_to_vec());
-        let Some(length) = bytes(u64::MAX).map(|record| record.len() as u64) else {
-            self.ledger.lost(1, "a record was longer than the spool takes".to_owned());
-            return false;
-        };
+    /// Puts it among what is written next, or says why it cannot be kept.
+    fn place(&mut self, body: &Body, disk_full: bool, pending: &mut Pending) -> Result<(), String> {
+        let encode = |seq| record::encode(seq, &SpoolRecord { seq, body: Some(body.clone()) }.encode_to_vec());
+        let too_long = || "a record was longer than the spool takes".to_owned();
+        let length = encode(u64::MAX).ok_or_else(too_long)?.len() as u64;
         let mut admission = self.ledger.admit(length.saturating_add(pending.bytes.len() as u64), disk_full);
         if matches!(admission, Admission::Append { fresh: true, .. }) && !pending.records.is_empty() {
             self.flush(std::mem::take(pending));
             admission = self.ledger.admit(length, disk_full);
         }
-        let Admission::Append { segment, fresh } = admission else { return false };
-        if fresh && let Err(error) = self.begin(segment) {
-            self.broken(&error);
-            self.ledger.lost(1, "the spool's disk did not take it".to_owned());
-            return false;
+        match admission {
+            Admission::Refused { reason } => return Err(reason),
+            Admission::Append { fresh: false, .. } => {}
+            Admission::Append { segment, fresh: true } => self.begin(segment).map_err(|error| {
+                self.broken(&error);
+                DISK_FAILED.to_owned()
+            })?,
         }
         let sequence = self.ledger.next_sequence().saturating_add(pending.records.len() as u64);
-        let Some(record) = bytes(sequence) else { return false };
+        let record = encode(sequence).ok_or_else(too_long)?;
         pending.bytes.extend_from_slice(&record);
         pending.records.push((sequence, record.len() as u64));
-        true
+        Ok(())
     }
 
     /// A new segment, whose name is durable before it holds anything.
@@ -220,9 +220,11 @@ impl SpoolFiles {
             let again = self.begin(self.ledger.next_sequence()).and_then(|()| self.write(&pending.bytes));
             if let Err(error) = again {
                 self.broken(&error);
-                let count = pending.records.len() as u64;
-                self.lost += count;
-                self.ledger.lost(count, "the spool's disk did not take them".to_owned());
+                let count = pending.records.len() - pending.gaps.len();
+                self.count_lost(count as u64, DISK_FAILED.to_owned());
+                for gap in pending.gaps {
+                    self.ledger.lost(gap.count, gap.reason);
+                }
                 return;
             }
         }
@@ -286,6 +288,8 @@ struct Pending {
     bytes: Vec<u8>,
     /// Sequence numbers and lengths.
     records: Vec<(u64, u64)>,
+    /// The losses that are told among them.
+    gaps: Vec<Loss>,
 }
 
 fn segment_ids(folder: &Path) -> Result<Vec<SegmentId>, SpoolError> {

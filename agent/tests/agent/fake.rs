@@ -136,7 +136,14 @@ impl Fake {
     /// Again on the same port.
     pub async fn restart(&self) -> CancellationToken {
         let stop = CancellationToken::new();
-        let listener = TcpListener::bind(&self.address).await.expect("the same port");
+        let listener = loop {
+            // The old listener's task may not have noticed its end yet.
+            match TcpListener::bind(&self.address).await {
+                Ok(listener) => break listener,
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => tokio::task::yield_now().await,
+                Err(error) => panic!("the same port: {error}"),
+            }
+        };
         self.serve(listener, stop.clone());
         stop
     }

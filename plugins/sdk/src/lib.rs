@@ -1,6 +1,31 @@
 //! What the author of a plugin in Rust imports: a [`Check`] reads its options
 //! into a struct, asks the [`Host`], and answers with a [`Report`].
 //!
+//! ```
+//! use hostler_plugin_sdk::{Check, Host, Report, export_check};
+//!
+//! pub struct Memory;
+//!
+//! #[derive(serde::Deserialize)]
+//! #[serde(deny_unknown_fields)]
+//! pub struct Options {
+//!     warn_percent: f64,
+//! }
+//!
+//! impl Check for Memory {
+//!     type Options = Options;
+//!
+//!     fn run(options: &Options, host: &dyn Host) -> Result<Report, String> {
+//!         let memory = host.memory().map_err(|error| error.to_string())?;
+//!         let used = memory.used as f64 / memory.total as f64 * 100.0;
+//!         let summary = format!("{used:.0} % used");
+//!         Ok(if used < options.warn_percent { Report::ok(summary) } else { Report::warning(summary) })
+//!     }
+//! }
+//!
+//! export_check!(Memory);
+//! ```
+//!
 //! Everything here builds natively too, where [`FakeHost`] stands in for the
 //! agent: a plugin's logic is tested by `cargo test`, without a wasm target.
 

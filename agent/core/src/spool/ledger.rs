@@ -25,7 +25,7 @@ pub enum Admission {
     /// Append under this number to this segment, made first if `fresh`. If there
     /// is a loss to tell, it goes first, as a record of its own.
     Append { segment: SegmentId, fresh: bool },
-    Refused,
+    Refused { reason: String },
 }
 
 #[derive(Debug)]
@@ -92,8 +92,9 @@ impl Ledger {
     }
 
     /// Whether a record of that length is kept. `disk_full` is the shell's: the
-    /// file system is below the floor of free space.
-    pub fn admit(&mut self, record_bytes: u64, disk_full: bool) -> Admission {
+    /// file system is below the floor of free space. A record that is refused is
+    /// to be counted with [`Ledger::lost`].
+    pub fn admit(&self, record_bytes: u64, disk_full: bool) -> Admission {
         let budget = self.limits.budget_bytes;
         // After a loss some room must come back first, or every other record
         // would be a note of loss.
@@ -109,8 +110,7 @@ impl Ledger {
             } else {
                 "the disk was almost full".to_owned()
             };
-            self.lost(1, reason);
-            return Admission::Refused;
+            return Admission::Refused { reason };
         }
         match segment {
             Some(segment) => Admission::Append { segment, fresh: false },

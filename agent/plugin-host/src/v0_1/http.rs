@@ -110,6 +110,10 @@ impl HostRequest for State {
             Ok(host) => host,
             Err(error) => return Ok(Err(error)),
         };
+        self.http_requests += 1;
+        if self.http_requests > limits::HTTP_REQUESTS_MAX {
+            return Ok(Err(Error::Limit(format!("{} requests in one run", limits::HTTP_REQUESTS_MAX))));
+        }
         let left = self.remaining().saturating_sub(limits::HOST_CALL_MARGIN);
         let limit = request.timeout.map_or(left, |own| own.min(left));
         let sent = tokio::time::timeout(limit, host.http.send(request, &self.request.grants)).await;

@@ -18,7 +18,9 @@ const CUSTOM_SECTION: u8 = 0;
 pub enum ComponentError {
     #[error("this is not WebAssembly: it does not begin with \\0asm")]
     NotWasm,
-    #[error("this is a core module, not a component: link it with wasm-component-ld or `hostler-plugin build`")]
+    #[error(
+        "this is a core module, not a component: link it with wasm-component-ld, as plugins/.cargo/config.toml does"
+    )]
     CoreModule,
     #[error("the component is damaged at byte {at}: {what}")]
     Malformed { at: usize, what: &'static str },
