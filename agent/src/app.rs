@@ -118,13 +118,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
 
 /// Neither of the two keeps a host from being watched: what cannot be had is
 /// said, and the agent goes on without it.
-async fn serve_local(
-    config: &Config,
-    identity: &Identity,
-    view: &Arc<View>,
-    tasks: &Tasks,
-    stop: &CancellationToken,
-) {
+async fn serve_local(config: &Config, identity: &Identity, view: &Arc<View>, tasks: &Tasks, stop: &CancellationToken) {
     let socket = config.socket();
     match local::bind(&socket) {
         Ok(listener) => {
@@ -165,13 +159,16 @@ pub fn check(config: &Config) -> Result<()> {
             Ok(_) => {}
             // By the agent that runs here: that is as it should be.
             Err(_) if local::ask(config).is_ok() => {}
-            Err(error) => anyhow::bail!(
-                "http_listen: {address} cannot be listened on ({error}): set another port, or \"off\""
-            ),
+            Err(error) => {
+                anyhow::bail!("http_listen: {address} cannot be listened on ({error}): set another port, or \"off\"")
+            }
         }
     }
     if !config.plugin_tool.is_file() {
-        anyhow::bail!("plugin_tool: there is no {}: plugins cannot be compiled without it", config.plugin_tool.display());
+        anyhow::bail!(
+            "plugin_tool: there is no {}: plugins cannot be compiled without it",
+            config.plugin_tool.display()
+        );
     }
     Ok(())
 }

@@ -3,9 +3,9 @@
 //! Only the clock is another: nobody waits for the next turn.
 
 use crate::checks::{Watch, run_one};
+use crate::config::Config;
 use crate::standing::Standings;
 use crate::view::View;
-use crate::config::Config;
 use anyhow::{Context, Result, bail};
 use hostler_plugin_host::{Cache, Companion, HostConfig, PluginHost};
 use hostler_proto::agent as wire;
@@ -62,8 +62,7 @@ impl Bench {
             grace: Duration::ZERO,
         };
         let view = View::default();
-        let mut watch =
-            Watch::new(NodeId::from_random([1; 10]), Standings::open(&folder, &BTreeMap::new()));
+        let mut watch = Watch::new(NodeId::from_random([1; 10]), Standings::open(&folder, &BTreeMap::new()));
         let mut now = Now { monotonic: Duration::ZERO, wall: Timestamp::from_millis(1_800_000_000_000) };
         watch.configure(now, std::slice::from_ref(&check), &view);
 

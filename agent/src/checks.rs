@@ -134,12 +134,22 @@ impl Runner {
                     let result = Err(format!("plugin {} cannot be used: {message}", order.plugin));
                     ended.push(Ended { check: order.check, run: order.run, result });
                 }
-                None => self.watch.postpone(clock::now(), &order),
+                // The table follows what is asked for; a moment of difference is no result.
+                None if self.is_assigned(&order.plugin) => self.watch.postpone(clock::now(), &order),
+                None => {
+                    let result = Err(format!("plugin {} is not assigned to this node", order.plugin));
+                    ended.push(Ended { check: order.check, run: order.run, result });
+                }
             }
         }
         if !ended.is_empty() {
             self.ended(ended).await;
         }
+    }
+
+    fn is_assigned(&self, plugin: &Name) -> bool {
+        let orders = self.orders.borrow();
+        orders.as_ref().is_some_and(|orders| orders.desired.plugins.iter().any(|one| one.name == *plugin))
     }
 
     async fn ended(&mut self, ended: Vec<Ended>) {
@@ -215,12 +225,8 @@ pub fn log_sink(check: &Name) -> LogSink {
 
 /// What a run means: a check that broke is unknown, never down.
 pub fn outcome(result: Result<CheckRun, String>) -> Outcome {
-    let broke = |summary: String| Outcome {
-        status: Status::Unknown,
-        summary,
-        details: String::new(),
-        took: Duration::ZERO,
-    };
+    let broke =
+        |summary: String| Outcome { status: Status::Unknown, summary, details: String::new(), took: Duration::ZERO };
     match result {
         Ok(CheckRun { outcome: Ok(report), wall, .. }) => {
             Outcome { status: report.status, summary: report.summary, details: report.details, took: wall }

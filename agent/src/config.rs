@@ -77,7 +77,8 @@ impl Config {
         }
         let socket = config.socket();
         if socket.as_os_str().len() > SOCKET_PATH_BYTES_MAX {
-            let problem = format!("{} is longer than a socket's path may be ({SOCKET_PATH_BYTES_MAX} bytes)", socket.display());
+            let problem =
+                format!("{} is longer than a socket's path may be ({SOCKET_PATH_BYTES_MAX} bytes)", socket.display());
             return Err(ConfigError::Value { setting: "runtime_dir", problem });
         }
         Ok(config)
@@ -158,7 +159,9 @@ fn listen(text: &str) -> Result<Option<SocketAddr>, ConfigError> {
     let address: SocketAddr =
         text.parse().map_err(|_| wrong(format!("{text:?} is neither ADDRESS:PORT nor \"off\"")))?;
     if !address.ip().is_loopback() {
-        return Err(wrong(format!("{address} is open to the network, and this port has no TLS: use a loopback address")));
+        return Err(wrong(format!(
+            "{address} is open to the network, and this port has no TLS: use a loopback address"
+        )));
     }
     Ok(Some(address))
 }
@@ -183,7 +186,10 @@ mod tests {
 
     #[test]
     fn mistakes_are_named() {
-        assert_eq!(error("state_dri = \"/a\""), "agent.toml: there is no setting \"state_dri\"; did you mean state_dir?");
+        assert_eq!(
+            error("state_dri = \"/a\""),
+            "agent.toml: there is no setting \"state_dri\"; did you mean state_dir?"
+        );
         assert!(error("policy = \"all\"").contains("unknown variant `all`"), "{}", error("policy = \"all\""));
         assert!(error("http_listen = \"0.0.0.0:80\"").contains("use a loopback address"));
         assert!(error("http_listen = \"7481\"").contains("neither ADDRESS:PORT nor"));
@@ -193,7 +199,8 @@ mod tests {
 
     #[test]
     fn a_host_may_allow_less() {
-        let settings = Settings::parse(Path::new("a"), "http_listen = \"off\"\n[allow]\nhttp = [\"http://127.0.0.1:*\"]\n");
+        let settings =
+            Settings::parse(Path::new("a"), "http_listen = \"off\"\n[allow]\nhttp = [\"http://127.0.0.1:*\"]\n");
         let config = settings.and_then(Config::settle).expect("fits");
         assert_eq!(config.http_listen, None);
         assert!(config.allow.is_some_and(|allow| !allow.system && allow.http.len() == 1));

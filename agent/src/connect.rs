@@ -43,13 +43,11 @@ pub fn trouble_of_status(status: &Status) -> Trouble {
 
 /// The server's own words; where there are none, what broke.
 pub fn status_text(status: &Status) -> String {
-    let message = status.message();
-    match std::error::Error::source(status) {
-        Some(source) if message.is_empty() || message == "transport error" => {
-            format!("the connection broke: {}", whole(source))
-        }
-        _ if message.is_empty() => format!("the control plane answered {:?}", status.code()),
-        _ => message.to_owned(),
+    match (std::error::Error::source(status), status.message()) {
+        // Made up on this side, from an error of the connection.
+        (Some(source), _) => format!("the connection broke: {}", whole(source)),
+        (None, "") => format!("the control plane answered {:?}", status.code()),
+        (None, message) => message.to_owned(),
     }
 }
 

@@ -60,7 +60,8 @@ impl Join {
             bail!(
                 "this host has joined already, as {}: to leave, run `hostler-agent uninstall`; \
                  to take a new identity in its place, add --again",
-                Identity::load(&config.state_dir).map_or("a node that cannot be read".into(), |one| one.name.to_string())
+                Identity::load(&config.state_dir)
+                    .map_or("a node that cannot be read".into(), |one| one.name.to_string())
             );
         }
         // What cannot be written later is found out before the code is used up.
@@ -135,13 +136,7 @@ async fn redeem(code: &JoinCode, ask: JoinRequest) -> Result<(String, JoinRespon
     bail!("no control plane could be joined:\n  {}", failures.join("\n  "))
 }
 
-fn accept(
-    code: &JoinCode,
-    request: &KeyRequest,
-    name: Name,
-    labels: Labels,
-    answer: JoinResponse,
-) -> Result<Identity> {
+fn accept(code: &JoinCode, request: &KeyRequest, name: Name, labels: Labels, answer: JoinResponse) -> Result<Identity> {
     let node = NodeId::parse(&answer.node_id).context("read the node id that the control plane gave")?;
     let credentials = answer.credentials.unwrap_or_default();
     let pinned = credentials

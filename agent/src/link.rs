@@ -51,8 +51,8 @@ struct Running {
     facts: Pending<Facts>,
     facts_due: Duration,
     facts_sent: Option<Facts>,
-    /// The last record of the batch that waits for its ack, and since when.
-    in_flight: Option<(u64, Duration)>,
+    /// Since when a batch waits for its ack.
+    in_flight: Option<Duration>,
     orders_refused: Option<String>,
 }
 
@@ -108,8 +108,10 @@ impl Link {
             let input = self.take(happened, &mut running).await;
             effects = running.session.step(clock::now(), input);
         }
-        // Dropping the stream closes it in order; the control plane sees its end.
         self.channel.send_replace(None);
+        if let Some(stream) = running.stream.take() {
+            stream.close().await;
+        }
     }
 
     async fn next(
@@ -203,11 +205,17 @@ impl Link {
             }
             Effect::Unreachable { message } => {
                 self.trouble(&message, false);
-                tracing::warn!(reason = message, "the control plane cannot be reached; checks go on, and it is tried again");
+                tracing::warn!(
+                    reason = message,
+                    "the control plane cannot be reached; checks go on, and it is tried again"
+                );
             }
             Effect::Refused { message } => {
                 self.trouble(&message, false);
-                tracing::error!(reason = message, "the control plane refuses this host; checks go on, and it is asked again now and then");
+                tracing::error!(
+                    reason = message,
+                    "the control plane refuses this host; checks go on, and it is asked again now and then"
+                );
             }
             Effect::RenewalFailing { message } => {
                 self.trouble(&format!("the certificate could not be renewed: {message}"), false);
@@ -292,10 +300,7 @@ impl Link {
         if changed {
             self.save_identity().await;
         }
-        Input::Welcomed {
-            heartbeat: Duration::from_millis(welcome.heartbeat_ms.into()),
-            addresses: welcome.addresses,
-        }
+        Input::Welcomed { heartbeat: Duration::from_millis(welcome.heartbeat_ms.into()), addresses: welcome.addresses }
     }
 
     async fn save_identity(&self) {
@@ -330,15 +335,21 @@ impl Link {
 
     async fn take_orders(&mut self, signed: wire::SignedDesiredState, running: &mut Running) {
         let keys = self.identity.desired_state_keys();
+        let signed_at_ms = signed.signed_at_ms;
         // A write and an fsync of a small file, seldom: nothing else of the link
         // could go on before it anyway.
-        match self.book.take(signed, &keys) {
-            Ok(Some(orders)) => {
-                running.orders_refused = None;
-                self.orders.send_replace(Some(orders));
-            }
-            Ok(None) => running.orders_refused = None,
-            Err(error) => self.refuse_orders(&error, running).await,
+        let news = match self.book.take(signed, &keys) {
+            Ok(news) => news,
+            Err(error) => return self.refuse_orders(&error, running).await,
+        };
+        running.orders_refused = None;
+        {
+            let mut view = self.view.lock();
+            (view.desired, view.desired_signed_at_ms) = (self.book.highest(), signed_at_ms);
+            view.only_watching = false;
+        }
+        if let Some(orders) = news {
+            self.orders.send_replace(Some(orders));
         }
     }
 
@@ -386,16 +397,17 @@ impl Link {
     /// One batch at a time: the next follows the ack.
     async fn send_spool(&self, running: &mut Running) {
         let now = clock::now().monotonic;
-        let waiting = running.in_flight.is_some_and(|(_, since)| now.saturating_sub(since) < ACK_TIMEOUT);
+        let waiting = running.in_flight.is_some_and(|since| now.saturating_sub(since) < ACK_TIMEOUT);
         if !running.session.is_live() || waiting || self.spool.state().backlog() == 0 {
             return;
         }
         let Some(stream) = &running.stream else { return };
         let Ok(permit) = stream.outbound.try_reserve() else { return };
-        let Some(batch) = self.spool.batch().await else { return };
-        let last = batch.records.last().map_or(0, |record| record.seq);
-        permit.send(stream::message(from_agent::Message::Spool(batch)));
-        running.in_flight = Some((last, now));
+        // Also where nothing could be read: it is tried again as late as a lost ack.
+        running.in_flight = Some(now);
+        if let Some(batch) = self.spool.batch().await {
+            permit.send(stream::message(from_agent::Message::Spool(batch)));
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use clap::Parser;
 use hostler_agent::cli::Cli;
 use hostler_agent::memory;
+use hostler_types::terminal::sanitize_lines;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -11,7 +12,8 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if hostler_agent::cli::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("hostler-agent: {error:#}");
+            // Some of it may be what another machine said.
+            eprintln!("hostler-agent: {}", sanitize_lines(&format!("{error:#}")));
             ExitCode::FAILURE
         }
     }

@@ -40,16 +40,41 @@ pub fn page(view: &Inner) -> String {
     });
     page.family("hostler_agent_checks", "gauge", "Checks by state.", by_state);
     page.one("hostler_agent_check_runs_total", "counter", "Runs that ended.", view.counts.runs as f64);
-    page.one("hostler_agent_check_overruns_total", "counter", "Runs skipped, since one was still going.", view.counts.overruns as f64);
-    page.one("hostler_agent_check_faults_total", "counter", "Runs in which the check itself broke.", view.counts.faults as f64);
+    page.one(
+        "hostler_agent_check_overruns_total",
+        "counter",
+        "Runs skipped, since one was still going.",
+        view.counts.overruns as f64,
+    );
+    page.one(
+        "hostler_agent_check_faults_total",
+        "counter",
+        "Runs in which the check itself broke.",
+        view.counts.faults as f64,
+    );
     page.one("hostler_agent_check_transitions_total", "counter", "Changes of state.", view.counts.transitions as f64);
-    page.one("hostler_agent_plugin_log_lines_dropped_total", "counter", "Lines over a plugin's limit.", view.counts.log_lines_dropped as f64);
+    page.one(
+        "hostler_agent_plugin_log_lines_dropped_total",
+        "counter",
+        "Lines over a plugin's limit.",
+        view.counts.log_lines_dropped as f64,
+    );
     let times = &view.counts.run_time;
     let runs = times.iter().map(|(plugin, (runs, _))| (format!("{{plugin=\"{plugin}\"}}"), *runs as f64));
     page.family("hostler_agent_plugin_runs_total", "counter", "Runs by plugin.", runs);
     let seconds = times.iter().map(|(plugin, (_, time))| (format!("{{plugin=\"{plugin}\"}}"), time.as_secs_f64()));
-    page.family("hostler_agent_plugin_run_seconds_total", "counter", "Time in runs, waiting included, by plugin.", seconds);
-    page.one("hostler_agent_spool_records", "gauge", "Records the control plane has not acked.", view.spool.backlog() as f64);
+    page.family(
+        "hostler_agent_plugin_run_seconds_total",
+        "counter",
+        "Time in runs, waiting included, by plugin.",
+        seconds,
+    );
+    page.one(
+        "hostler_agent_spool_records",
+        "gauge",
+        "Records the control plane has not acked.",
+        view.spool.backlog() as f64,
+    );
     page.one("hostler_agent_spool_bytes", "gauge", "The spool on disk.", view.spool.bytes as f64);
     page.one("hostler_agent_spool_lost_total", "counter", "Records that could not be kept.", view.spool.lost as f64);
     page.0

@@ -245,7 +245,14 @@ async fn make(
         fetch::fetch(folder, &assignment, channel).await?;
     }
     show(view, &slots, Some((name, "compiling")));
-    Ok(Box::pin(host.load_cached(cache, &assignment.digest, &path, companion)).await?)
+    match Box::pin(host.load_cached(cache, &assignment.digest, &path, companion)).await {
+        Ok(plugin) => Ok(plugin),
+        Err(error) => {
+            // The disk may have changed it since it was fetched: then it is fetched anew.
+            fetch::remove_damaged(folder, &assignment)?;
+            Err(error.into())
+        }
+    }
 }
 
 /// How the plugins stand, with what is being done about one of them.

@@ -67,7 +67,10 @@ impl Spool {
         self.files.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    async fn off_thread<T: Send + 'static>(&self, work: impl FnOnce(&mut SpoolFiles) -> T + Send + 'static) -> Option<T> {
+    async fn off_thread<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut SpoolFiles) -> T + Send + 'static,
+    ) -> Option<T> {
         let spool = self.clone();
         let done = tokio::task::spawn_blocking(move || {
             let mut files = spool.lock();

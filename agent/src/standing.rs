@@ -68,11 +68,7 @@ impl Standings {
 
     pub fn get(&self, check: &CheckAssignment) -> Option<Standing> {
         let one = self.held.checks.get(&check.name).filter(|one| one.target == target(check))?;
-        Some(Standing {
-            state: one.state,
-            since: Timestamp::from_millis(one.since_ms),
-            summary: one.summary.clone(),
-        })
+        Some(Standing { state: one.state, since: Timestamp::from_millis(one.since_ms), summary: one.summary.clone() })
     }
 
     pub fn set(&mut self, check: &CheckAssignment, standing: Standing) {

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 const UNIT: &str = "hostler-agent.service";
-const UNIT_FILES: [&str; 2] = ["/etc/systemd/system/hostler-agent.service", "/usr/lib/systemd/system/hostler-agent.service"];
+const UNIT_FILES: [&str; 2] =
+    ["/etc/systemd/system/hostler-agent.service", "/usr/lib/systemd/system/hostler-agent.service"];
 const ACCOUNT: &str = "hostler";
 /// Where the installer puts programs: only those are its own.
 const PROGRAMS: [&str; 2] = ["/usr/bin/hostler-agent", "/usr/bin/hostler-plugin"];

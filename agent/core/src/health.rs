@@ -60,11 +60,7 @@ struct Streaks {
 
 impl Health {
     pub fn new(now: Now, check: Name, rules: Rules, stood: Option<Standing>) -> Self {
-        let stood = stood.unwrap_or(Standing {
-            state: CheckState::Starting,
-            since: now.wall,
-            summary: String::new(),
-        });
+        let stood = stood.unwrap_or(Standing { state: CheckState::Starting, since: now.wall, summary: String::new() });
         Self {
             check,
             rules,
@@ -226,7 +222,10 @@ mod tests {
     fn a_transition_says_how_it_came_about() {
         let mut health = health(RULES);
         let first = health.step(start(), outcome(Status::Ok)).expect("passing at once");
-        assert_eq!((first.from, first.to, first.streak, first.needed), (CheckState::Starting, CheckState::Passing, 1, 1));
+        assert_eq!(
+            (first.from, first.to, first.streak, first.needed),
+            (CheckState::Starting, CheckState::Passing, 1, 1)
+        );
         assert_eq!(health.step(start(), outcome(Status::Critical)), None);
         assert_eq!(health.step(start(), outcome(Status::Critical)), None);
         let third = health.step(start().plus(Duration::from_secs(9)), outcome(Status::Critical)).expect("critical");

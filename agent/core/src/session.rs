@@ -76,32 +76,59 @@ pub enum Input {
     Tick,
     /// A connection stands and the hello is on its way.
     Dialled,
-    Welcomed { heartbeat: Duration, addresses: Vec<String> },
+    Welcomed {
+        heartbeat: Duration,
+        addresses: Vec<String>,
+    },
     /// Any message at all.
     Heard,
     /// The server answered the heartbeat that was sent at `sent`.
-    HeartbeatAcked { sent: Duration, server_wall: Timestamp },
+    HeartbeatAcked {
+        sent: Duration,
+        server_wall: Timestamp,
+    },
     /// The server ends the connection in order, and says when to come back.
-    Goodbye { reason: String, retry_after: Duration },
+    Goodbye {
+        reason: String,
+        retry_after: Duration,
+    },
     /// The dial failed, or the stream ended.
     Ended(Trouble),
-    Renewed { validity: Validity, addresses: Vec<String> },
+    Renewed {
+        validity: Validity,
+        addresses: Vec<String>,
+    },
     RenewalFailed(Trouble),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
-    Dial { address: String },
+    Dial {
+        address: String,
+    },
     SendHeartbeat,
     /// Drop the connection, or the attempt to make one.
     Close,
-    Renew { address: String },
+    Renew {
+        address: String,
+    },
     /// For the log and the status, each only once until it changes.
-    Connected { address: String },
-    Disconnected { address: String, reason: String },
-    Refused { message: String },
-    Unreachable { message: String },
-    RenewalFailing { message: String },
+    Connected {
+        address: String,
+    },
+    Disconnected {
+        address: String,
+        reason: String,
+    },
+    Refused {
+        message: String,
+    },
+    Unreachable {
+        message: String,
+    },
+    RenewalFailing {
+        message: String,
+    },
 }
 
 #[cfg(test)]

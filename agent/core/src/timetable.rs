@@ -26,20 +26,35 @@ pub enum Input {
     Configure(Vec<CheckAssignment>),
     /// Time passed: see [`Timetable::next_deadline`].
     Tick,
-    Finished { check: Name, run: RunId },
+    Finished {
+        check: Name,
+        run: RunId,
+    },
     /// What a check waited for is there: run it now, not at its next turn.
     Soon(Name),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
-    Run { check: Name, run: RunId },
+    Run {
+        check: Name,
+        run: RunId,
+    },
     /// A new check, or one with another target: what was known of it is void.
-    Begin { check: Name },
+    Begin {
+        check: Name,
+    },
     /// Same target, other numbers.
-    Adjust { check: Name },
-    End { check: Name },
-    Skipped { check: Name, runs: u64 },
+    Adjust {
+        check: Name,
+    },
+    End {
+        check: Name,
+    },
+    Skipped {
+        check: Name,
+        runs: u64,
+    },
 }
 
 #[derive(Debug)]
@@ -124,11 +139,10 @@ impl Timetable {
                     let due = old.due.min(next_on_grid(phase, every, now));
                     Entry { assignment, phase, due, ..old }
                 }
-                old => {
+                _ => {
                     effects.push(Effect::Begin { check: name.clone() });
-                    let overruns = old.map_or(0, |old| old.overruns);
                     let due = now.saturating_add(first_delay(phase, every));
-                    Entry { assignment, phase, due, running: None, overruns }
+                    Entry { assignment, phase, due, running: None, overruns: 0 }
                 }
             };
             self.checks.insert(name, entry);
@@ -279,7 +293,10 @@ mod tests {
     fn same_target_keeps_its_place_and_another_begins_anew() {
         let mut table = Timetable::new(node());
         let disk = assignment("disk", 5_000);
-        assert_eq!(table.step(at(0), Input::Configure(vec![disk.clone()])), [Effect::Begin { check: disk.name.clone() }]);
+        assert_eq!(
+            table.step(at(0), Input::Configure(vec![disk.clone()])),
+            [Effect::Begin { check: disk.name.clone() }]
+        );
         let started = runs(&table.step(at(2_000), Input::Tick));
         let (check, run) = started[0].clone();
         assert_eq!(table.step(at(2_100), Input::Configure(vec![disk.clone()])), []);

@@ -28,7 +28,11 @@ pub enum Fault {
     ConfigInvalid(Vec<ConfigProblem>),
     #[error("the check broke: {0}")]
     Broke(String),
-    #[error("the plugin used more than {} ms of processor time and was stopped", limits::GUEST_CPU_MAX.as_millis())]
+    #[error(
+        "the plugin computed for more than {} ms (or {} ms on a busy host) and was stopped",
+        limits::GUEST_CPU_MAX.as_millis(),
+        limits::GUEST_ON_THREAD_MAX.as_millis()
+    )]
     CpuExhausted,
     #[error("the plugin wanted more than {} MiB of memory and was stopped", .bytes_max >> 20)]
     MemoryExhausted { bytes_max: usize },

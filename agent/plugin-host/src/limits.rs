@@ -9,8 +9,13 @@ pub const EPOCH: Duration = Duration::from_millis(10);
 
 /// Processor time of one run, host calls included. A check takes 25 us to 5 ms;
 /// 500 ms is the slowest interpreter's first run with room to spare, and leaves
-/// a spinning plugin stopped within a second on a busy host.
+/// a spinning plugin stopped within a second.
 pub const GUEST_CPU_MAX: Duration = Duration::from_millis(500);
+
+/// The same by the clock on the wall, waits for the network apart: where other
+/// programs leave a run less than two thirds of a processor, it still must not
+/// keep the checks that share its thread waiting for more than a second.
+pub const GUEST_ON_THREAD_MAX: Duration = Duration::from_millis(800);
 
 /// A run that states no timeout.
 pub const RUN_TIMEOUT: Duration = Duration::from_secs(10);

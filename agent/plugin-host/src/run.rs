@@ -135,7 +135,7 @@ async fn call(
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(move |mut store| {
         let state = store.data_mut();
-        if cpu.used_by_now() >= limits::GUEST_CPU_MAX {
+        if cpu.used_by_now() >= limits::GUEST_CPU_MAX || cpu.on_thread_by_now() >= limits::GUEST_ON_THREAD_MAX {
             return Err(state.stop(Fault::CpuExhausted));
         }
         if Instant::now() >= deadline {

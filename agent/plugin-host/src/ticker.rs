@@ -16,7 +16,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use wasmtime::Engine;
 
 /// The thread reads eight bytes and adds one: the smallest stack there is.
@@ -106,11 +106,14 @@ impl Drop for Ticker {
     }
 }
 
-/// Processor time of one run, read from within and from outside it.
+/// Processor time of one run, read from within and from outside it; and its
+/// time on the thread, which is longer where the processor is shared.
 #[derive(Default)]
 pub(crate) struct CpuClock {
     used_nanos: AtomicU64,
     poll_began_nanos: AtomicU64,
+    on_thread_nanos: AtomicU64,
+    poll_began_at: Mutex<Option<Instant>>,
 }
 
 fn thread_cpu_nanos() -> u64 {
@@ -128,6 +131,26 @@ impl CpuClock {
     pub(crate) fn used_by_now(&self) -> Duration {
         let this_poll = thread_cpu_nanos().saturating_sub(self.poll_began_nanos.load(Ordering::Relaxed));
         self.used() + Duration::from_nanos(this_poll)
+    }
+
+    /// Within a poll.
+    pub(crate) fn on_thread_by_now(&self) -> Duration {
+        let began = *self.poll_began_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let this_poll = began.map(|began| began.elapsed()).unwrap_or_default();
+        Duration::from_nanos(self.on_thread_nanos.load(Ordering::Relaxed)) + this_poll
+    }
+
+    fn poll_begins(&self) {
+        self.poll_began_nanos.store(thread_cpu_nanos(), Ordering::Relaxed);
+        *self.poll_began_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    fn poll_ends(&self) {
+        let cpu = thread_cpu_nanos().saturating_sub(self.poll_began_nanos.load(Ordering::Relaxed));
+        self.used_nanos.fetch_add(cpu, Ordering::Relaxed);
+        let began = self.poll_began_at.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let wall = began.map(|began| began.elapsed()).unwrap_or_default();
+        self.on_thread_nanos.fetch_add(u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 }
 
@@ -151,14 +174,13 @@ impl<F: Future> Future for OnCpu<'_, F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let began = thread_cpu_nanos();
-        self.clock.poll_began_nanos.store(began, Ordering::Relaxed);
+        self.clock.poll_begins();
         let ticker = self.ticker;
         ticker.enter();
         let entered = Entered(ticker);
         let polled = self.run.as_mut().poll(cx);
         drop(entered);
-        self.clock.used_nanos.fetch_add(thread_cpu_nanos().saturating_sub(began), Ordering::Relaxed);
+        self.clock.poll_ends();
         polled
     }
 }
@@ -166,7 +188,6 @@ impl<F: Future> Future for OnCpu<'_, F> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Instant;
 
     fn on_cpu<F: Future>(ticker: &Ticker, run: F) -> (OnCpu<'_, F>, Arc<CpuClock>) {
         let clock = Arc::new(CpuClock::default());

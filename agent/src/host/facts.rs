@@ -28,9 +28,7 @@ pub fn hostname() -> String {
 }
 
 pub fn facts() -> Facts {
-    let what = RefreshKind::nothing()
-        .with_cpu(CpuRefreshKind::nothing())
-        .with_memory(MemoryRefreshKind::everything());
+    let what = RefreshKind::nothing().with_cpu(CpuRefreshKind::nothing()).with_memory(MemoryRefreshKind::everything());
     let system = System::new_with_specifics(what).ok();
     let cpus = system.as_ref().map(System::cpus).unwrap_or_default();
     Facts {
@@ -79,7 +77,10 @@ fn addresses() -> Vec<Address> {
         .iter()
         .flat_map(|(interface, data)| {
             let real = data.ip_networks().iter().filter(|network| !network.addr.is_loopback());
-            real.map(|network| Address { interface: interface.to_string_lossy().into_owned(), address: network.addr.to_string() })
+            real.map(|network| Address {
+                interface: interface.to_string_lossy().into_owned(),
+                address: network.addr.to_string(),
+            })
         })
         .collect();
     addresses.sort_by(|a, b| (&a.interface, &a.address).cmp(&(&b.interface, &b.address)));

@@ -5,6 +5,7 @@ use hostler_agent_core::session::Trouble;
 use hostler_proto::agent::agent_link_client::AgentLinkClient;
 use hostler_proto::agent::{self as wire, from_agent};
 use hostler_proto::transport::MESSAGE_BYTES_MAX;
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
@@ -13,6 +14,9 @@ use tonic::transport::Channel;
 /// A heartbeat, a batch, facts, each at most once: more than that waiting means
 /// that nobody reads.
 const OUTBOUND_QUEUE: usize = 8;
+
+/// A round trip, with room; a control plane that is gone does not hold us up.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub struct Stream {
     pub channel: Channel,
@@ -35,5 +39,15 @@ impl Stream {
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
         let inbound = client.connect(ReceiverStream::new(queue)).await.map_err(|status| trouble_of_status(&status))?;
         Ok(Self { channel, outbound, inbound: inbound.into_inner() })
+    }
+
+    /// In order: what is queued goes out, and the server sees the end and answers it.
+    pub async fn close(self) {
+        let Self { channel, outbound, mut inbound } = self;
+        drop((channel, outbound));
+        let ended = async { while let Ok(Some(_)) = inbound.message().await {} };
+        if tokio::time::timeout(CLOSE_TIMEOUT, ended).await.is_err() {
+            tracing::debug!("the control plane did not close the stream in time");
+        }
     }
 }

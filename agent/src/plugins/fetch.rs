@@ -50,12 +50,8 @@ pub async fn fetch(folder: &Path, wanted: &PluginAssignment, channel: Option<Cha
     let channel = channel.ok_or_else(|| link("there is no connection to the control plane".to_owned()))?;
     files::private_folder(folder).map_err(failed("make", folder))?;
     let path = part(folder, &wanted.digest);
-    let mut file = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(files::PRIVATE)
-        .open(&path)
-        .map_err(failed("open", &path))?;
+    let mut file =
+        OpenOptions::new().create(true).append(true).mode(files::PRIVATE).open(&path).map_err(failed("open", &path))?;
     let mut size = file.metadata().map_err(failed("look at", &path))?.len();
     if size < wanted.size_bytes {
         let ask = FetchRequest { digest: wanted.digest.clone(), offset: size };
@@ -109,6 +105,19 @@ fn verify(path: &Path, size: u64, wanted: &PluginAssignment) -> Result<(), Fetch
     }
     let found = HEXLOWER.encode(context.finish().as_ref());
     if found == wanted.digest { Ok(()) } else { Err(FetchError::Digest { found, wanted: wanted.digest.clone() }) }
+}
+
+/// Whether what was fetched still is what it was; if not it is removed.
+pub fn remove_damaged(folder: &Path, wanted: &PluginAssignment) -> Result<(), FetchError> {
+    let path = file(folder, &wanted.digest);
+    let size = fs::metadata(&path).map_err(failed("look at", &path))?.len();
+    match verify(&path, size, wanted) {
+        Err(error @ (FetchError::Digest { .. } | FetchError::Size { .. })) => {
+            files::remove_if_there(&path).map_err(failed("remove", &path))?;
+            Err(error)
+        }
+        outcome => outcome,
+    }
 }
 
 /// Removes every other plugin's files.

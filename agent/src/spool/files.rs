@@ -25,6 +25,7 @@ const FREE_PERCENT_MIN: u64 = 5;
 /// just what a check has to be able to report.
 const FREE_BYTES_ENOUGH: u64 = 4 * BUDGET_BYTES;
 const ID_FILE: &str = "id";
+const ACKED_FILE: &str = "acked";
 const SUFFIX: &str = ".seg";
 const DISK_FAILED: &str = "the spool's disk did not take it";
 
@@ -52,6 +53,8 @@ pub struct SpoolFiles {
     ledger: Ledger,
     /// The newest segment, while it can be appended to.
     current: Option<(SegmentId, File)>,
+    /// As the last run knew it. Only for show: nothing is forgotten by it.
+    acked_mark: u64,
     lost: u64,
     trouble: Option<String>,
 }
@@ -66,11 +69,13 @@ impl SpoolFiles {
         let names = segment_ids(folder)?;
         let ledger = Ledger::new(Limits { budget_bytes: BUDGET_BYTES, segment_bytes: SEGMENT_BYTES });
         let id = spool_id(folder, names.first().copied())?;
-        let mut files = Self { folder: folder.to_owned(), id, ledger, current: None, lost: 0, trouble: None };
+        let mut files =
+            Self { folder: folder.to_owned(), id, ledger, current: None, acked_mark: 0, lost: 0, trouble: None };
         let mut found = Found::default();
         for segment in names {
             files.load(segment, &mut found)?;
         }
+        files.recall_acked();
         if files.ledger.loss().is_some() {
             files.append(Vec::new(), now);
         }
@@ -126,7 +131,7 @@ impl SpoolFiles {
     pub fn state(&self) -> SpoolState {
         SpoolState {
             last: self.ledger.last_sequence(),
-            acked: self.ledger.acked(),
+            acked: self.ledger.acked().max(self.acked_mark),
             bytes: self.ledger.bytes(),
             lost: self.lost,
             trouble: self.trouble.clone(),
@@ -272,7 +277,20 @@ impl SpoolFiles {
         Ok(records)
     }
 
+    /// What is shown before the control plane says it anew. Not fsynced, and one
+    /// that cannot be is not believed.
+    fn recall_acked(&mut self) {
+        let mark = fs::read_to_string(self.folder.join(ACKED_FILE)).ok();
+        let acked = mark.and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+        if acked <= self.ledger.last_sequence() {
+            self.acked_mark = acked;
+        }
+    }
+
     pub fn ack(&mut self, sequence: u64) {
+        if sequence > self.ledger.acked() {
+            let _ = fs::write(self.folder.join(ACKED_FILE), format!("{sequence}\n"));
+        }
         for segment in self.ledger.ack(sequence) {
             let path = self.path(segment);
             // Left behind it would be sent again after a restart, and dropped there.
@@ -297,7 +315,9 @@ fn segment_ids(folder: &Path) -> Result<Vec<SegmentId>, SpoolError> {
     for entry in fs::read_dir(folder).map_err(failed("list", folder))? {
         let entry = entry.map_err(failed("list", folder))?;
         let name = entry.file_name();
-        ids.extend(name.to_str().and_then(|name| name.strip_suffix(SUFFIX)).and_then(|id| id.parse::<SegmentId>().ok()));
+        ids.extend(
+            name.to_str().and_then(|name| name.strip_suffix(SUFFIX)).and_then(|id| id.parse::<SegmentId>().ok()),
+        );
     }
     ids.sort_unstable();
     Ok(ids)
@@ -322,6 +342,7 @@ fn spool_id(folder: &Path, oldest: Option<SegmentId>) -> Result<u64, SpoolError>
             u64::from_le_bytes(bytes).max(1)
         }
     };
-    crate::files::replace(&path, format!("{id}\n").as_bytes(), crate::files::PRIVATE).map_err(failed("write", &path))?;
+    crate::files::replace(&path, format!("{id}\n").as_bytes(), crate::files::PRIVATE)
+        .map_err(failed("write", &path))?;
     Ok(id)
 }

@@ -191,8 +191,8 @@ impl Fake {
     }
 
     fn credentials(&self, csr_der: Vec<u8>) -> wire::Credentials {
-        let request = CertificateSigningRequestParams::from_der(&CertificateSigningRequestDer::from(csr_der))
-            .expect("a request");
+        let request =
+            CertificateSigningRequestParams::from_der(&CertificateSigningRequestDer::from(csr_der)).expect("a request");
         let mut params = CertificateParams::default();
         let (age, left) = {
             let memory = self.memory.lock().expect("unpoisoned");

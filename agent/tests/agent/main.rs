@@ -1,5 +1,7 @@
 //! The agent as a program, against a small control plane in the test, over real TLS.
 
+#![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may stop at once")]
+
 mod fake;
 
 use fake::Fake;
@@ -301,4 +303,19 @@ async fn a_bad_configuration_is_named() {
     std::fs::write(host.path("agent.toml"), settings).expect("written");
     let checked = host.output(&["run", "--check-config"]).await;
     assert!(text(&checked.stderr).contains("cannot be listened on"), "{}", text(&checked.stderr));
+}
+
+#[tokio::test]
+async fn uninstall_leaves_nothing_and_touches_nothing_else() {
+    let (fake, _stop) = Fake::start().await;
+    let host = Host::new();
+    host.join(&fake).await;
+    std::fs::write(host.path("other"), "not ours").expect("written");
+    let asked = host.output(&["uninstall"]).await;
+    assert!(text(&asked.stderr).contains("add --yes"), "{}", text(&asked.stderr));
+    let gone = host.output(&["uninstall", "--yes"]).await;
+    assert!(gone.status.success(), "{}", text(&gone.stderr));
+    let left: Vec<_> =
+        std::fs::read_dir(host.folder.path()).expect("a folder").flatten().map(|one| one.file_name()).collect();
+    assert_eq!(left, ["other"]);
 }

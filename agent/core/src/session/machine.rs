@@ -12,20 +12,34 @@ use std::time::Duration;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Phase {
-    Waiting { until: Duration },
+    Waiting {
+        until: Duration,
+    },
     /// Nothing to dial with before the certificate is renewed.
     Renewing,
-    Dialling { until: Duration },
-    Greeting { until: Duration },
-    Live { since: Duration, heard: Duration, beat: Duration },
+    Dialling {
+        until: Duration,
+    },
+    Greeting {
+        until: Duration,
+    },
+    Live {
+        since: Duration,
+        heard: Duration,
+        beat: Duration,
+    },
 }
 
 #[derive(Debug)]
 enum Renewal {
     Idle,
     /// In flight until, at most.
-    Asked { until: Duration },
-    Paused { until: Duration },
+    Asked {
+        until: Duration,
+    },
+    Paused {
+        until: Duration,
+    },
 }
 
 #[derive(Debug)]

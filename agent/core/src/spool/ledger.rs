@@ -24,8 +24,13 @@ pub struct Loss {
 pub enum Admission {
     /// Append under this number to this segment, made first if `fresh`. If there
     /// is a loss to tell, it goes first, as a record of its own.
-    Append { segment: SegmentId, fresh: bool },
-    Refused { reason: String },
+    Append {
+        segment: SegmentId,
+        fresh: bool,
+    },
+    Refused {
+        reason: String,
+    },
 }
 
 #[derive(Debug)]
