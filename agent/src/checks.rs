@@ -28,6 +28,8 @@ use tokio_util::sync::CancellationToken;
 const RUNS_AT_ONCE: usize = 32;
 /// Each may be as large as a plugin is allowed to be.
 const MEMORY_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// As much as an event's message takes.
+const SUMMARY_CHARACTERS_MAX: usize = 400;
 /// So that a moved clock is noticed even where nothing is scheduled.
 const IDLE_MAX: Duration = Duration::from_secs(60);
 
@@ -231,7 +233,15 @@ pub fn outcome(result: Result<CheckRun, String>) -> Outcome {
         Ok(CheckRun { outcome: Ok(report), wall, .. }) => {
             Outcome { status: report.status, summary: report.summary, details: report.details, took: wall }
         }
-        Ok(CheckRun { outcome: Err(fault), wall, .. }) => Outcome { took: wall, ..broke(logging::whole(&fault)) },
+        Ok(CheckRun { outcome: Err(fault), wall, .. }) => {
+            Outcome { took: wall, ..broke(one_line(&logging::whole(&fault))) }
+        }
         Err(message) => broke(message),
     }
+}
+
+/// A summary is one line of a listing; a guest's last words may be several.
+fn one_line(text: &str) -> String {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    words.join(" ").chars().take(SUMMARY_CHARACTERS_MAX).collect()
 }

@@ -1,6 +1,7 @@
 //! At which addresses the control plane can be reached.
 
 use std::net::IpAddr;
+use std::sync::OnceLock;
 
 /// What was configured; else where it listens; else, listening everywhere, every
 /// address of this machine that others can use.
@@ -41,13 +42,19 @@ pub fn names_of(addresses: &[String]) -> Vec<String> {
     names
 }
 
-/// IPv4 before IPv6, without loopback and link-local ones: a list for a join
-/// code, which must stay short.
+/// The one that leads out first, then IPv4 before IPv6, without loopback and
+/// link-local ones: a list for a join code, which must stay short. Asked of the
+/// system once.
 fn machine_addresses() -> Vec<IpAddr> {
+    static FOUND: OnceLock<Vec<IpAddr>> = OnceLock::new();
+    FOUND.get_or_init(find_machine_addresses).clone()
+}
+
+fn find_machine_addresses() -> Vec<IpAddr> {
     const MOST: usize = 4;
     let mut found = Vec::new();
-    let Ok(networks) = sysinfo::Networks::new_with_refreshed_list() else { return found };
-    for network in networks.values() {
+    let networks = sysinfo::Networks::new_with_refreshed_list();
+    for network in networks.iter().flat_map(|networks| networks.values()) {
         for one in network.ip_networks() {
             let usable = match one.addr {
                 IpAddr::V4(ip) => !ip.is_loopback() && !ip.is_link_local(),
@@ -58,10 +65,19 @@ fn machine_addresses() -> Vec<IpAddr> {
             }
         }
     }
-    found.sort();
+    let outward = outward_address();
+    found.sort_by_key(|address| (Some(*address) != outward, *address));
     found.dedup();
     found.truncate(MOST);
     found
+}
+
+/// From which address this machine would reach the world. Connecting a datagram
+/// socket sends nothing; the address is one kept for documents.
+fn outward_address() -> Option<IpAddr> {
+    let socket = std::net::UdpSocket::bind((std::net::Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    socket.connect((std::net::Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
+    socket.local_addr().ok().map(|address| address.ip()).filter(|ip| !ip.is_unspecified())
 }
 
 #[cfg(test)]

@@ -74,7 +74,42 @@ fn add_context(path: &Path, name: &str, context: Context) -> Result<(), StartErr
             message: format!("{error}; move it away, or name another with --context-file"),
         })?,
     };
-    contexts.contexts.insert(name.to_owned(), context);
-    contexts.current = Some(name.to_owned());
+    let name = free_name(&contexts, name, &context);
+    contexts.contexts.insert(name.clone(), context);
+    contexts.current = Some(name);
     files::write_private(path, contexts.print().as_bytes()).map_err(failed)
+}
+
+/// The name wanted, unless another control plane has it: its credential must not
+/// be lost.
+fn free_name(contexts: &Contexts, wanted: &str, context: &Context) -> String {
+    let taken = |name: &str| contexts.contexts.get(name).is_some_and(|other| other.authorities != context.authorities);
+    let numbered = (2..).map(|number| format!("{wanted}-{number}"));
+    std::iter::once(wanted.to_owned()).chain(numbered).find(|name| !taken(name)).unwrap_or_else(|| wanted.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn context(authorities: &str) -> Context {
+        let text = String::new;
+        Context {
+            addresses: vec![],
+            operator: text(),
+            authorities: authorities.into(),
+            certificate: text(),
+            key: text(),
+        }
+    }
+
+    #[test]
+    fn another_control_plane_s_credential_is_kept() {
+        let mut contexts = Contexts::default();
+        contexts.contexts.insert("local".into(), context("a"));
+        assert_eq!(free_name(&contexts, "local", &context("a")), "local");
+        assert_eq!(free_name(&contexts, "local", &context("b")), "local-2");
+        contexts.contexts.insert("local-2".into(), context("c"));
+        assert_eq!(free_name(&contexts, "local", &context("b")), "local-3");
+    }
 }

@@ -14,11 +14,16 @@ use hostler_store::Txn;
 use hostler_types::selector::{LABELS_MAX, check_label};
 use hostler_types::{EventKind, Labels, Name, NodeId, Policy, Timestamp};
 use std::sync::Arc;
+use std::time::Duration;
 use tonic::{Request, Response, Status};
 
 /// Others may redeem the same token at the same moment; each conflict means that
 /// one of them won.
 const CONFLICTS_MAX: usize = 1000;
+
+/// Each renewal is a signature and a write: an agent renews at half life, and one
+/// that asks all the time is broken or hostile.
+const RENEWED_AT_MOST_EVERY: Duration = Duration::from_secs(60);
 
 #[derive(Clone)]
 pub struct EnrollmentService(pub Arc<App>);
@@ -59,6 +64,11 @@ impl Wish {
         }
         let name = Name::new(request.name)
             .map_err(|error| Status::invalid_argument(format!("the node's name: {error}; give another with --name")))?;
+        if NodeId::parse(name.as_str()).is_ok() {
+            return Err(Status::invalid_argument(format!(
+                "the node's name {name} looks like a node's id: give another with --name"
+            )));
+        }
         let policy = request.policy.parse().map_err(|error| Status::invalid_argument(format!("policy: {error}")))?;
         if request.labels.len() > LABELS_MAX {
             return Err(Status::invalid_argument(format!("more than {LABELS_MAX} labels")));
@@ -137,12 +147,20 @@ impl App {
         let Some(entry) = self.store.get(&key).await.map_err(store_status)? else {
             return Ok(put(txn.expect_absent(key.as_str())));
         };
-        let world = self.mirror.now();
-        let holder = std::str::from_utf8(&entry.value).ok().and_then(|id| world.find(id).cloned());
+        // From the store and not from the mirror, which may be a commit behind.
+        let holder_id = std::str::from_utf8(&entry.value).ok().and_then(|id| NodeId::parse(id).ok());
+        let holder = match holder_id {
+            None => None,
+            Some(id) => {
+                let key = member_key(&id);
+                let stored = self.store.get(&key).await.map_err(store_status)?;
+                stored.and_then(|stored| Member::decode(&key, &stored.value).ok())
+            }
+        };
         match holder {
             Some(holder) if holder.revoked.is_none() => Err(Status::already_exists(format!(
-                "there is a node {} already ({}): join with another --name, or first `hostlerctl node revoke {}`",
-                holder.name, holder.id, holder.name
+                "there is a node {} already: join with another --name, or first `hostlerctl node revoke {}`",
+                holder.name, holder.name
             ))),
             _ => Ok(put(txn.expect(key.as_str(), entry.modified))),
         }
@@ -158,6 +176,10 @@ impl App {
             let member = Member::decode(&key, &entry.value).map_err(|error| Status::internal(error.to_string()))?;
             if member.revoked.is_some() {
                 return Err(Status::permission_denied(format!("node {} was revoked", member.name)));
+            }
+            let age = NODE_LIFETIME.saturating_sub(member.certificate_not_after.since(now));
+            if age < RENEWED_AT_MOST_EVERY {
+                return Err(Status::resource_exhausted("this node's certificate was made only just now: keep it"));
             }
             let renewed = Member {
                 certificate_not_after: issued.not_after,

@@ -5,45 +5,70 @@ use crate::addresses::only_loopback;
 use crate::app::App;
 use crate::pki::sha256_hex;
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 const SCRIPT: &str = include_str!("../../deploy/install/install.sh");
 const UNIT: &str = include_str!("../../deploy/systemd/hostler-agent.service");
 /// What a host needs, and nothing else, so that a path leads nowhere.
 const PROGRAMS: [&str; 2] = ["hostler-agent", "hostler-plugin"];
 
+#[derive(Clone)]
+struct Offer {
+    app: Arc<App>,
+    programs: Arc<Mutex<BTreeMap<&'static str, Program>>>,
+}
+
+/// Read once and shared by every download: whoever asks without any credential
+/// must not make the server read or hash, nor hold a copy of their own.
+#[derive(Clone)]
+struct Program {
+    modified: SystemTime,
+    sha256: String,
+    content: Bytes,
+}
+
 pub fn router(app: Arc<App>) -> Router {
-    Router::new().route("/install", get(script)).route("/download/{program}", get(download)).with_state(app)
+    let offer = Offer { app, programs: Arc::default() };
+    Router::new().route("/install", get(script)).route("/download/{program}", get(download)).with_state(offer)
 }
 
-fn program(app: &App, name: &str) -> Option<PathBuf> {
-    PROGRAMS.contains(&name).then(|| app.config.agent_programs.join(name))
+impl Offer {
+    async fn program(&self, name: &'static str) -> Result<Program, String> {
+        let path: PathBuf = self.app.config.agent_programs.join(name);
+        let failed = |error: std::io::Error| format!("{}: {error}", path.display());
+        let modified = tokio::fs::metadata(&path).await.and_then(|found| found.modified()).map_err(failed)?;
+        let known = self.programs.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
+        if let Some(known) = known.filter(|known| known.modified == modified) {
+            return Ok(known);
+        }
+        let content = Bytes::from(tokio::fs::read(&path).await.map_err(failed)?);
+        let read = Program { modified, sha256: sha256_hex(&content), content };
+        self.programs.lock().unwrap_or_else(PoisonError::into_inner).insert(name, read.clone());
+        Ok(read)
+    }
 }
 
-async fn script(State(app): State<Arc<App>>) -> Response {
+async fn script(State(offer): State<Offer>) -> Response {
+    let app = &offer.app;
     let mut text = SCRIPT
         .replace("@ADDRESS@", app.agent_addresses().first().map_or("", String::as_str))
         .replace("@PIN@", &app.pki.server_pin())
         .replace("@VERSION@", env!("CARGO_PKG_VERSION"))
         .replace("@UNIT@", UNIT.trim_end());
     for (name, mark) in PROGRAMS.into_iter().zip(["@SHA256_AGENT@", "@SHA256_PLUGIN@"]) {
-        let read = match program(&app, name) {
-            Some(path) => tokio::fs::read(&path).await.map_err(|error| format!("{}: {error}", path.display())),
-            None => Err(format!("{name} is not offered")),
-        };
-        match read {
-            Ok(bytes) => text = text.replace(mark, &sha256_hex(&bytes)),
+        match offer.program(name).await {
+            Ok(program) => text = text.replace(mark, &program.sha256),
             Err(problem) => {
                 tracing::error!(problem, "the installer cannot be served");
-                let text = format!(
-                    "the control plane lacks a program to install ({problem}); its setting agent_programs names the folder\n"
-                );
+                let text = "the control plane lacks a program to install; its log says which, and its setting agent_programs names the folder\n";
                 return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
             }
         }
@@ -51,15 +76,17 @@ async fn script(State(app): State<Arc<App>>) -> Response {
     ([(header::CONTENT_TYPE, "text/x-shellscript; charset=utf-8")], text).into_response()
 }
 
-async fn download(State(app): State<Arc<App>>, Path(name): Path<String>) -> Response {
-    let Some(path) = program(&app, &name) else {
-        return (StatusCode::NOT_FOUND, format!("there is no such program; there are {}\n", PROGRAMS.join(", ")))
-            .into_response();
+async fn download(State(offer): State<Offer>, Path(name): Path<String>) -> Response {
+    let Some(name) = PROGRAMS.into_iter().find(|known| *known == name) else {
+        let text = format!("there is no such program; there are {}\n", PROGRAMS.join(", "));
+        return (StatusCode::NOT_FOUND, text).into_response();
     };
-    match tokio::fs::read(&path).await {
-        Ok(bytes) => ([(header::CONTENT_TYPE, "application/octet-stream")], Body::from(bytes)).into_response(),
-        Err(error) => {
-            tracing::error!(path = %path.display(), error = %error, "a program cannot be served");
+    match offer.program(name).await {
+        Ok(program) => {
+            ([(header::CONTENT_TYPE, "application/octet-stream")], Body::from(program.content)).into_response()
+        }
+        Err(problem) => {
+            tracing::error!(problem, "a program cannot be served");
             (StatusCode::SERVICE_UNAVAILABLE, "the program cannot be read here\n").into_response()
         }
     }

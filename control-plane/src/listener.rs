@@ -12,14 +12,22 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio_rustls::TlsAcceptor;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 /// A handshake is two round trips; whoever takes longer is not one of ours.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// For the first bytes, which cost us nothing to wait for but a connection.
+const FIRST_BYTES_TIMEOUT: Duration = Duration::from_secs(5);
+/// Joining takes a second and fetching the programs a minute on a slow line;
+/// then whoever has no certificate must go.
+const ANONYMOUS_LIFETIME: Duration = Duration::from_secs(600);
+/// Strangers together may not crowd out the fleet.
+const ANONYMOUS_MAX: usize = 512;
 /// Each costs most of a millisecond of signing: a storm of agents waits its
 /// turn in the accept queue instead of slowing every handshake past its limit.
 const HANDSHAKES_AT_ONCE: usize = 64;
@@ -43,6 +51,14 @@ pub struct Connection {
     pub cut: CancellationToken,
 }
 
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Who waits for whom.
+struct Admission {
+    handshakes: Semaphore,
+    anonymous: Arc<Semaphore>,
+}
+
 pub struct Listener {
     pub name: &'static str,
     pub socket: TcpListener,
@@ -54,16 +70,19 @@ pub struct Listener {
 impl Listener {
     /// Until `stop` is cancelled; connections end with it.
     pub async fn serve(self, stop: CancellationToken, tracker: TaskTracker) {
-        let handshakes = Arc::new(Semaphore::new(HANDSHAKES_AT_ONCE));
+        let admission = Arc::new(Admission {
+            handshakes: Semaphore::new(HANDSHAKES_AT_ONCE),
+            anonymous: Arc::new(Semaphore::new(ANONYMOUS_MAX)),
+        });
         let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let shared = Arc::new(self);
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => return,
                 // Dropping an accept loses nothing: the connection stays queued.
-                accepted = shared.accept(&handshakes, &connections) => accepted,
+                accepted = shared.accept(&connections) => accepted,
             };
-            let (stream, address, permits) = match accepted {
+            let (stream, address, permit) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(listener = shared.name, error = %error, "accepting a connection failed");
@@ -71,12 +90,12 @@ impl Listener {
                     continue;
                 }
             };
-            let (shared, cut) = (Arc::clone(&shared), stop.child_token());
+            let (shared, cut, admission) = (Arc::clone(&shared), stop.child_token(), Arc::clone(&admission));
             tracker.spawn(async move {
-                let (handshake, _connection) = permits;
+                let _connection = permit;
                 let finished = tokio::select! {
                     () = cut.cancelled() => Ok(()),
-                    outcome = shared.connection(stream, address, cut.clone(), handshake) => outcome,
+                    outcome = shared.connection(stream, address, cut.clone(), &admission) => outcome,
                 };
                 if let Err(error) = finished {
                     tracing::debug!(listener = shared.name, peer = %address, error = %error, "connection ended");
@@ -87,15 +106,22 @@ impl Listener {
 
     async fn accept(
         &self,
-        handshakes: &Arc<Semaphore>,
         connections: &Arc<Semaphore>,
-    ) -> std::io::Result<(TcpStream, SocketAddr, (tokio::sync::OwnedSemaphorePermit, tokio::sync::OwnedSemaphorePermit))>
-    {
+    ) -> std::io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
         let closed = |_| std::io::Error::other("the listener is closing");
-        let connection = Arc::clone(connections).acquire_owned().await.map_err(closed)?;
-        let handshake = Arc::clone(handshakes).acquire_owned().await.map_err(closed)?;
+        let permit = Arc::clone(connections).acquire_owned().await.map_err(closed)?;
         let (stream, address) = self.socket.accept().await?;
-        Ok((stream, address, (handshake, connection)))
+        Ok((stream, address, permit))
+    }
+
+    /// The costly half of a handshake waits its turn, and only once the peer has
+    /// said something: who is silent holds nobody up.
+    async fn handshake(&self, stream: TcpStream, admission: &Admission) -> Result<TlsStream<TcpStream>, Failure> {
+        let _ = stream.set_nodelay(true);
+        let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream);
+        let hello = tokio::time::timeout(FIRST_BYTES_TIMEOUT, hello).await??;
+        let _turn = admission.handshakes.acquire().await?;
+        Ok(tokio::time::timeout(HANDSHAKE_TIMEOUT, hello.into_stream(Arc::clone(&self.config))).await??)
     }
 
     async fn connection(
@@ -103,14 +129,26 @@ impl Listener {
         stream: TcpStream,
         address: SocketAddr,
         cut: CancellationToken,
-        handshake: tokio::sync::OwnedSemaphorePermit,
-    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        let _ = stream.set_nodelay(true);
-        let acceptor = TlsAcceptor::from(Arc::clone(&self.config));
-        let tls = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await??;
-        drop(handshake);
+        admission: &Admission,
+    ) -> Result<(), Failure> {
+        let tls = self.handshake(stream, admission).await?;
         let (_, session) = tls.get_ref();
         let peer = self.verifier.peer(session.peer_certificates());
+        if peer != Peer::Anonymous {
+            return self.requests(tls, peer, address, cut).await;
+        }
+        let _place = Arc::clone(&admission.anonymous).try_acquire_owned()?;
+        tokio::time::timeout(ANONYMOUS_LIFETIME, self.requests(tls, peer, address, cut)).await?
+    }
+
+    async fn requests(
+        &self,
+        tls: TlsStream<TcpStream>,
+        peer: Peer,
+        address: SocketAddr,
+        cut: CancellationToken,
+    ) -> Result<(), Failure> {
+        let (_, session) = tls.get_ref();
         let http2 = session.alpn_protocol() == Some(b"h2");
         let connection = Connection { peer, address, cut };
         let router = self.router.clone();

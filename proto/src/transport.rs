@@ -75,7 +75,9 @@ fn alert_meaning(alert: AlertDescription) -> String {
             "its authority is not this control plane's (was the control plane made anew? join again with a new code)"
                 .into()
         }
-        AlertDescription::CertificateExpired => "it expired more than 90 days ago; join again with a new code".into(),
+        AlertDescription::CertificateExpired => {
+            "it expired more than 90 days ago, or the control plane's clock is wrong; join again with a new code".into()
+        }
         AlertDescription::UnsupportedCertificate => {
             "it is not a client's certificate (a server's own certificate was used?)".into()
         }

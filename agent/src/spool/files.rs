@@ -288,6 +288,8 @@ impl SpoolFiles {
     }
 
     pub fn ack(&mut self, sequence: u64) {
+        // From here on the control plane's own word counts, be it lower.
+        self.acked_mark = 0;
         if sequence > self.ledger.acked() {
             let _ = fs::write(self.folder.join(ACKED_FILE), format!("{sequence}\n"));
         }

@@ -14,8 +14,12 @@ pub struct Version {
 
 impl Version {
     pub fn parse(text: &str) -> Option<Self> {
-        let text = text.split('+').next()?;
+        let (text, build) = text.split_once('+').unwrap_or((text, "0"));
+        if !build.bytes().all(is_word) {
+            return None;
+        }
         let (numbers, pre_release) = match text.split_once('-') {
+            Some((_, pre)) if pre.is_empty() || !pre.bytes().all(is_word) => return None,
             Some((numbers, pre)) => (numbers, Some(pre.to_owned())),
             None => (text, None),
         };
@@ -23,6 +27,11 @@ impl Version {
         let version = Self { major: parts.next()??, minor: parts.next()??, patch: parts.next()??, pre_release };
         parts.next().is_none().then_some(version)
     }
+}
+
+/// A version is a part of keys and of what people read.
+fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-')
 }
 
 impl PartialOrd for Version {
@@ -78,6 +87,8 @@ mod tests {
         versions.sort();
         let shown: Vec<_> = versions.iter().map(|v| (v.major, v.minor, v.pre_release.is_some())).collect();
         assert_eq!(shown, [(0, 99, false), (1, 9, false), (1, 10, true), (1, 10, false)]);
+        assert_eq!(Version::parse("1.2.3-\u{1b}[2J"), None);
+        assert_eq!(Version::parse("1.2.3+a/b"), None);
         assert_eq!(Version::parse("1.2"), None);
         assert_eq!(Version::parse("1.2.3.4"), None);
     }

@@ -52,6 +52,9 @@ pub fn open_contexts(global: &Global) -> Result<Opened, Problem> {
 
 /// For its owner alone, and whole or not at all.
 pub fn write_contexts(path: &Path, contexts: &Contexts) -> Result<(), Problem> {
+    // A link stays a link: the file it leads to is the one that is written.
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let path = target.as_path();
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let beside = path.with_file_name(name);

@@ -152,6 +152,11 @@ pub fn age(at_ms: u64, now_ms: u64) -> String {
     format_age(Timestamp::from_millis(now_ms).since(Timestamp::from_millis(at_ms)))
 }
 
+/// The same in a sentence: `3s ago`, `never`.
+pub fn ago(at_ms: u64, now_ms: u64) -> String {
+    if at_ms == 0 { "never".to_owned() } else { format!("{} ago", age(at_ms, now_ms)) }
+}
+
 /// `2 passing, 1 critical`: the worst last.
 pub fn counts<'a>(counts: impl IntoIterator<Item = (&'a str, u32)>) -> String {
     const ORDER: [&str; 5] = ["passing", "starting", "warning", "unknown", "critical"];

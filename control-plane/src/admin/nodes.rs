@@ -9,14 +9,16 @@ use crate::world::World;
 use hostler_core::liveness::Input;
 use hostler_proto::admin as wire;
 use hostler_proto::agent::Facts as WireFacts;
-use hostler_store::Txn;
+use hostler_store::{StoreError, Txn};
 use hostler_types::spec::nearest;
-use hostler_types::{CheckAssignment, CheckState, EventKind, Facts, NodeState, Selector};
+use hostler_types::{CheckAssignment, CheckState, EventKind, Facts, NodeId, NodeState, Selector};
 use std::collections::HashMap;
 use std::sync::Arc;
 use tonic::Status;
 
 const REASON_CHARACTERS_MAX: usize = 200;
+/// A node renews seldom; this often in a row it cannot win against us.
+const CONFLICTS_MAX: usize = 1000;
 /// Deletes in one transaction when a node is forgotten.
 const DELETE_BATCH: usize = 90;
 
@@ -95,32 +97,46 @@ pub fn get(app: &App, request: &wire::GetNodeRequest) -> Result<wire::Node, Stat
 
 pub async fn revoke(app: &App, operator: &str, request: wire::RevokeNodeRequest) -> Result<wire::Node, Status> {
     let world = app.mirror.now();
-    let member = find(&world, &request.node)?;
-    if member.revoked.is_none() {
-        let now = clock::wall();
-        let key = member_key(&member.id);
-        let entry = app.store.get(&key).await.map_err(store_status)?;
-        let entry = entry.ok_or_else(|| Status::not_found("the node was removed just now"))?;
-        let stored = Member::decode(&key, &entry.value).map_err(|error| Status::internal(error.to_string()))?;
-        let reason: String = request.reason.chars().take(REASON_CHARACTERS_MAX).collect();
-        let told = if reason.is_empty() { String::new() } else { format!(": {reason}") };
-        let event = NewEvent {
-            at: now,
-            kind: EventKind::NODE,
-            node: member.name.to_string(),
-            subject: member.name.to_string(),
-            message: format!("revoked by {operator}{told}"),
-        };
-        let revoked = Member { revoked: Some(Revocation { at: now, by: operator.to_owned(), reason }), ..stored };
-        let txn = Txn::new().expect(key.as_str(), entry.modified).put(key.as_str(), revoked.encode());
-        let revision = app.store.commit(app.journal.record(txn, now, &[event])).await.map_err(store_status)?;
-        app.mirror.reach(revision).await;
+    let id = find(&world, &request.node)?.id.clone();
+    let reason: String = request.reason.chars().take(REASON_CHARACTERS_MAX).collect();
+    // Whatever the node itself writes at this moment must not keep it in.
+    let mut outcome = revoke_once(app, operator, &id, &reason).await;
+    for _ in 0..CONFLICTS_MAX {
+        if !outcome.as_ref().is_err_and(StoreError::is_conflict) {
+            break;
+        }
+        outcome = revoke_once(app, operator, &id, &reason).await;
     }
+    outcome.map_err(store_status)?;
     // Also for one that is revoked already: level-triggered, so that a stream
     // that slipped through is cut by saying it again.
-    app.fleet.cut(&member.id, Input::Revoked { node: member.id.clone() });
+    app.fleet.cut(&id, Input::Revoked { node: id.clone() });
     let world = app.mirror.now();
-    Ok(to_wire(app, &world, find(&world, member.id.as_str())?))
+    Ok(to_wire(app, &world, find(&world, id.as_str())?))
+}
+
+async fn revoke_once(app: &App, operator: &str, id: &NodeId, reason: &str) -> Result<(), StoreError> {
+    let key = member_key(id);
+    let Some(entry) = app.store.get(&key).await? else { return Ok(()) };
+    let Ok(member) = Member::decode(&key, &entry.value) else { return Ok(()) };
+    if member.revoked.is_some() {
+        return Ok(());
+    }
+    let now = clock::wall();
+    let told = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+    let event = NewEvent {
+        at: now,
+        kind: EventKind::NODE,
+        node: member.name.to_string(),
+        subject: member.name.to_string(),
+        message: format!("revoked by {operator}{told}"),
+    };
+    let revocation = Revocation { at: now, by: operator.to_owned(), reason: reason.to_owned() };
+    let revoked = Member { revoked: Some(revocation), ..member };
+    let txn = Txn::new().expect(key.as_str(), entry.modified).put(key.as_str(), revoked.encode());
+    let revision = app.store.commit(app.journal.record(txn, now, &[event])).await?;
+    app.mirror.reach(revision).await;
+    Ok(())
 }
 
 /// Forgets a node that is revoked, lost or never came.
@@ -156,8 +172,11 @@ pub async fn remove(
     };
     let mut txn =
         Txn::new().delete(member_key(&member.id)).delete(liveness_key(&member.id)).delete(spool_key(&member.id));
-    if world.names.get(&member.name) == Some(&member.id) {
-        txn = txn.delete(member_name_key(&member.name));
+    let name_key = member_name_key(&member.name);
+    let claim = app.store.get(&name_key).await.map_err(store_status)?;
+    // The name may be another node's by now.
+    if let Some(claim) = claim.filter(|claim| claim.value == member.id.as_str().as_bytes()) {
+        txn = txn.expect(name_key.as_str(), claim.modified).delete(name_key.as_str());
     }
     let revision = app.store.commit(app.journal.record(txn, now, &[event])).await.map_err(store_status)?;
     app.mirror.reach(revision).await;

@@ -109,6 +109,9 @@ pub async fn operator(mut client: Client, out: &Out, format: Format, command: Op
     match command {
         OperatorCommand::Create { name, out: file, ttl } => {
             let file = file.unwrap_or_else(|| PathBuf::from(format!("{name}.contexts.toml")));
+            if ttl.is_zero() {
+                return Err(Problem::Usage("a certificate that is never valid: give --ttl above zero".into()));
+            }
             if file.exists() {
                 return Err(Problem::Usage(format!("{} exists already: name another with --out", file.display())));
             }
@@ -139,7 +142,15 @@ async fn create_operator(
         csr_der: request.der().to_vec(),
         ttl_ms: whole_millis(ttl),
     };
-    let made = client.create_operator(request).await?.into_inner();
+    // Before the name is taken: a file that can't be written must not cost it.
+    write_contexts(file, &Contexts::default())?;
+    let made = match client.create_operator(request).await {
+        Ok(made) => made.into_inner(),
+        Err(status) => {
+            let _ = std::fs::remove_file(file);
+            return Err(status.into());
+        }
+    };
     let context = Context {
         addresses: made.addresses,
         operator: name.to_owned(),

@@ -3,7 +3,7 @@
 use super::nodes::time;
 use crate::cli::{CheckCommand, Format};
 use crate::client::Client;
-use crate::output::{Cell, Out, age, counts, plural};
+use crate::output::{Cell, Out, age, ago, counts, plural};
 use crate::problem::Problem;
 use hostler_proto::admin as wire;
 use hostler_types::terminal::{sanitize, sanitize_lines};
@@ -94,7 +94,8 @@ fn show(out: &Out, answer: &wire::ListChecksResponse) -> Result<(), Problem> {
         field("summary", &sanitize(&summary(check)));
         let took = check.duration_us as f64 / 1000.0;
         let every = format_duration(Duration::from_millis(check.every_ms));
-        field("last run", &format!("{} ago, took {took:.1} ms", age(check.last_run_ms, answer.wall_ms)));
+        let ran = ago(check.last_run_ms, answer.wall_ms);
+        field("last run", &if check.last_run_ms == 0 { ran } else { format!("{ran}, took {took:.1} ms") });
         field("runs", &format!("every {every}; {} to fail, {} to pass again", check.fails, check.passes));
         if check.overruns > 0 {
             field(

@@ -3,7 +3,7 @@
 use super::confirm;
 use crate::cli::{Format, NodeCommand};
 use crate::client::Client;
-use crate::output::{Cell, Out, Tone, age, counts, plural};
+use crate::output::{Cell, Out, Tone, age, ago, counts, plural};
 use crate::problem::Problem;
 use hostler_proto::admin as wire;
 use hostler_types::Timestamp;
@@ -13,8 +13,8 @@ use serde_json::json;
 use std::collections::BTreeMap;
 
 /// Further off, and times on the two clocks are not worth comparing.
-const SKEW_UNEASY_MS: i64 = 500;
-const SKEW_BAD_MS: i64 = 2_000;
+const SKEW_UNEASY_MS: u64 = 500;
+const SKEW_BAD_MS: u64 = 2_000;
 
 pub async fn run(mut client: Client, out: &Out, format: Format, command: NodeCommand) -> Result<(), Problem> {
     match command {
@@ -51,12 +51,14 @@ fn clock(node: &wire::Node) -> Cell {
         return Cell::new("-");
     }
     let skew = node.clock_skew_ms;
-    let tone = match skew.abs() {
-        skew if skew >= SKEW_BAD_MS => Tone::Bad,
-        skew if skew >= SKEW_UNEASY_MS => Tone::Uneasy,
+    // The number is a host's claim: any at all.
+    let size = skew.unsigned_abs();
+    let tone = match size {
+        size if size >= SKEW_BAD_MS => Tone::Bad,
+        size if size >= SKEW_UNEASY_MS => Tone::Uneasy,
         _ => Tone::Plain,
     };
-    Cell::new(if skew.abs() < 10_000 { format!("{skew:+} ms") } else { format!("{:+} s", skew / 1000) }).tone(tone)
+    Cell::new(if size < 10_000 { format!("{skew:+} ms") } else { format!("{:+} s", skew / 1000) }).tone(tone)
 }
 
 fn check_counts(node: &wire::Node) -> String {
@@ -130,7 +132,7 @@ fn show(out: &Out, format: Format, node: &wire::Node) -> Result<(), Problem> {
     field("node", format!("{}  {}", node.name, node.id));
     field(
         "state",
-        format!("{} for {}, seen {} ago", node.state, age(node.state_since_ms, now), age(node.last_seen_ms, now)),
+        format!("{} for {}, seen {}", node.state, age(node.state_since_ms, now), ago(node.last_seen_ms, now)),
     );
     field("labels", labels(&node.labels));
     field("agent", format!("{}, policy: {}", node.agent_version, node.policy));
@@ -155,7 +157,7 @@ fn show(out: &Out, format: Format, node: &wire::Node) -> Result<(), Problem> {
             field("interface", format!("{}  {}", address.interface, address.address));
         }
         field("machine id", facts.machine_id);
-        field("booted", format!("{} ago", age(facts.booted_at_ms, now)));
+        field("booted", ago(facts.booted_at_ms, now));
     }
     for plugin in &node.plugins {
         let message = if plugin.message.is_empty() { String::new() } else { format!(": {}", plugin.message) };

@@ -6,6 +6,7 @@ use crate::client::Client;
 use crate::output::{Cell, Out, age};
 use crate::problem::Problem;
 use hostler_proto::admin as wire;
+use hostler_types::terminal::sanitize;
 use hostler_types::units::format_size;
 use serde_json::json;
 
@@ -32,7 +33,8 @@ pub async fn run(mut client: Client, out: &Out, format: Format, command: PluginC
                 return out.json(&to_json(&plugin));
             }
             let news = if plugin.added { "pushed" } else { "was there already" };
-            out.line(format!("{} {}  {news}, may use: {}", plugin.name, plugin.version, grants(&plugin)))
+            let text = format!("{} {}  {news}, may use: {}", plugin.name, plugin.version, grants(&plugin));
+            out.line(sanitize(&text))
         }
         PluginCommand::Ls => {
             let answer = client.list_plugins(wire::ListPluginsRequest {}).await?.into_inner();

@@ -20,8 +20,11 @@ pub fn read(paths: &[PathBuf]) -> Result<Vec<wire::Document>, Problem> {
     for path in paths {
         if path.as_os_str() == "-" {
             let mut text = String::new();
-            let read = std::io::stdin().lock().take(FILE_BYTES_MAX).read_to_string(&mut text);
+            let read = std::io::stdin().lock().take(FILE_BYTES_MAX + 1).read_to_string(&mut text);
             read.map_err(|source| Problem::File { operation: "read", path: path.clone(), source })?;
+            if text.len() as u64 > FILE_BYTES_MAX {
+                return Err(Problem::Failed("standard input is larger than 1 MiB: is it a spec?".into()));
+            }
             files.push(SourceFile { path: "<stdin>".to_owned(), text });
         } else if path.is_dir() {
             let before = files.len();

@@ -109,6 +109,8 @@ fn hosts_installed_by_one_command_fail_crash_and_come_back() {
     let fleet = Fleet::installed();
     fleet.apply("check:\n  nginx: {where: role=web, plugin: http, every: 2s, fails: 2, with: {url: \"http://127.0.0.1/\"}}\n  disk: {where: all, plugin: disk, every: 5s, with: {warn: 99%, critical: 100%}}");
     for host in NODES {
+        // The image has its packages' services disabled.
+        fleet.hosts.exec_ok(host, "systemctl enable --now nginx");
         fleet.install(host);
     }
     for host in NODES {
@@ -154,7 +156,7 @@ fn hosts_installed_by_one_command_fail_crash_and_come_back() {
     };
     fleet.hosts.exec_ok("h3", "systemctl stop nginx");
     local("critical");
-    fleet.hosts.exec_ok("h3", "systemctl kill -s KILL hostler-agent");
+    fleet.hosts.exec_ok("h3", "kill -9 $(systemctl show -P MainPID hostler-agent)");
     wait_for("systemd to start it again", SOON, || {
         let ran = fleet.hosts.exec("h3", "hostler-agent status");
         if ran.code == Some(0) { Ok(()) } else { Err(ran) }
