@@ -163,14 +163,20 @@ impl Runner {
             seen.push(check);
         }
         if !transitions.is_empty() {
-            for transition in &transitions {
-                tracing::info!(check = %transition.check, from = %transition.from, to = %transition.to, summary = transition.summary, "check changed");
-            }
             let bodies = transitions.iter().map(|one| Body::Transition(one.into())).collect();
             self.spool.append(bodies).await;
             self.view.lock().counts.transitions += transitions.len() as u64;
         }
-        // Only now: what is shown is durable.
+        // Only now: what is shown or logged is durable.
+        for transition in &transitions {
+            tracing::info!(
+                check = %transition.check,
+                from = %transition.from,
+                to = %transition.to,
+                summary = transition.summary,
+                "check changed"
+            );
+        }
         for check in &seen {
             self.watch.show(check, &self.view);
         }

@@ -7,10 +7,11 @@ use hostler_agent_core::session::Validity;
 use hostler_proto::agent::Credentials;
 use hostler_proto::pem;
 use hostler_proto::transport::{ClientIdentity, Trust};
-use hostler_types::{Labels, Name, NodeId, Timestamp};
+use hostler_types::{Name, NodeId, Timestamp};
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 const FILE: &str = "identity.json";
@@ -35,7 +36,6 @@ pub struct Identity {
     version: u16,
     pub node: NodeId,
     pub name: Name,
-    pub labels: Labels,
     /// `host:port` of the control plane, tried in order.
     pub addresses: Vec<String>,
     /// PEM.
@@ -46,6 +46,9 @@ pub struct Identity {
     pub not_after_ms: u64,
     /// Base64 of ed25519 public keys.
     desired_state_keys: Vec<String>,
+    /// What a newer agent wrote stays when this one writes.
+    #[serde(flatten)]
+    rest: BTreeMap<String, serde_json::Value>,
 }
 
 impl std::fmt::Debug for Identity {
@@ -73,7 +76,6 @@ impl Identity {
     pub fn new(
         node: NodeId,
         name: Name,
-        labels: Labels,
         addresses: Vec<String>,
         request: &KeyRequest,
         credentials: &Credentials,
@@ -82,7 +84,6 @@ impl Identity {
             version: VERSION,
             node,
             name,
-            labels,
             addresses,
             authorities: String::new(),
             chain: String::new(),
@@ -90,6 +91,7 @@ impl Identity {
             not_before_ms: 0,
             not_after_ms: 0,
             desired_state_keys: Vec::new(),
+            rest: BTreeMap::new(),
         };
         identity.take_credentials(request, credentials)?;
         Ok(identity)

@@ -10,8 +10,7 @@ use anyhow::{Context, Result, bail};
 use hostler_proto::agent::{JoinRequest, JoinResponse};
 use hostler_proto::transport::{self, Trust, key_pin};
 use hostler_types::join_code::JoinCode;
-use hostler_types::selector::check_label;
-use hostler_types::{Labels, Name, NodeId, Policy};
+use hostler_types::{Name, NodeId, Policy};
 use rustls::pki_types::CertificateDer;
 use std::path::{Path, PathBuf};
 use tonic::Code;
@@ -23,9 +22,6 @@ pub struct Join {
     /// This node's name [default: the host's name up to its first dot]
     #[arg(long)]
     name: Option<String>,
-    /// A label, KEY=VALUE; may be given more than once
-    #[arg(long = "label", value_name = "KEY=VALUE")]
-    labels: Vec<String>,
     /// What the control plane may do here: watch, operate or full [default: operate]
     #[arg(long)]
     policy: Option<Policy>,
@@ -54,7 +50,6 @@ impl Join {
         let file = self.config.clone().unwrap_or_else(|| config::FILE_DEFAULT.into());
         let file = std::path::absolute(&file).with_context(|| format!("find {}", file.display()))?;
         let (config, told) = self.settings(&file)?;
-        let labels = labels(&self.labels)?;
         let name = name(self.name.as_deref())?;
         if Identity::exists(&config.state_dir) && !self.again {
             bail!(
@@ -76,11 +71,10 @@ impl Join {
             csr_der: request.csr_der.clone(),
             agent_version: VERSION.to_owned(),
             policy: config.policy.word().to_owned(),
-            labels: labels.clone().into_iter().collect(),
             machine_id: host::machine_id(),
         };
         let (address, answer) = redeem(&code, ask).await?;
-        let identity = accept(&code, &request, name, labels, answer)?;
+        let identity = accept(&code, &request, name, answer)?;
         if self.again {
             crate::app::forget_node(&config.state_dir)?;
         }
@@ -136,7 +130,7 @@ async fn redeem(code: &JoinCode, ask: JoinRequest) -> Result<(String, JoinRespon
     bail!("no control plane could be joined:\n  {}", failures.join("\n  "))
 }
 
-fn accept(code: &JoinCode, request: &KeyRequest, name: Name, labels: Labels, answer: JoinResponse) -> Result<Identity> {
+fn accept(code: &JoinCode, request: &KeyRequest, name: Name, answer: JoinResponse) -> Result<Identity> {
     let node = NodeId::parse(&answer.node_id).context("read the node id that the control plane gave")?;
     let credentials = answer.credentials.unwrap_or_default();
     let pinned = credentials
@@ -147,7 +141,7 @@ fn accept(code: &JoinCode, request: &KeyRequest, name: Name, labels: Labels, ans
         bail!("the control plane gave other authorities than the join code names: nothing was kept");
     }
     let addresses = if answer.addresses.is_empty() { code.addresses.clone() } else { answer.addresses };
-    Ok(Identity::new(node, name, labels, addresses, request, &credentials)?)
+    Ok(Identity::new(node, name, addresses, request, &credentials)?)
 }
 
 fn name(given: Option<&str>) -> Result<Name> {
@@ -157,14 +151,4 @@ fn name(given: Option<&str>) -> Result<Name> {
     let host = host::hostname();
     let short = host.split('.').next().unwrap_or_default().to_ascii_lowercase();
     Name::new(short).with_context(|| format!("name the node after its host {host:?} (choose another with --name)"))
-}
-
-fn labels(given: &[String]) -> Result<Labels> {
-    let mut labels = Labels::new();
-    for text in given {
-        let Some((key, value)) = text.split_once('=') else { bail!("--label {text}: write it as KEY=VALUE") };
-        check_label(key, value)?;
-        labels.insert(key.to_owned(), value.to_owned());
-    }
-    Ok(labels)
 }

@@ -11,8 +11,7 @@ use hostler_core::version::refuse_skew;
 use hostler_proto::agent as wire;
 use hostler_proto::agent::enrollment_server::Enrollment;
 use hostler_store::Txn;
-use hostler_types::selector::{LABELS_MAX, check_label};
-use hostler_types::{EventKind, Labels, Name, NodeId, Policy, Timestamp};
+use hostler_types::{EventKind, Name, NodeId, Policy, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
 use tonic::{Request, Response, Status};
@@ -50,7 +49,6 @@ impl Enrollment for EnrollmentService {
 struct Wish {
     secret_hash: String,
     name: Name,
-    labels: Labels,
     policy: Policy,
     agent_version: String,
     machine_id: String,
@@ -70,16 +68,9 @@ impl Wish {
             )));
         }
         let policy = request.policy.parse().map_err(|error| Status::invalid_argument(format!("policy: {error}")))?;
-        if request.labels.len() > LABELS_MAX {
-            return Err(Status::invalid_argument(format!("more than {LABELS_MAX} labels")));
-        }
-        for (key, value) in &request.labels {
-            check_label(key, value).map_err(|error| Status::invalid_argument(error.to_string()))?;
-        }
         Ok(Self {
             secret_hash: sha256_hex(&request.secret),
             name,
-            labels: request.labels.into_iter().collect(),
             policy,
             agent_version: request.agent_version,
             machine_id: request.machine_id.chars().take(64).collect(),
@@ -104,7 +95,7 @@ impl App {
             let member = Member {
                 id: id.clone(),
                 name: wish.name.clone(),
-                labels: enrol::labels_of(wish.labels.clone(), &token.labels),
+                labels: token.labels.clone(),
                 policy: wish.policy,
                 agent_version: wish.agent_version.clone(),
                 joined_at: now,

@@ -6,7 +6,6 @@
 # CODE is what `hostlerctl token create` prints. Options:
 #   --policy watch|operate|full   what the control plane may do here (default operate)
 #   --name NAME                   the node's name (default: the host's)
-#   --label KEY=VALUE             a label; may be given more than once
 #
 # It makes: the user hostler, /usr/bin/hostler-agent and /usr/bin/hostler-plugin,
 # /etc/hostler/agent.toml, /var/lib/hostler-agent, and the unit hostler-agent.service.
@@ -39,26 +38,19 @@ fail() {
 
 usage() {
   say "$1"
-  say "  usage: sh -s -- CODE [--policy watch|operate|full] [--name NAME] [--label KEY=VALUE]..."
+  say "  usage: sh -s -- CODE [--policy watch|operate|full] [--name NAME]"
   exit 2
 }
 
 read_arguments() {
-  code='' policy=operate name='' labels=''
+  code='' policy=operate name=''
   while [ $# -gt 0 ]; do
     case $1 in
-      --policy | --name | --label)
+      --policy | --name)
         [ $# -ge 2 ] || usage "$1 needs a value"
         case $1 in
           --policy) policy=$2 ;;
           --name) name=$2 ;;
-          --label)
-            case $2 in
-              *[!A-Za-z0-9._/=-]*) usage "--label $2: letters, digits and . _ / - only" ;;
-              ?*=?*) labels="$labels $2" ;;
-              *) usage "--label $2: write it as KEY=VALUE" ;;
-            esac
-            ;;
         esac
         shift 2
         ;;
@@ -156,7 +148,6 @@ join_node() {
   [ ! -f "$CONFIG" ] || had_config=yes
   set -- "$code" --policy "$policy" --config "$CONFIG" --state-dir "$STATE"
   [ -z "$name" ] || set -- "$@" --name "$name"
-  for label in $labels; do set -- "$@" --label "$label"; done
   if ! "$BIN/hostler-agent" join "$@"; then
     # What a failed join left would pass for a join the next time.
     find "$STATE" -mindepth 1 -delete

@@ -199,3 +199,74 @@ fn set(field: &mut String, text: &str) {
         field.push_str(text);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hostler_types::Timestamp;
+
+    fn assignment(name: &str) -> CheckAssignment {
+        CheckAssignment {
+            name: Name::new(name).expect("a name"),
+            plugin: Name::new("http").expect("a name"),
+            every: Duration::from_secs(5),
+            timeout: Duration::from_secs(1),
+            config_json: "{}".into(),
+            fails: 2,
+            passes: 1,
+            grace: Duration::ZERO,
+        }
+    }
+
+    fn at(seconds: u64) -> Now {
+        Now { monotonic: Duration::from_secs(seconds), wall: Timestamp::from_millis(1_000_000 + seconds * 1_000) }
+    }
+
+    fn watch(folder: &std::path::Path) -> Watch {
+        Watch::new(NodeId::from_random([1; 10]), Standings::open(folder, &BTreeMap::new()))
+    }
+
+    fn fail(watch: &mut Watch, view: &View, order: Order, now: Now) -> Option<Transition> {
+        let ended = Ended { check: order.check, run: order.run, result: Err("broke".into()) };
+        let (check, transition) = watch.ended(now, ended, view).expect("counts");
+        watch.show(&check, view);
+        transition
+    }
+
+    #[test]
+    fn waiting_for_a_plugin_is_no_result() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (mut watch, view) = (watch(folder.path()), View::default());
+        assert!(watch.configure(at(0), &[assignment("site")], &view));
+        let order = watch.due(at(2)).pop().expect("due");
+        watch.postpone(at(2), &order);
+        assert!(watch.plugins_changed(at(3), |_| true).is_empty());
+        assert_eq!(view.lock().counts.runs, 0);
+        let order = watch.plugins_changed(at(3), |_| false).pop().expect("runs at once");
+        assert_eq!(fail(&mut watch, &view, order, at(3)), None);
+        assert_eq!(view.lock().checks.values().next().map(|seen| seen.state), Some(CheckState::Starting));
+    }
+
+    #[test]
+    fn a_check_goes_on_after_a_restart_and_anew_with_another_target() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (mut first, view) = (watch(folder.path()), View::default());
+        let mut check = assignment("site");
+        first.configure(at(0), std::slice::from_ref(&check), &view);
+        for (now, changes) in [(2, false), (10, true)] {
+            let order = first.due(at(now)).pop().expect("due");
+            assert_eq!(fail(&mut first, &view, order, at(now)).is_some(), changes);
+        }
+        first.standings().save(7).expect("saved");
+
+        let (mut second, view) = (watch(folder.path()), View::default());
+        second.configure(at(20), std::slice::from_ref(&check), &view);
+        let report = view.lock().all_reports().pop().expect("one");
+        assert_eq!((report.state.as_str(), report.since_ms, report.last_run_ms), ("unknown", 1_010_000, 0));
+        check.config_json = "{\"url\":1}".into();
+        second.configure(at(21), std::slice::from_ref(&check), &view);
+        assert_eq!(view.lock().all_reports().pop().map(|one| one.state), Some("starting".into()));
+        assert!(second.configure(at(22), &[], &view));
+        assert!(view.lock().checks.is_empty());
+    }
+}

@@ -45,7 +45,7 @@ impl Host {
     }
 
     async fn join(&self, fake: &Fake) -> Output {
-        self.output(&["join", &fake.code().encode(), "--name", "web1", "--label", "role=web"]).await
+        self.output(&["join", &fake.code().encode(), "--name", "web1"]).await
     }
 
     fn run(&self) -> Child {
@@ -318,4 +318,33 @@ async fn uninstall_leaves_nothing_and_touches_nothing_else() {
     let left: Vec<_> =
         std::fs::read_dir(host.folder.path()).expect("a folder").flatten().map(|one| one.file_name()).collect();
     assert_eq!(left, ["other"]);
+}
+
+#[tokio::test]
+async fn health_ready_and_metrics_are_served() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let (fake, stop) = Fake::start().await;
+    fake.order(1, Vec::new(), Vec::new());
+    let host = Host::new();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    let settings = std::fs::read_to_string(host.path("agent.toml")).expect("read");
+    std::fs::write(host.path("agent.toml"), settings.replace("\"off\"", &format!("\"{free}\""))).expect("written");
+    host.join(&fake).await;
+    let _agent = host.run();
+    fake.wait("a heartbeat", |memory| !memory.heartbeats.is_empty()).await;
+    let get = async |path: &str| {
+        let mut stream = tokio::net::TcpStream::connect(free).await.expect("connects");
+        let ask = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+        stream.write_all(ask.as_bytes()).await.expect("asked");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("answered");
+        answer
+    };
+    assert!(get("/health").await.starts_with("HTTP/1.1 200"));
+    assert!(get("/metrics").await.contains("\nhostler_agent_connected 1\n"));
+    assert!(get("/ready").await.starts_with("HTTP/1.1 200"));
+    stop.cancel();
+    host.wait_log("the connection to the control plane ended").await;
+    let ready = get("/ready").await;
+    assert!(ready.starts_with("HTTP/1.1 503") && ready.contains("\"link\":\"not connected"), "{ready}");
 }

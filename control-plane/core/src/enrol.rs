@@ -38,13 +38,6 @@ pub fn redeem(token: &Token, now: Timestamp) -> Result<Token, TokenRefusal> {
     Ok(Token { uses_left, ..token.clone() })
 }
 
-/// What an operator gave with the code outranks what the host says of itself.
-pub fn labels_of(asked_by_host: Labels, given_by_token: &Labels) -> Labels {
-    let mut labels = asked_by_host;
-    labels.extend(given_by_token.iter().map(|(key, value)| (key.clone(), value.clone())));
-    labels
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,13 +59,5 @@ mod tests {
         let twice = redeem(&once, now).expect("second use");
         assert_eq!(redeem(&twice, now), Err(TokenRefusal::UsedUp));
         assert_eq!(redeem(&token(), Timestamp::from_millis(1_000)), Err(TokenRefusal::Expired));
-    }
-
-    #[test]
-    fn a_host_cannot_relabel_itself_against_its_code() {
-        let asked = Labels::from([("role".into(), "db".into()), ("rack".into(), "7".into())]);
-        let labels = labels_of(asked, &token().labels);
-        assert_eq!(labels.get("role").map(String::as_str), Some("web"));
-        assert_eq!(labels.get("rack").map(String::as_str), Some("7"));
     }
 }
