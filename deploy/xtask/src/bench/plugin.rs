@@ -35,7 +35,7 @@ fn ours_us(workspace: &Workspace, disk: &Path) -> Result<f64> {
     let programs = workspace.programs(Profile::Release);
     let mut command = Command::new(&programs.agent);
     command.env("MALLOC_ARENA_MAX", "1").args(["bench-check", "--runs", &RUNS.to_string()]);
-    command.arg("--plugin").arg(disk).arg("--plugin-tool").arg(&programs.plugin_tool);
+    command.arg("--wasm-plugin").arg(disk);
     cpu_us_per_run(&output(&mut command)?)
 }
 
