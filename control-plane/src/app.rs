@@ -66,8 +66,12 @@ pub enum StartError {
     Context { path: PathBuf, source: std::io::Error },
     #[error("the context file {path} cannot be added to: {message}")]
     ContextFile { path: PathBuf, message: String },
+    #[error("the state store could not write any more; the log says why, and a new start reads what is safe")]
+    StoreFailed,
     #[error("store the first operator")]
     Operator(#[source] StoreError),
+    #[error("the state store stopped: a write could not be made durable, the log says which; start again")]
+    StoreStopped,
 }
 
 fn if_locked(error: &StoreError) -> &'static str {
@@ -82,7 +86,7 @@ fn if_locked(error: &StoreError) -> &'static str {
 }
 
 impl App {
-    /// Runs until `stop` is cancelled.
+    /// Runs until `stop` is cancelled, or until nothing can be stored any more.
     pub async fn run(config: Config, stop: CancellationToken) -> Result<(), StartError> {
         let listeners = serve::Sockets::bind(&config).await?;
         let app = Self::open(config, &listeners, stop.clone()).await?;
@@ -100,13 +104,18 @@ impl App {
             nodes = app.mirror.now().members.len(),
             "ready"
         );
-        stop.cancelled().await;
+        let store = Arc::clone(&app.store);
+        let failed = tokio::select! {
+            () = stop.cancelled() => false,
+            () = store.stopped() => true,
+        };
+        stop.cancel();
         tracing::info!("stopping");
         app.tracker.close();
         if tokio::time::timeout(GRACE, app.tracker.wait()).await.is_err() {
             tracing::warn!(tasks = app.tracker.len(), grace_s = GRACE.as_secs(), "stopped without waiting any longer");
         }
-        Ok(())
+        if failed { Err(StartError::StoreFailed) } else { Ok(()) }
     }
 
     async fn open(config: Config, sockets: &serve::Sockets, stop: CancellationToken) -> Result<Arc<Self>, StartError> {

@@ -18,8 +18,9 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-/// Two writes a node: half of what a transaction takes.
-const NEWS_BATCH: usize = 40;
+/// One record a node, each with facts of up to about 20 KiB: within what one
+/// transaction takes in operations and in bytes.
+const NEWS_BATCH: usize = 32;
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// A summary in a report: as long as an agent may make it.
 const REPORT_TEXT_MAX: usize = 4096;
@@ -62,6 +63,11 @@ pub struct Fleet {
 struct News {
     changes: Vec<Change>,
     facts: BTreeSet<NodeId>,
+}
+
+/// As long as any honest version, policy or boot id.
+fn word(text: &str) -> String {
+    text.chars().take(64).collect()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -107,10 +113,12 @@ impl Fleet {
     }
 
     pub fn input(&self, input: Input) {
-        let change = lock(&self.liveness).step(clock::now(), input);
-        if let Some(change) = change {
+        let mut liveness = lock(&self.liveness);
+        if let Some(change) = liveness.step(clock::now(), input) {
+            // Under the same lock, so that news keep the order of decisions.
             lock(&self.news).changes.push(change);
         }
+        drop(liveness);
         self.wake.notify_one();
     }
 
@@ -132,9 +140,9 @@ impl Fleet {
         let live = Live {
             connection,
             address,
-            agent_version: hello.agent_version.clone(),
-            policy: hello.policy.clone(),
-            boot_id: hello.boot_id.clone(),
+            agent_version: word(&hello.agent_version),
+            policy: word(&hello.policy),
+            boot_id: word(&hello.boot_id),
             facts,
             clock_skew_ms: None,
             checks: BTreeMap::new(),
@@ -179,7 +187,8 @@ impl Fleet {
         self.update(node, connection, |live| {
             for report in checks {
                 let room = live.checks.len() < CHECKS_PER_NODE_MAX || live.checks.contains_key(&report.check);
-                if room && report.summary.len() + report.details.len() <= REPORT_TEXT_MAX {
+                let texts = [&report.check, &report.state, &report.status, &report.summary, &report.details];
+                if room && texts.iter().map(|text| text.len()).sum::<usize>() <= REPORT_TEXT_MAX {
                     live.checks.insert(report.check.clone(), report.clone());
                 }
             }
@@ -207,8 +216,7 @@ impl Fleet {
         stop: CancellationToken,
     ) {
         loop {
-            let lost = lock(&self.liveness).expire(clock::now());
-            lock(&self.news).changes.extend(lost);
+            self.expire();
             if !self.write_news(&*store, &mirror, &journal).await {
                 tokio::time::sleep(RETRY_PAUSE).await;
             }
@@ -223,6 +231,12 @@ impl Fleet {
                 () = tokio::time::sleep(wait) => {}
             }
         }
+    }
+
+    fn expire(&self) {
+        let mut liveness = lock(&self.liveness);
+        let lost = liveness.expire(clock::now());
+        lock(&self.news).changes.extend(lost);
     }
 
     /// Whether all of it is written; what is not stays to be written.
@@ -248,6 +262,11 @@ impl Fleet {
             }
             if let Err(error) = store.commit(txn).await {
                 tracing::error!(error = %error, "writing node states failed");
+                if !error.may_pass() {
+                    // The same again would fail the same way, and hold up all that comes after.
+                    tracing::error!(nodes = changes.len() + facts.len(), "left out the news of some nodes");
+                    continue;
+                }
                 let mut news = lock(&self.news);
                 news.changes.splice(0..0, changes);
                 news.facts.extend(facts);

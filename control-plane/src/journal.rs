@@ -1,11 +1,12 @@
 //! Events: writing them, keeping the newest in memory, and following them.
 
 use crate::records::{self, NewEvent, RecordError};
-use hostler_store::{Store, StoreError, Txn};
+use hostler_store::{Store, StoreError, Txn, Watch};
 use hostler_types::{Event, Timestamp};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -13,6 +14,9 @@ use tokio_util::sync::CancellationToken;
 pub const EVENTS_KEPT: usize = 10_000;
 /// Keys deleted in one go when old events are dropped.
 const TRIM_BATCH: usize = 50;
+
+/// After a store's error: it is usually final, and the log must not fill.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 struct Kept {
     key: Arc<str>,
@@ -23,6 +27,8 @@ struct Kept {
 struct Ring {
     kept: VecDeque<Kept>,
     count: usize,
+    /// The place of the newest event that is kept no more.
+    forgotten_up_to: (u64, u64),
 }
 
 pub struct Journal {
@@ -66,20 +72,13 @@ impl Filter {
 
 impl Journal {
     pub async fn load(store: &dyn Store, lineage: u64, term: u64) -> Result<Arc<Self>, JournalError> {
-        let snapshot = store.scan(records::EVENTS, None).await?;
-        let mut entries: Vec<_> = snapshot.entries.iter().collect();
-        entries.sort_by_key(|(_, entry)| entry.created);
-        let mut ring = Ring::default();
-        for (key, entry) in entries {
-            let events = records::decode_events(key, &entry.value, lineage, entry.created)?;
-            ring.push(Arc::clone(key), events);
-        }
+        let (revision, ring) = read_ring(store, lineage).await?;
         Ok(Arc::new(Self {
             lineage,
             term,
             counter: AtomicU64::new(0),
             ring: Mutex::new(ring),
-            newest: watch::Sender::new(snapshot.revision),
+            newest: watch::Sender::new(revision),
         }))
     }
 
@@ -95,37 +94,30 @@ impl Journal {
         txn.put(key, records::encode_events(events))
     }
 
-    /// The newest `limit` that the filter takes, oldest first.
-    pub fn newest(&self, filter: &Filter, after: Option<&str>, limit: usize) -> Result<Vec<Event>, JournalError> {
-        let after = after.map(|seq| self.place(seq)).transpose()?;
+    /// Oldest first: the newest `limit`, or the first so many after a place, so
+    /// that whoever goes on from the last one they saw misses none.
+    pub fn list(&self, filter: &Filter, after: Option<&str>, limit: usize) -> Result<Vec<Event>, JournalError> {
+        let Some(after) = after.map(|seq| self.place(seq)).transpose()? else {
+            let ring = self.lock();
+            let newest = ring.kept.iter().rev().flat_map(|kept| kept.events.iter().rev());
+            let mut events: Vec<Event> = newest.filter(|event| filter.takes(event)).take(limit).cloned().collect();
+            events.reverse();
+            return Ok(events);
+        };
         let ring = self.lock();
-        let mut events: Vec<Event> = ring
-            .kept
-            .iter()
-            .rev()
-            .flat_map(|kept| kept.events.iter().rev())
-            .take_while(|event| after.is_none_or(|after| place_of(event) > after))
-            .filter(|event| filter.takes(event))
-            .take(limit)
-            .cloned()
-            .collect();
-        events.reverse();
-        Ok(events)
+        let all = ring.kept.iter().flat_map(|kept| kept.events.iter());
+        let wanted = all.filter(|event| place_of(event) > after && filter.takes(event));
+        Ok(wanted.take(limit).cloned().collect())
     }
 
     /// The place that a number means, if what follows it is still all here.
     fn place(&self, seq: &str) -> Result<(u64, u64), JournalError> {
         let (lineage, revision, index) = records::parse_seq(seq).ok_or_else(|| JournalError::Seq(seq.to_owned()))?;
-        let oldest = self.lock().kept.front().and_then(|kept| kept.events.first()).map(place_of);
-        let dropped = self.dropped() && oldest.is_some_and(|oldest| (revision, index) < oldest);
-        if lineage != self.lineage || dropped {
+        let forgotten = self.lock().forgotten_up_to;
+        if lineage != self.lineage || (revision, index) < forgotten {
             return Err(JournalError::Gone(seq.to_owned()));
         }
         Ok((revision, index))
-    }
-
-    fn dropped(&self) -> bool {
-        self.lock().count >= EVENTS_KEPT
     }
 
     pub fn follow(self: &Arc<Self>, filter: Filter, after: Option<&str>) -> Result<Follower, JournalError> {
@@ -145,9 +137,16 @@ impl Journal {
             };
             let commit = match commit {
                 Ok(commit) => commit,
+                Err(StoreError::Compacted { .. }) => {
+                    // Too far behind to go on commit by commit: read it all anew.
+                    tracing::warn!("the events fell behind the store and are read anew");
+                    watch = self.reload(&*store).await;
+                    continue;
+                }
                 Err(error) => {
                     tracing::error!(error = %error, "following events failed");
-                    return;
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                    continue;
                 }
             };
             let mut trimmed = Vec::new();
@@ -168,9 +167,35 @@ impl Journal {
         }
     }
 
+    async fn reload(&self, store: &dyn Store) -> Watch {
+        match read_ring(store, self.lineage).await {
+            Ok((revision, ring)) => {
+                *self.lock() = ring;
+                self.newest.send_replace(revision);
+            }
+            Err(error) => {
+                tracing::error!(error = %error, "reading the events anew failed");
+                tokio::time::sleep(RETRY_PAUSE).await;
+            }
+        }
+        store.watch(records::EVENTS, *self.newest.borrow())
+    }
+
     fn lock(&self) -> MutexGuard<'_, Ring> {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+async fn read_ring(store: &dyn Store, lineage: u64) -> Result<(u64, Ring), JournalError> {
+    let snapshot = store.scan(records::EVENTS, None).await?;
+    let mut entries: Vec<_> = snapshot.entries.iter().collect();
+    entries.sort_by_key(|(_, entry)| entry.created);
+    let mut ring = Ring::default();
+    for (key, entry) in entries {
+        let events = records::decode_events(key, &entry.value, lineage, entry.created)?;
+        ring.push(Arc::clone(key), events);
+    }
+    Ok((snapshot.revision, ring))
 }
 
 impl Ring {
@@ -182,6 +207,9 @@ impl Ring {
         while self.count > EVENTS_KEPT {
             let Some(oldest) = self.kept.pop_front() else { break };
             self.count -= oldest.events.len();
+            if let Some(last) = oldest.events.last() {
+                self.forgotten_up_to = place_of(last);
+            }
             dropped.push(oldest.key);
         }
         dropped
@@ -220,5 +248,54 @@ impl Follower {
             }
             self.newest.changed().await.ok()?;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hostler_types::EventKind;
+
+    fn event(revision: u64) -> Event {
+        Event {
+            seq: format!("7.{revision}.0"),
+            at: Timestamp::from_millis(revision),
+            kind: EventKind::new(EventKind::CHECK),
+            node: "web1".into(),
+            subject: "disk".into(),
+            message: String::new(),
+        }
+    }
+
+    fn journal(events: usize) -> Arc<Journal> {
+        let mut ring = Ring::default();
+        for revision in 1..=events as u64 {
+            ring.push(Arc::from(format!("/event/{revision}")), vec![event(revision)]);
+        }
+        let (counter, newest) = (AtomicU64::new(0), watch::Sender::new(events as u64));
+        Arc::new(Journal { lineage: 7, term: 1, counter, ring: Mutex::new(ring), newest })
+    }
+
+    fn seqs(events: &[Event]) -> Vec<&str> {
+        events.iter().map(|event| event.seq.as_str()).collect()
+    }
+
+    #[test]
+    fn paging_by_number_misses_nothing() {
+        let journal = journal(5);
+        let any = Filter::default();
+        assert_eq!(seqs(&journal.list(&any, None, 2).expect("newest")), ["7.4.0", "7.5.0"]);
+        assert_eq!(seqs(&journal.list(&any, Some("7.1.0"), 2).expect("next")), ["7.2.0", "7.3.0"]);
+        assert_eq!(seqs(&journal.list(&any, Some("7.5.0"), 2).expect("end")), Vec::<&str>::new());
+        assert!(matches!(journal.list(&any, Some("8.1.0"), 2), Err(JournalError::Gone(_))), "another history");
+        assert!(matches!(journal.list(&any, Some("x"), 2), Err(JournalError::Seq(_))));
+    }
+
+    #[test]
+    fn a_number_before_what_was_dropped_is_refused() {
+        let journal = journal(EVENTS_KEPT + 3);
+        let any = Filter::default();
+        assert!(matches!(journal.list(&any, Some("7.2.0"), 1), Err(JournalError::Gone(_))));
+        assert_eq!(seqs(&journal.list(&any, Some("7.3.0"), 1).expect("whole from here")), ["7.4.0"]);
     }
 }

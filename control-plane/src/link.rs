@@ -198,9 +198,16 @@ impl Session {
             spool_acked: session.spool.acked,
             heartbeat_ms: u32::try_from(HEARTBEAT.as_millis()).unwrap_or(u32::MAX),
         };
-        session.send(to_agent::Message::Welcome(welcome)).await?;
-        session.push_desired_state().await?;
+        if let Err(status) = session.greet(welcome).await {
+            session.app.fleet.ended(&session.node, session.connection);
+            return Err(status);
+        }
         Ok(session)
+    }
+
+    async fn greet(&mut self, welcome: wire::Welcome) -> Result<(), Status> {
+        self.send(to_agent::Message::Welcome(welcome)).await?;
+        self.push_desired_state().await
     }
 
     async fn run(&mut self, mut inbound: Streaming<wire::FromAgent>) {
@@ -213,7 +220,12 @@ impl Session {
                 message = inbound.message() => match message {
                     Ok(Some(message)) => self.receive(message).await,
                     Ok(None) => break "closed by the agent".to_owned(),
-                    Err(status) => break status.message().to_owned(),
+                    Err(status) => {
+                        let reason = status.message().to_owned();
+                        // Where there is still somebody to tell.
+                        let _ = self.outbound.try_send(Err(status));
+                        break reason;
+                    }
                 },
                 changed = changes.changed() => match changed {
                     Ok(()) => self.push_desired_state().await,
@@ -285,11 +297,9 @@ impl Session {
 
     async fn forget_health(&self, world: &World, desired: &DesiredState) -> Result<(), Status> {
         let wanted: BTreeSet<&Name> = desired.checks.iter().map(|check| &check.name).collect();
-        let gone = world
-            .health
-            .keys()
-            .filter(|(node, check)| *node == self.node && !wanted.contains(check))
-            .take(hostler_store::OPERATIONS_MAX);
+        let known =
+            world.health.keys().skip_while(|(node, _)| *node < self.node).take_while(|(node, _)| *node == self.node);
+        let gone = known.filter(|(_, check)| !wanted.contains(check)).take(hostler_store::OPERATIONS_MAX);
         let txn = gone.fold(Txn::new(), |txn, (node, check)| txn.delete(health_key(node, check)));
         if txn.is_empty() {
             return Ok(());

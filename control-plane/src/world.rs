@@ -39,6 +39,15 @@ pub struct World {
 }
 
 impl World {
+    async fn read(store: &dyn Store) -> Result<Self, WorldError> {
+        let snapshot = store.scan("/", None).await?;
+        let mut world = World { revision: snapshot.revision, ..World::default() };
+        for (key, entry) in &snapshot.entries {
+            world.apply(key, Some(&entry.value))?;
+        }
+        Ok(world)
+    }
+
     /// By name or by id.
     pub fn find(&self, text: &str) -> Option<&Arc<Member>> {
         let by_name = Name::new(text).ok().and_then(|name| self.names.get(&name)).and_then(|id| self.members.get(id));
@@ -137,11 +146,7 @@ const PLANNED_BY: [&str; 3] = [records::MEMBERS, records::OBJECTS, records::ARTI
 
 impl Mirror {
     pub async fn load(store: &dyn Store) -> Result<Arc<Self>, WorldError> {
-        let snapshot = store.scan("/", None).await?;
-        let mut world = World { revision: snapshot.revision, ..World::default() };
-        for (key, entry) in &snapshot.entries {
-            world.apply(key, Some(&entry.value))?;
-        }
+        let world = World::read(store).await?;
         let newest = watch::Sender::new(world.revision);
         let plans = watch::Sender::new(world.revision);
         Ok(Arc::new(Self { world: ArcSwap::from_pointee(world), newest, plans }))
@@ -174,12 +179,28 @@ impl Mirror {
             };
             match commit {
                 Ok(commit) => self.advance(commit.revision, &commit.changes),
+                Err(StoreError::Compacted { .. }) => {
+                    // Too far behind to go on commit by commit: read it all anew.
+                    tracing::warn!("the mirror fell behind the store and is read anew");
+                    match World::read(&*store).await {
+                        Ok(world) => self.replace(world),
+                        Err(error) => tracing::error!(error = %error, "reading the state anew failed"),
+                    }
+                    watch = store.watch("/", self.now().revision);
+                }
                 Err(error) => {
                     tracing::error!(error = %error, "following the store failed");
                     tokio::time::sleep(RETRY_PAUSE).await;
                 }
             }
         }
+    }
+
+    fn replace(&self, world: World) {
+        let revision = world.revision;
+        self.world.store(Arc::new(world));
+        self.newest.send_replace(revision);
+        self.plans.send_replace(revision);
     }
 
     fn advance(&self, revision: Revision, changes: &[Change]) {

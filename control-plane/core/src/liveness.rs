@@ -42,6 +42,8 @@ pub enum Input {
     Removed {
         node: NodeId,
     },
+    /// Nobody could be heard for a while, since this machine stood still.
+    Stalled,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,7 +98,8 @@ impl Liveness {
             }
             Input::Connected { node, connection } => {
                 let member = self.members.get_mut(&node)?;
-                if member.state == NodeState::Revoked {
+                let outdated = member.connection.is_some_and(|present| present > connection);
+                if member.state == NodeState::Revoked || outdated {
                     return None;
                 }
                 member.connection = Some(connection);
@@ -136,6 +139,19 @@ impl Liveness {
                 self.members.remove(&node);
                 None
             }
+            Input::Stalled => {
+                self.grant_fresh_leases(now);
+                None
+            }
+        }
+    }
+
+    /// Whoever is waited for gets a whole lease from now. Their entries among
+    /// the deadlines come too early then, which is allowed.
+    fn grant_fresh_leases(&mut self, now: Now) {
+        let waiting = |member: &&mut Member| matches!(member.state, NodeState::Ready | NodeState::Disconnected);
+        for member in self.members.values_mut().filter(waiting) {
+            member.renewed = now.monotonic;
         }
     }
 
@@ -272,6 +288,26 @@ mod tests {
         assert_eq!(liveness.step(at(3), Input::Connected { node: node(1), connection: 2 }), None);
         assert_eq!(liveness.step(at(4), Input::Heard { node: node(1), connection: 1 }), None);
         assert_eq!(liveness.expire(at(60_000)), []);
+    }
+
+    #[test]
+    fn a_stall_of_this_machine_loses_nobody() {
+        let mut liveness = known(NodeState::Ready);
+        liveness.step(at(1), Input::Connected { node: node(1), connection: 1 });
+        assert_eq!(liveness.step(at(60_000), Input::Stalled), None);
+        assert_eq!(liveness.expire(at(60_000)), []);
+        assert_eq!(liveness.next_deadline(), Some(Duration::from_millis(69_000)));
+        assert_eq!(liveness.expire(at(69_000)).len(), 1, "one lease and no more");
+        assert_eq!(liveness.step(at(70_000), Input::Stalled), None);
+        assert_eq!(liveness.get(&node(1)).map(|m| m.state), Some(NodeState::Lost), "the lost stay lost");
+    }
+
+    #[test]
+    fn an_older_stream_does_not_replace_a_newer_one() {
+        let mut liveness = known(NodeState::Ready);
+        liveness.step(at(1), Input::Connected { node: node(1), connection: 2 });
+        assert_eq!(liveness.step(at(2), Input::Connected { node: node(1), connection: 1 }), None);
+        assert!(liveness.step(at(3), Input::Ended { node: node(1), connection: 2 }).is_some());
     }
 
     proptest! {

@@ -9,7 +9,7 @@ use hostler_types::spec::{Body, Kind, Object, SourceFile, read_files};
 use hostler_types::{Facts, Labels, Name, NodeId};
 
 fn artifact(name: &str, version: &str) -> Artifact {
-    let http = vec!["http://*".parse().unwrap()];
+    let http = vec!["http://*:*".parse().unwrap()];
     let manifest = Manifest {
         name: Name::new(name).unwrap(),
         version: version.into(),

@@ -49,7 +49,7 @@ pub fn list(app: &App, request: wire::ListEventsRequest) -> Result<wire::ListEve
         subject: request.subject,
         since: Timestamp::from_millis(request.since_ms),
     };
-    let events = app.journal.newest(&filter, after(&after_seq), limit).map_err(status)?;
+    let events = app.journal.list(&filter, after(&after_seq), limit).map_err(status)?;
     Ok(wire::ListEventsResponse { events: events.into_iter().map(to_wire).collect() })
 }
 

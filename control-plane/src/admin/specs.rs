@@ -6,16 +6,20 @@ use crate::enroll::store_status;
 use crate::records::{NewEvent, encode_object, object_key};
 use crate::world::World;
 use hostler_core::apply::{Act, Applied, Change, plan_apply};
-use hostler_proto::admin as wire;
+use hostler_proto::{admin as wire, agent};
 use hostler_store::{OPERATIONS_MAX, Txn};
 use hostler_types::spec::{Body, Kind, Object, Problems, nearest, read_json};
-use hostler_types::{EventKind, Name};
+use hostler_types::{DesiredState, EventKind, Name};
+use prost::Message;
 use std::collections::BTreeMap;
 use tonic::Status;
 
 /// Each object is one write, and the event is one more. Larger systems wait for
 /// plans that are committed in parts.
 const OBJECTS_MAX: usize = OPERATIONS_MAX - 10;
+/// Agents take messages of 4 MiB; the signature and the frame are small, and a
+/// mebibyte is left for what later versions add.
+const DESIRED_STATE_BYTES_MAX: usize = 3 * 1024 * 1024;
 
 fn applied(world: &World) -> Applied {
     world.specs.iter().map(|(kind, name, body)| ((kind, name.clone()), body)).collect()
@@ -26,7 +30,9 @@ pub async fn apply(app: &App, operator: &str, request: wire::ApplyRequest) -> Re
     let world = app.mirror.now();
     let changes = plan_apply(&applied(&world), &objects, &world.catalogue)
         .map_err(|problems| Status::invalid_argument(Problems(problems).to_string()))?;
-    let effects = effects(app, &world, &objects, &changes);
+    let (after, desired) = planned(app, &world, &objects);
+    refuse_too_large(&desired)?;
+    let effects = effects(&after, &desired, &changes);
     let answer: Vec<wire::Change> =
         changes.iter().zip(effects).map(|(change, effect)| to_wire(change, effect)).collect();
     let changing: Vec<&Change> = changes.iter().filter(|change| change.act != Act::Unchanged).collect();
@@ -70,15 +76,35 @@ fn read(documents: &[wire::Document]) -> Result<Vec<Object>, Status> {
     }
 }
 
-/// How many nodes each change reaches, after it.
-fn effects(app: &App, world: &World, objects: &[Object], changes: &[Change]) -> Vec<String> {
+/// The world after it, and what every node should do then.
+fn planned(app: &App, world: &World, objects: &[Object]) -> (World, Vec<DesiredState>) {
     let mut after = World::clone(world);
     let mut specs = (*after.specs).clone();
     for object in objects {
         specs.set(object.name.clone(), object.body.clone());
     }
     after.specs = specs.into();
-    let desired: Vec<_> = after.members.keys().filter_map(|node| app.desired_state(&after, node)).collect();
+    let desired = after.members.keys().filter_map(|node| app.desired_state(&after, node)).collect();
+    (after, desired)
+}
+
+fn refuse_too_large(desired: &[DesiredState]) -> Result<(), Status> {
+    for one in desired {
+        let size = agent::DesiredState::from(one).encoded_len();
+        if size > DESIRED_STATE_BYTES_MAX {
+            return Err(Status::invalid_argument(format!(
+                "node {} would get {} checks in {size} bytes, and at most {DESIRED_STATE_BYTES_MAX} can be sent: \
+                 shorten what their `with` holds, or select fewer",
+                one.node_name,
+                one.checks.len()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// How many nodes each change reaches, after it.
+fn effects(after: &World, desired: &[DesiredState], changes: &[Change]) -> Vec<String> {
     let effect = |change: &Change| match change.kind {
         Kind::Check => {
             let count = desired.iter().filter(|one| one.checks.iter().any(|check| check.name == change.name)).count();

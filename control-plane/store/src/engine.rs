@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 /// Callers beyond it wait in their own tasks, which is the back-pressure.
 const QUEUE_LENGTH_MAX: usize = 1024;
@@ -44,6 +44,7 @@ pub(crate) struct Engine<B> {
     backend: Arc<RwLock<B>>,
     log: Arc<ChangeLog>,
     requests: SyncSender<Request>,
+    alive: watch::Receiver<()>,
     describe: &'static str,
 }
 
@@ -56,11 +57,15 @@ impl<B: Backend> Engine<B> {
         let mut committer =
             Committer { backend: Arc::clone(&backend), log: Arc::clone(&log), leases: HashMap::new(), next_lease: 1 };
         committer.drop_old_leases()?;
+        let (running, alive) = watch::channel(());
         std::thread::Builder::new()
             .name("store-committer".into())
-            .spawn(move || committer.run(&queue))
+            .spawn(move || {
+                committer.run(&queue);
+                drop(running);
+            })
             .map_err(|source| StoreError::Backend { operation: "start the committer", source: Arc::new(source) })?;
-        Ok(Arc::new(Self { backend, log, requests, describe }))
+        Ok(Arc::new(Self { backend, log, requests, alive, describe }))
     }
 
     async fn ask<T>(
@@ -142,6 +147,12 @@ impl<B: Backend> Store for Engine<B> {
 
     fn keep_alive(&self, lease: LeaseId) -> BoxFuture<'_, Result<(), StoreError>> {
         self.ask(move |reply| Request::KeepAlive(lease, reply)).boxed()
+    }
+
+    fn stopped(&self) -> BoxFuture<'_, ()> {
+        let mut alive = self.alive.clone();
+        // The committer holds the other end for as long as it runs.
+        async move { while alive.changed().await.is_ok() {} }.boxed()
     }
 }
 
@@ -302,5 +313,103 @@ impl<B: Backend> Committer<B> {
             self.log.append(commit);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    /// A disk whose sync begins to fail.
+    struct Failing(Arc<AtomicBool>);
+
+    impl Backend for Failing {
+        fn describe(&self) -> &'static str {
+            "failing"
+        }
+
+        fn get(&self, _: &str) -> Result<Option<Record>, StoreError> {
+            Ok(None)
+        }
+
+        fn scan(&self, _: &str) -> Result<Vec<(Arc<str>, Record)>, StoreError> {
+            Ok(Vec::new())
+        }
+
+        fn apply(&mut self, _: Revision, _: &[(Arc<str>, Option<Record>)]) -> Result<(), StoreError> {
+            Ok(())
+        }
+
+        fn sync(&mut self) -> Result<(), StoreError> {
+            if self.0.load(Ordering::SeqCst) {
+                let source = Arc::new(std::io::Error::other("no space left on device"));
+                return Err(StoreError::Backend { operation: "sync", source });
+            }
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_failed_sync_is_the_end_and_is_told() {
+        let broken = Arc::new(AtomicBool::new(false));
+        let store = Engine::start(Failing(Arc::clone(&broken)), 0).expect("starts");
+        store.commit(Txn::new().put("/a", "1")).await.expect("a good disk");
+        broken.store(true, Ordering::SeqCst);
+        assert!(store.commit(Txn::new().put("/a", "2")).await.is_err(), "nothing unsynced is acked");
+        store.stopped().await;
+        broken.store(false, Ordering::SeqCst);
+        assert!(matches!(store.commit(Txn::new().put("/a", "3")).await, Err(StoreError::Stopped)));
+        assert_eq!(store.revision().await.expect("reads go on"), 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::io;
+
+    /// Takes so many syncs, then the disk is gone.
+    struct Failing {
+        syncs_left: usize,
+    }
+
+    impl Backend for Failing {
+        fn describe(&self) -> &'static str {
+            "fails"
+        }
+
+        fn get(&self, _: &str) -> Result<Option<Record>, StoreError> {
+            Ok(None)
+        }
+
+        fn scan(&self, _: &str) -> Result<Vec<(Arc<str>, Record)>, StoreError> {
+            Ok(Vec::new())
+        }
+
+        fn apply(&mut self, _: Revision, _: &[(Arc<str>, Option<Record>)]) -> Result<(), StoreError> {
+            Ok(())
+        }
+
+        fn sync(&mut self) -> Result<(), StoreError> {
+            let source = Arc::new(io::Error::from(io::ErrorKind::StorageFull));
+            let failed = StoreError::Backend { operation: "sync", source };
+            self.syncs_left = self.syncs_left.checked_sub(1).ok_or(failed)?;
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_failed_sync_stops_the_store_and_is_told() {
+        let store = Engine::start(Failing { syncs_left: 1 }, 0).unwrap();
+        let stopped = store.stopped();
+        assert_eq!(store.commit(Txn::new().put("/a", "1")).await.unwrap(), 1);
+        assert!(tokio::time::timeout(Duration::from_millis(50), store.stopped()).await.is_err(), "it runs");
+        let failed = store.commit(Txn::new().put("/a", "2")).await;
+        assert!(matches!(failed, Err(StoreError::Stopped)), "{failed:?}");
+        tokio::time::timeout(Duration::from_secs(5), stopped).await.unwrap();
+        assert!(matches!(store.commit(Txn::new()).await, Err(StoreError::Stopped)));
+        assert_eq!(store.revision().await.unwrap(), 1, "what was not synced was never there");
     }
 }

@@ -173,6 +173,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether the very same transaction can succeed later.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Backend { .. } | Self::Stopped)
+    }
+
     /// Whether the same transaction, built anew from what is there now, can succeed.
     pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Conflict { .. })
@@ -202,4 +207,8 @@ pub trait Store: Send + Sync + 'static {
     fn lease(&self, ttl: Duration) -> BoxFuture<'_, Result<LeaseId, StoreError>>;
 
     fn keep_alive(&self, lease: LeaseId) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Returns once the store can write no more: a failed sync is final, and the
+    /// process that holds the store is to end and start anew.
+    fn stopped(&self) -> BoxFuture<'_, ()>;
 }

@@ -10,6 +10,19 @@ use hostler_types::{
 };
 use std::time::Duration;
 
+/// What a host says of itself is kept in one value of the store, which takes
+/// 64 KiB. JSON at most doubles these: 10 words, 48 disks and 64 addresses at
+/// their longest are below 63 KiB. No kernel's or distribution's word is longer.
+const WORD_BYTES_MAX: usize = 256;
+const DISKS_MAX: usize = 48;
+/// A longer mount point is still known by how it begins.
+const DISK_TEXT_BYTES_MAX: usize = 128;
+const ADDRESSES_MAX: usize = 64;
+/// An interface's name has 15 bytes, an IPv6 address with a zone fewer than 64.
+const ADDRESS_TEXT_BYTES_MAX: usize = 64;
+/// As long as an agent's own limits make a summary or details.
+const PROSE_BYTES_MAX: usize = 4096;
+
 fn name(field: &'static str, text: &str) -> Result<Name, WireError> {
     Name::new(text).map_err(|error| WireError::new(field, error))
 }
@@ -186,37 +199,136 @@ impl From<Disk> for wire::Disk {
     }
 }
 
+/// A host's claims are kept with its record: all of them together stay far below
+/// what one record may have, whatever a host says.
+const FACT_CHARACTERS_MAX: usize = 128;
+const FACT_LIST_MAX: usize = 32;
+
+fn claim(text: String) -> String {
+    if text.len() <= FACT_CHARACTERS_MAX { text } else { text.chars().take(FACT_CHARACTERS_MAX).collect() }
+}
+
 impl From<wire::Facts> for Facts {
     fn from(facts: wire::Facts) -> Self {
+        let disk = |one: wire::Disk| Disk {
+            mount: clipped(one.mount, DISK_TEXT_BYTES_MAX),
+            device: clipped(one.device, DISK_TEXT_BYTES_MAX),
+            filesystem: clipped(one.filesystem, DISK_TEXT_BYTES_MAX),
+            size_bytes: one.size_bytes,
+        };
+        let address = |one: wire::Address| Address {
+            interface: clipped(one.interface, ADDRESS_TEXT_BYTES_MAX),
+            address: clipped(one.address, ADDRESS_TEXT_BYTES_MAX),
+        };
         Self {
-            hostname: facts.hostname,
-            os_id: facts.os_id,
-            os_version: facts.os_version,
-            os_name: facts.os_name,
-            kernel: facts.kernel,
-            arch: facts.arch,
-            cpu_model: facts.cpu_model,
+            hostname: word(facts.hostname),
+            os_id: word(facts.os_id),
+            os_version: word(facts.os_version),
+            os_name: word(facts.os_name),
+            kernel: word(facts.kernel),
+            arch: word(facts.arch),
+            cpu_model: word(facts.cpu_model),
             cpu_count: facts.cpu_count,
             memory_bytes: facts.memory_bytes,
             swap_bytes: facts.swap_bytes,
-            disks: facts
-                .disks
-                .into_iter()
-                .map(|one| Disk {
-                    mount: one.mount,
-                    device: one.device,
-                    filesystem: one.filesystem,
-                    size_bytes: one.size_bytes,
-                })
-                .collect(),
-            addresses: facts
-                .addresses
-                .into_iter()
-                .map(|one| Address { interface: one.interface, address: one.address })
-                .collect(),
-            machine_id: facts.machine_id,
-            boot_id: facts.boot_id,
+            disks: facts.disks.into_iter().take(DISKS_MAX).map(disk).collect(),
+            addresses: facts.addresses.into_iter().take(ADDRESSES_MAX).map(address).collect(),
+            machine_id: word(facts.machine_id),
+            boot_id: word(facts.boot_id),
             booted_at_ms: facts.booted_at_ms,
         }
+    }
+}
+
+/// What an agent says, cut to what is kept of it: the host is not trusted to be
+/// brief.
+impl wire::Hello {
+    #[must_use]
+    pub fn clipped(mut self) -> Self {
+        self.agent_version = word(self.agent_version);
+        self.boot_id = word(self.boot_id);
+        self.policy = word(self.policy);
+        self
+    }
+}
+
+impl wire::CheckReport {
+    #[must_use]
+    pub fn clipped(mut self) -> Self {
+        self.check = word(self.check);
+        self.state = word(self.state);
+        self.status = word(self.status);
+        self.summary = prose(self.summary);
+        self.details = prose(self.details);
+        self
+    }
+}
+
+impl wire::PluginReport {
+    #[must_use]
+    pub fn clipped(mut self) -> Self {
+        self.name = word(self.name);
+        self.version = word(self.version);
+        self.digest = word(self.digest);
+        self.state = word(self.state);
+        self.message = prose(self.message);
+        self
+    }
+}
+
+/// A name, a version, an id.
+fn word(text: String) -> String {
+    clipped(text, WORD_BYTES_MAX)
+}
+
+/// Its line ends are its own.
+fn prose(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(PROSE_BYTES_MAX));
+    text
+}
+
+/// Control characters say nothing in a name, and are six times as long in JSON.
+fn clipped(mut text: String, bytes_max: usize) -> String {
+    text.retain(|c| !c.is_control());
+    text.truncate(text.floor_char_boundary(bytes_max));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_facts_fit_into_a_value_of_the_store() {
+        // What JSON doubles, and what it makes six times as long.
+        for filler in ["\"", "\u{1}", "\u{1F600}"] {
+            let text = || filler.repeat(10_000);
+            let disk = wire::Disk { mount: text(), device: text(), filesystem: text(), size_bytes: u64::MAX };
+            let facts = wire::Facts {
+                hostname: text(),
+                os_id: text(),
+                os_version: text(),
+                os_name: text(),
+                kernel: text(),
+                arch: text(),
+                cpu_model: text(),
+                cpu_count: u32::MAX,
+                memory_bytes: u64::MAX,
+                swap_bytes: u64::MAX,
+                disks: vec![disk; 1_000],
+                addresses: vec![wire::Address { interface: text(), address: text() }; 1_000],
+                machine_id: text(),
+                boot_id: text(),
+                booted_at_ms: u64::MAX,
+            };
+            let json = serde_json::to_vec(&Facts::from(facts)).expect("facts are JSON");
+            assert!(json.len() < 63 * 1024, "{} bytes", json.len());
+        }
+    }
+
+    #[test]
+    fn reports_are_cut_between_characters() {
+        let report = wire::CheckReport { summary: "\u{20AC}".repeat(5_000), ..Default::default() }.clipped();
+        assert_eq!(report.summary.len(), PROSE_BYTES_MAX / 3 * 3);
     }
 }
