@@ -70,8 +70,6 @@ pub enum StartError {
     StoreFailed,
     #[error("store the first operator")]
     Operator(#[source] StoreError),
-    #[error("the state store stopped: a write could not be made durable, the log says which; start again")]
-    StoreStopped,
 }
 
 fn if_locked(error: &StoreError) -> &'static str {

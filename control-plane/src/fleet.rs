@@ -7,9 +7,9 @@ use crate::records::{LivenessRecord, NewEvent, liveness_key};
 use crate::world::Mirror;
 use hostler_core::liveness::{Change, ConnectionId, Input, LEASE, Liveness};
 use hostler_proto::agent as wire;
-use hostler_store::{Store, Txn};
+use hostler_store::{Store, StoreError, Txn};
 use hostler_types::units::format_duration;
-use hostler_types::{EventKind, Facts, NodeId, NodeState, Timestamp};
+use hostler_types::{EventKind, Facts, NodeId, NodeState, Now, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,14 +18,15 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-/// One record a node, each with facts of up to about 20 KiB: within what one
-/// transaction takes in operations and in bytes.
-const NEWS_BATCH: usize = 32;
+/// One record a node, within what one transaction takes in operations. Should
+/// hostile facts take more bytes than it may have, they go node by node.
+const NEWS_BATCH: usize = 40;
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
-/// A summary in a report: as long as an agent may make it.
-const REPORT_TEXT_MAX: usize = 4096;
-/// More checks than any node has; what a hostile node sends beyond is dropped.
-const CHECKS_PER_NODE_MAX: usize = 2048;
+/// Waking up so much later than planned means that this machine stood still, and
+/// heard nobody meanwhile. A timer on a busy machine is late by milliseconds.
+const STALL: Duration = Duration::from_secs(1);
+/// More plugins than any node has.
+const PLUGINS_PER_NODE_MAX: usize = 256;
 
 /// What a connected node last said of itself.
 #[derive(Clone, Debug)]
@@ -50,24 +51,22 @@ pub struct Seen {
     pub last_seen: Timestamp,
 }
 
+/// Locks are taken in the order of the fields: `live`, `liveness`, `news`.
 pub struct Fleet {
-    liveness: Mutex<Liveness>,
     live: Mutex<BTreeMap<NodeId, Live>>,
+    liveness: Mutex<Liveness>,
     /// What is to be written, and by whom it is waited for: one task.
     news: Mutex<News>,
     wake: Notify,
     connections: AtomicU64,
+    /// Whose newer orders were told of: once in a control plane's life is enough.
+    outranked: Mutex<BTreeSet<NodeId>>,
 }
 
 #[derive(Default)]
 struct News {
     changes: Vec<Change>,
     facts: BTreeSet<NodeId>,
-}
-
-/// As long as any honest version, policy or boot id.
-fn word(text: &str) -> String {
-    text.chars().take(64).collect()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -95,6 +94,7 @@ impl Fleet {
             news: Mutex::new(News::default()),
             wake: Notify::new(),
             connections: AtomicU64::new(1),
+            outranked: Mutex::new(BTreeSet::new()),
         })
     }
 
@@ -122,6 +122,11 @@ impl Fleet {
         self.wake.notify_one();
     }
 
+    /// Whether it is the first time that this node holds newer orders than ours.
+    pub fn first_outranked(&self, node: &NodeId) -> bool {
+        lock(&self.outranked).insert(node.clone())
+    }
+
     pub fn joined(&self, node: NodeId, at: Timestamp) {
         self.input(Input::Known { node, was: NodeState::Joining, since: at });
     }
@@ -135,25 +140,28 @@ impl Fleet {
         address: SocketAddr,
         cut: CancellationToken,
     ) -> (ConnectionId, Option<Live>) {
+        let hello = hello.clone().clipped();
+        let facts: Facts = hello.facts.unwrap_or_default().into();
+        let (boot_id, machine_id) = (hello.boot_id.clone(), facts.machine_id.clone());
+        let mut live = lock(&self.live);
+        // Numbered under the lock: the stream with the highest number is the one
+        // that is kept, here and by the leases.
         let connection = self.connections.fetch_add(1, Ordering::Relaxed);
-        let facts: Facts = hello.facts.clone().unwrap_or_default().into();
-        let live = Live {
+        let session = Live {
             connection,
             address,
-            agent_version: word(&hello.agent_version),
-            policy: word(&hello.policy),
-            boot_id: word(&hello.boot_id),
+            agent_version: hello.agent_version,
+            policy: hello.policy,
+            boot_id: hello.boot_id,
             facts,
             clock_skew_ms: None,
             checks: BTreeMap::new(),
             plugins: Vec::new(),
             cut,
         };
-        let boot_id = live.boot_id.clone();
-        let machine_id = live.facts.machine_id.clone();
-        let old = lock(&self.live).insert(node.clone(), live);
-        self.report(node, connection, &hello.checks);
+        let old = live.insert(node.clone(), session);
         self.input(Input::Connected { node: node.clone(), connection });
+        drop(live);
         lock(&self.news).facts.insert(node.clone());
         if let Some(old) = &old {
             old.cut.cancel();
@@ -171,28 +179,29 @@ impl Fleet {
         if live.get(node).is_some_and(|live| live.connection == connection) {
             live.remove(node);
         }
-        drop(live);
         self.input(Input::Ended { node: node.clone(), connection });
     }
 
     /// Ends a node's stream at once, wherever it is.
     pub fn cut(&self, node: &NodeId, input: Input) {
+        let mut live = lock(&self.live);
         self.input(input);
-        if let Some(live) = lock(&self.live).remove(node) {
+        if let Some(live) = live.remove(node) {
             live.cut.cancel();
         }
     }
 
-    pub fn report(&self, node: &NodeId, connection: ConnectionId, checks: &[wire::CheckReport]) {
+    /// Keeps what is said of the node's own checks: the caller has left out the
+    /// rest, so there are never more than it has.
+    pub fn report(&self, node: &NodeId, connection: ConnectionId, checks: impl Iterator<Item = wire::CheckReport>) {
         self.update(node, connection, |live| {
-            for report in checks {
-                let room = live.checks.len() < CHECKS_PER_NODE_MAX || live.checks.contains_key(&report.check);
-                let texts = [&report.check, &report.state, &report.status, &report.summary, &report.details];
-                if room && texts.iter().map(|text| text.len()).sum::<usize>() <= REPORT_TEXT_MAX {
-                    live.checks.insert(report.check.clone(), report.clone());
-                }
-            }
+            live.checks.extend(checks.map(wire::CheckReport::clipped).map(|report| (report.check.clone(), report)));
         });
+    }
+
+    pub fn report_plugins(&self, node: &NodeId, connection: ConnectionId, plugins: Vec<wire::PluginReport>) {
+        let plugins = plugins.into_iter().take(PLUGINS_PER_NODE_MAX).map(wire::PluginReport::clipped).collect();
+        self.update(node, connection, |live| live.plugins = plugins);
     }
 
     pub fn update(&self, node: &NodeId, connection: ConnectionId, change: impl FnOnce(&mut Live)) {
@@ -221,7 +230,9 @@ impl Fleet {
                 tokio::time::sleep(RETRY_PAUSE).await;
             }
             let next = lock(&self.liveness).next_deadline();
-            let wait = next.map_or(LEASE, |deadline| deadline.saturating_sub(clock::now().monotonic));
+            let now = clock::now();
+            let wait = next.map_or(LEASE, |deadline| deadline.saturating_sub(now.monotonic));
+            let planned = Now { monotonic: now.monotonic + wait, wall: now.wall.plus(wait) };
             tokio::select! {
                 () = stop.cancelled() => {
                     self.write_news(&*store, &mirror, &journal).await;
@@ -230,6 +241,18 @@ impl Fleet {
                 () = self.wake.notified() => {}
                 () = tokio::time::sleep(wait) => {}
             }
+            self.forgive_stall(planned);
+        }
+    }
+
+    /// Nobody is lost because this machine stood still. While it is suspended
+    /// the clock of the leases stands still too, and only the other one tells.
+    fn forgive_stall(&self, planned: Now) {
+        let now = clock::now();
+        let late = now.monotonic.saturating_sub(planned.monotonic).max(now.wall.since(planned.wall));
+        if late > STALL {
+            tracing::warn!(late_ms = late.as_millis(), "this machine stood still: every node gets a fresh lease");
+            self.input(Input::Stalled);
         }
     }
 
@@ -260,19 +283,40 @@ impl Fleet {
             if txn.is_empty() {
                 continue;
             }
-            if let Err(error) = store.commit(txn).await {
+            let outcome = match store.commit(txn).await {
+                // The same again would fail the same way, and hold up all that comes after.
+                Err(error) if !error.may_pass() => self.write_singly(store, mirror, journal, &changes, &facts).await,
+                outcome => outcome.map(drop),
+            };
+            if let Err(error) = outcome {
                 tracing::error!(error = %error, "writing node states failed");
-                if !error.may_pass() {
-                    // The same again would fail the same way, and hold up all that comes after.
-                    tracing::error!(nodes = changes.len() + facts.len(), "left out the news of some nodes");
-                    continue;
-                }
                 let mut news = lock(&self.news);
                 news.changes.splice(0..0, changes);
                 news.facts.extend(facts);
                 return false;
             }
         }
+    }
+
+    /// Node by node, so that what the store refuses is left out alone.
+    async fn write_singly(
+        &self,
+        store: &dyn Store,
+        mirror: &Mirror,
+        journal: &Journal,
+        changes: &[Change],
+        facts: &[NodeId],
+    ) -> Result<(), StoreError> {
+        let changed = changes.iter().map(|change| (&change.node, std::slice::from_ref(change), &[][..]));
+        let said = facts.iter().map(|node| (node, &[][..], std::slice::from_ref(node)));
+        for (node, change, said) in changed.chain(said) {
+            match store.commit(self.news_txn(mirror, journal, change, said)).await {
+                Err(error) if error.may_pass() => return Err(error),
+                Err(error) => tracing::error!(error = %error, node = %node, "left out the news of a node"),
+                Ok(_) => {}
+            }
+        }
+        Ok(())
     }
 
     fn news_txn(&self, mirror: &Mirror, journal: &Journal, changes: &[Change], facts: &[NodeId]) -> Txn {
@@ -325,5 +369,64 @@ fn describe(change: &Change) -> Option<String> {
         (_, NodeState::Revoked) => None,
         (from, NodeState::Lost) => Some(format!("{from} -> lost: not heard from for {} s", LEASE.as_secs())),
         (from, to) => Some(format!("{from} -> {to}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::records::{Member, member_key};
+    use hostler_types::{Labels, Name, Policy};
+
+    fn member(n: u8) -> Member {
+        Member {
+            id: NodeId::from_random([n; 10]),
+            name: Name::new(format!("host{n}")).expect("a name"),
+            labels: Labels::default(),
+            policy: Policy::Watch,
+            agent_version: String::new(),
+            joined_at: Timestamp::default(),
+            machine_id: String::new(),
+            certificate_not_after: Timestamp::default(),
+            revoked: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn news_that_the_store_refuses_holds_up_no_other() {
+        let store = hostler_store::open_memory().expect("opens");
+        let (bad, good) = (member(1), member(2));
+        for one in [&bad, &good] {
+            store.commit(Txn::new().put(member_key(&one.id), one.encode())).await.expect("commits");
+        }
+        let mirror = Mirror::load(&*store).await.expect("loads");
+        let journal = Journal::load(&*store, 7, 1).await.expect("loads");
+        let fleet = Fleet::new(&mirror);
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        let connect =
+            |one: &Member| fleet.connect(&one.id, &wire::Hello::default(), address, CancellationToken::new()).0;
+        let (connection, _) = (connect(&bad), connect(&good));
+        let hostname = "x".repeat(hostler_store::VALUE_BYTES_MAX);
+        fleet.facts_changed(&bad.id, connection, Facts { hostname, ..Facts::default() });
+        assert!(fleet.write_news(&*store, &mirror, &journal).await, "nothing is left to be tried again");
+        assert!(store.get(&liveness_key(&good.id)).await.expect("reads").is_some());
+        assert!(store.get(&liveness_key(&bad.id)).await.expect("reads").is_none());
+    }
+
+    #[tokio::test]
+    async fn the_end_of_an_old_session_leaves_the_new_one() {
+        let store = hostler_store::open_memory().expect("opens");
+        let fleet = Fleet::new(&Mirror::load(&*store).await.expect("loads"));
+        let (node, address) = (member(1).id, SocketAddr::from(([127, 0, 0, 1], 1)));
+        fleet.joined(node.clone(), Timestamp::default());
+        let cut = CancellationToken::new();
+        let (old, _) = fleet.connect(&node, &wire::Hello::default(), address, cut.clone());
+        let (new, _) = fleet.connect(&node, &wire::Hello::default(), address, CancellationToken::new());
+        assert!(new > old && cut.is_cancelled());
+        fleet.ended(&node, old);
+        assert_eq!(fleet.seen(&node).map(|seen| seen.state), Some(NodeState::Ready));
+        fleet.ended(&node, new);
+        assert_eq!(fleet.seen(&node).map(|seen| seen.state), Some(NodeState::Disconnected));
+        assert_eq!(fleet.connected(), 0);
     }
 }

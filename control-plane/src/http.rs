@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use hostler_store::Revision;
 use hostler_types::{CheckState, NodeState};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -15,6 +16,9 @@ use tokio::net::TcpListener;
 
 /// A store that does not answer a read in that time is not ready.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
+/// Whoever follows the store lags by a few commits in a burst; by so many, what
+/// is answered from memory is no longer true.
+const BEHIND_MAX: u64 = 1_000;
 
 pub fn spawn(app: &Arc<App>, socket: TcpListener) {
     let router = Router::new()
@@ -31,17 +35,32 @@ pub fn spawn(app: &Arc<App>, socket: TcpListener) {
     });
 }
 
+/// `ok`, or by how much what is in memory lags.
+fn kept_up(seen: Revision, newest: Revision) -> String {
+    match newest.saturating_sub(seen) {
+        behind if behind > BEHIND_MAX => format!("{behind} commits behind"),
+        _ => "ok".to_owned(),
+    }
+}
+
 async fn ready(State(app): State<Arc<App>>) -> Response {
-    let store = match tokio::time::timeout(READ_TIMEOUT, app.store.commit(hostler_store::Txn::new())).await {
+    let answer = tokio::time::timeout(READ_TIMEOUT, app.store.commit(hostler_store::Txn::new())).await;
+    let newest = match &answer {
+        Ok(Ok(revision)) => *revision,
+        _ => 0,
+    };
+    let store = match answer {
         Ok(Ok(_)) => "ok".to_owned(),
         Ok(Err(error)) => error.to_string(),
         Err(_) => format!("does not answer within {} s", READ_TIMEOUT.as_secs()),
     };
-    let ok = store == "ok" && !app.stop.is_cancelled();
-    let stopping = if app.stop.is_cancelled() { "stopping" } else { "ok" };
+    let state = kept_up(app.mirror.now().revision, newest);
+    let events = kept_up(app.journal.reached(), newest);
+    let listeners = if app.stop.is_cancelled() { "stopping" } else { "ok" };
+    let ok = [&store, &state, &events].iter().all(|one| *one == "ok") && !app.stop.is_cancelled();
     let body = serde_json::json!({
         "status": if ok { "ready" } else { "not ready" },
-        "components": { "store": store, "listeners": stopping },
+        "components": { "store": store, "state": state, "events": events, "listeners": listeners },
     });
     let code = if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (code, [(header::CONTENT_TYPE, "application/json")], format!("{body}\n")).into_response()

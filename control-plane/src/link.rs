@@ -5,9 +5,10 @@ use crate::clock;
 use crate::enroll::store_status;
 use crate::gate::{calling_node, refuse_revoked};
 use crate::listener::Connection;
-use crate::records::{self, Health, NewEvent, health_key, spool_key};
+use crate::records::{self, Health, Member, NewEvent, health_key, spool_key};
 use crate::world::World;
 use hostler_core::assign::{NodeView, Specs, desired_state};
+use hostler_core::catalogue::Catalogue;
 use hostler_core::liveness::ConnectionId;
 use hostler_core::version::refuse_skew;
 use hostler_proto::agent as wire;
@@ -19,9 +20,10 @@ use hostler_store::{Revision, Txn};
 use hostler_types::{DesiredState, EventKind, Facts, Name, NodeId, Timestamp, Transition};
 use prost::Message;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{Read, Seek, SeekFrom};
+use std::io::SeekFrom;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -39,8 +41,12 @@ const SPOOL_RECORDS_MAX: usize = 64;
 const HEARTBEAT: Duration = Duration::from_secs(3);
 const FETCH_CHUNK_BYTES: usize = 64 * 1024;
 const FETCH_QUEUE: usize = 4;
-/// As long as a summary gets in an event.
-const MESSAGE_CHARACTERS_MAX: usize = 600;
+/// An agent that takes no chunk for so long has gone, and the file is closed.
+const FETCH_SEND_TIMEOUT: Duration = Duration::from_secs(30);
+/// As long as a summary gets in an event. In bytes: with its subject, a whole
+/// batch of such events stays below the 64 KiB of one value.
+const MESSAGE_BYTES_MAX: usize = 600;
+const SUBJECT_BYTES_MAX: usize = 128;
 
 #[derive(Clone)]
 pub struct LinkService(pub Arc<App>);
@@ -104,32 +110,43 @@ impl AgentLink for LinkService {
         }
         let path = self.0.blobs.path(&digest);
         let (chunks, stream) = mpsc::channel(FETCH_QUEUE);
-        self.0.tracker.spawn_blocking(move || {
-            if let Err(error) = read_chunks(&path, offset, &chunks) {
-                let _ = chunks.blocking_send(Err(Status::data_loss(format!("read the blob {digest}: {error}"))));
+        self.0.tracker.spawn(async move {
+            if let Err(error) = read_chunks(&path, offset, &chunks).await {
+                let _ = chunks.try_send(Err(Status::data_loss(format!("read the blob {digest}: {error}"))));
             }
         });
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 }
 
-fn read_chunks(
+/// Ends early and quietly when nobody takes them any more.
+async fn read_chunks(
     path: &std::path::Path,
     offset: u64,
     chunks: &mpsc::Sender<Result<wire::FetchChunk, Status>>,
 ) -> std::io::Result<()> {
-    let mut file = std::fs::File::open(path)?;
-    let total_bytes = file.metadata()?.len();
-    file.seek(SeekFrom::Start(offset))?;
+    let mut file = tokio::fs::File::open(path).await?;
+    let total_bytes = file.metadata().await?.len();
+    file.seek(SeekFrom::Start(offset)).await?;
     loop {
         let mut data = Vec::with_capacity(FETCH_CHUNK_BYTES);
-        file.by_ref().take(FETCH_CHUNK_BYTES as u64).read_to_end(&mut data)?;
+        (&mut file).take(FETCH_CHUNK_BYTES as u64).read_to_end(&mut data).await?;
         let last = data.len() < FETCH_CHUNK_BYTES;
-        let gone = chunks.blocking_send(Ok(wire::FetchChunk { data: data.into(), total_bytes })).is_err();
-        if last || gone {
+        let chunk = wire::FetchChunk { data: data.into(), total_bytes };
+        let sent = tokio::time::timeout(FETCH_SEND_TIMEOUT, chunks.send(Ok(chunk))).await;
+        if last || !matches!(sent, Ok(Ok(()))) {
             return Ok(());
         }
     }
+}
+
+fn clipped(text: &str, bytes_max: usize) -> String {
+    text.chars()
+        .scan(0, |length, c| {
+            *length += c.len_utf8();
+            (*length <= bytes_max).then_some(c)
+        })
+        .collect()
 }
 
 fn to_agent_message(message: to_agent::Message) -> wire::ToAgent {
@@ -157,9 +174,38 @@ struct Session {
     connection: ConnectionId,
     cut: tokio_util::sync::CancellationToken,
     outbound: Outbound,
-    /// The payload last sent.
+    /// The payload last sent, and the checks in it.
     sent: Vec<u8>,
+    assigned: BTreeSet<Name>,
+    /// What that was made from: while these are the same, so is it.
+    basis: Option<Basis>,
     spool: Mark,
+}
+
+struct Basis {
+    member: Arc<Member>,
+    specs: Arc<records::Specs>,
+    catalogue: Arc<Catalogue>,
+}
+
+impl Basis {
+    fn of(world: &World, member: &Arc<Member>) -> Self {
+        let (specs, catalogue) = (Arc::clone(&world.specs), Arc::clone(&world.catalogue));
+        Self { member: Arc::clone(member), specs, catalogue }
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.member, &other.member)
+            && Arc::ptr_eq(&self.specs, &other.specs)
+            && Arc::ptr_eq(&self.catalogue, &other.catalogue)
+    }
+}
+
+/// However a session ends, even while it is opened, the fleet hears of it.
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.app.fleet.ended(&self.node, self.connection);
+    }
 }
 
 /// Up to where the node's spool is durable here.
@@ -183,11 +229,27 @@ impl Session {
         let name = member.name.clone();
         let spool = Mark::load(&app, &node, hello.spool_id).await?;
         let (number, other) = app.fleet.connect(&node, hello, connection.address, connection.cut.clone());
-        let mut session =
-            Self { app, node, name, connection: number, cut: connection.cut, outbound, sent: Vec::new(), spool };
+        let mut session = Self {
+            app,
+            node,
+            name,
+            connection: number,
+            cut: connection.cut,
+            outbound,
+            sent: Vec::new(),
+            assigned: BTreeSet::new(),
+            basis: None,
+            spool,
+        };
         if let Some(other) = other {
-            session.note_second_machine(&other.address.to_string(), &connection.address.to_string()).await;
+            let (new, old) = (connection.address, other.address);
+            session
+                .tell(format!(
+                    "two machines use this node's identity: {new} took over from {old}; revoke it and join both anew"
+                ))
+                .await;
         }
+        session.note_newer_orders(hello.desired_state.unwrap_or_default()).await;
         tracing::info!(node = %session.name, peer = %connection.address, agent = hello.agent_version, "connected");
         let welcome = wire::Welcome {
             lineage: session.app.lineage,
@@ -198,16 +260,22 @@ impl Session {
             spool_acked: session.spool.acked,
             heartbeat_ms: u32::try_from(HEARTBEAT.as_millis()).unwrap_or(u32::MAX),
         };
-        if let Err(status) = session.greet(welcome).await {
-            session.app.fleet.ended(&session.node, session.connection);
-            return Err(status);
-        }
+        session.send(to_agent::Message::Welcome(welcome)).await?;
+        session.push_desired_state().await?;
+        session.take_reports(hello.checks.clone());
         Ok(session)
     }
 
-    async fn greet(&mut self, welcome: wire::Welcome) -> Result<(), Status> {
-        self.send(to_agent::Message::Welcome(welcome)).await?;
-        self.push_desired_state().await
+    /// Keeps the reports of checks that are this node's.
+    fn take_reports(&self, reports: Vec<wire::CheckReport>) {
+        let assigned = |report: &wire::CheckReport| {
+            let known = self.assigned.iter().any(|check| check.as_str() == report.check);
+            if !known {
+                tracing::debug!(node = %self.name, "left out the report of a check that is not this node's");
+            }
+            known
+        };
+        self.app.fleet.report(&self.node, self.connection, reports.into_iter().filter(assigned));
     }
 
     async fn run(&mut self, mut inbound: Streaming<wire::FromAgent>) {
@@ -220,12 +288,8 @@ impl Session {
                 message = inbound.message() => match message {
                     Ok(Some(message)) => self.receive(message).await,
                     Ok(None) => break "closed by the agent".to_owned(),
-                    Err(status) => {
-                        let reason = status.message().to_owned();
-                        // Where there is still somebody to tell.
-                        let _ = self.outbound.try_send(Err(status));
-                        break reason;
-                    }
+                    // The agent is told below, if it is still there.
+                    Err(status) => Err(status),
                 },
                 changed = changes.changed() => match changed {
                     Ok(()) => self.push_desired_state().await,
@@ -238,7 +302,6 @@ impl Session {
                 break reason;
             }
         };
-        self.app.fleet.ended(&self.node, self.connection);
         tracing::info!(node = %self.name, reason = ended, "disconnected");
     }
 
@@ -251,21 +314,21 @@ impl Session {
         self.app.fleet.heard(&self.node, self.connection);
         match message.message {
             Some(from_agent::Message::Heartbeat(beat)) => {
-                self.app.fleet.report(&self.node, self.connection, &beat.checks);
-                self.app.fleet.update(&self.node, self.connection, |live| {
-                    if beat.clock_skew_known {
-                        live.clock_skew_ms = Some(beat.clock_skew_ms);
-                    }
-                    if !beat.plugins.is_empty() {
-                        live.plugins = beat.plugins;
-                    }
-                });
+                self.take_reports(beat.checks);
+                if !beat.plugins.is_empty() {
+                    self.app.fleet.report_plugins(&self.node, self.connection, beat.plugins);
+                }
+                if beat.clock_skew_known {
+                    let skew = Some(beat.clock_skew_ms);
+                    self.app.fleet.update(&self.node, self.connection, |live| live.clock_skew_ms = skew);
+                }
                 let ack = wire::HeartbeatAck { monotonic_ms: beat.monotonic_ms, wall_ms: clock::wall().as_millis() };
                 self.send(to_agent::Message::HeartbeatAck(ack)).await
             }
             Some(from_agent::Message::Spool(batch)) => self.take_spool(batch).await,
             Some(from_agent::Message::Facts(facts)) => {
                 self.app.fleet.facts_changed(&self.node, self.connection, facts.into());
+                self.basis = None;
                 self.push_desired_state().await
             }
             Some(from_agent::Message::Hello(_)) => Err(Status::invalid_argument("a second hello in one stream")),
@@ -278,12 +341,15 @@ impl Session {
     /// forgets the health of checks that are no longer wanted.
     async fn push_desired_state(&mut self) -> Result<(), Status> {
         let world = self.app.mirror.now();
-        if let Some(member) = world.members.get(&self.node) {
-            refuse_revoked(member)?;
+        let gone = || Status::permission_denied("this node is not a member any more");
+        let member = world.members.get(&self.node).ok_or_else(gone)?;
+        refuse_revoked(member)?;
+        let basis = Basis::of(&world, member);
+        if self.basis.as_ref().is_some_and(|last| last.is(&basis)) {
+            return Ok(());
         }
-        let Some(desired) = self.app.desired_state(&world, &self.node) else {
-            return Err(Status::permission_denied("this node is not a member any more"));
-        };
+        let desired = self.app.desired_state(&world, &self.node).ok_or_else(gone)?;
+        self.basis = Some(basis);
         let payload = wire::DesiredState::from(&desired).encode_to_vec();
         if payload == self.sent {
             return Ok(());
@@ -292,15 +358,18 @@ impl Session {
         let signed = sign_desired_state(self.app.pki.signing_key(), stamp, payload.clone(), clock::wall().as_millis());
         self.send(to_agent::Message::DesiredState(signed)).await?;
         self.sent = payload;
-        self.forget_health(&world, &desired).await
+        self.assigned = desired.checks.into_iter().map(|check| check.name).collect();
+        self.forget_unassigned(&world).await
     }
 
-    async fn forget_health(&self, world: &World, desired: &DesiredState) -> Result<(), Status> {
-        let wanted: BTreeSet<&Name> = desired.checks.iter().map(|check| &check.name).collect();
-        let known =
-            world.health.keys().skip_while(|(node, _)| *node < self.node).take_while(|(node, _)| *node == self.node);
-        let gone = known.filter(|(_, check)| !wanted.contains(check)).take(hostler_store::OPERATIONS_MAX);
-        let txn = gone.fold(Txn::new(), |txn, (node, check)| txn.delete(health_key(node, check)));
+    async fn forget_unassigned(&self, world: &World) -> Result<(), Status> {
+        self.app.fleet.update(&self.node, self.connection, |live| {
+            live.checks.retain(|check, _| self.assigned.iter().any(|name| name.as_str() == check));
+        });
+        let gone = world.known_health(&self.node).filter(|check| !self.assigned.contains(check));
+        let txn = gone
+            .take(hostler_store::OPERATIONS_MAX)
+            .fold(Txn::new(), |txn, check| txn.delete(health_key(&self.node, check)));
         if txn.is_empty() {
             return Ok(());
         }
@@ -351,8 +420,8 @@ impl Session {
             at,
             kind,
             node: node.clone(),
-            subject,
-            message: message.chars().take(MESSAGE_CHARACTERS_MAX).collect(),
+            subject: clipped(&subject, SUBJECT_BYTES_MAX),
+            message: clipped(&message, MESSAGE_BYTES_MAX),
         };
         match record.body {
             Some(spool_record::Body::Transition(transition)) => match Transition::try_from(transition) {
@@ -361,9 +430,12 @@ impl Session {
                         check: transition.check.clone(),
                         state: transition.to,
                         since: transition.at,
-                        summary: transition.summary.chars().take(MESSAGE_CHARACTERS_MAX).collect(),
+                        summary: clipped(&transition.summary, MESSAGE_BYTES_MAX),
                     };
-                    health.insert(transition.check.clone(), standing);
+                    // It happened, so it is told; but nobody waits for that check any more.
+                    if self.assigned.contains(&transition.check) {
+                        health.insert(transition.check.clone(), standing);
+                    }
                     event(transition.at, EventKind::CHECK, transition.check.to_string(), transition.to_string())
                 }
                 Err(error) => event(
@@ -385,20 +457,22 @@ impl Session {
         }
     }
 
-    async fn note_second_machine(&self, old: &str, new: &str) {
-        let now = clock::wall();
-        let event = NewEvent {
-            at: now,
-            kind: EventKind::NODE,
-            node: self.name.to_string(),
-            subject: self.name.to_string(),
-            message: format!(
-                "two machines use this node's identity: {new} took over from {old}; revoke it and join both anew"
-            ),
-        };
-        if let Err(error) = self.app.store.commit(self.app.journal.record(Txn::new(), now, &[event])).await {
-            tracing::error!(error = %error, "recording a second machine failed");
+    /// The node refuses whatever is sent to it then, and nothing else would show it.
+    async fn note_newer_orders(&self, held: wire::Stamp) {
+        let outranked = (held.lineage, held.term) > (self.app.lineage, self.app.term);
+        if !outranked || !self.app.fleet.first_outranked(&self.node) {
+            return;
         }
+        let message = "holds orders newer than this control plane's history \
+                       (was the store restored or lost?): it refuses ours";
+        tracing::error!(node = %self.name, lineage = held.lineage, term = held.term, "{message}");
+        self.tell(message.to_owned()).await;
+    }
+
+    async fn tell(&self, message: String) {
+        let name = self.name.to_string();
+        let (at, kind, node, subject) = (clock::wall(), EventKind::NODE, name.clone(), name);
+        self.app.tell(NewEvent { at, kind, node, subject, message }).await;
     }
 }
 

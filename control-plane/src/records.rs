@@ -28,6 +28,8 @@ pub const OBJECTS: &str = "/object/";
 pub const HEALTH: &str = "/health/";
 pub const SPOOL_MARKS: &str = "/spool/";
 pub const EVENTS: &str = "/event/";
+/// The number of the newest event that was dropped.
+pub const EVENTS_FORGOTTEN: &str = "/meta/events-forgotten";
 
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
@@ -361,6 +363,7 @@ impl Specs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hostler_proto::agent as wire;
 
     #[test]
     fn what_a_newer_version_wrote_is_not_misread() {
@@ -371,6 +374,36 @@ mod tests {
         newer[2] = 9;
         assert!(matches!(decode::<rest::Meta>("/meta", &newer), Err(RecordError::Newer { version: 9, .. })));
         assert!(matches!(decode::<rest::Meta>("/meta", &[1]), Err(RecordError::Damaged { .. })));
+    }
+
+    #[test]
+    fn the_longest_facts_fit_into_a_value_of_the_store() {
+        // What JSON doubles, and what it makes six times as long.
+        for filler in ["\"", "\u{1}", "\u{1F600}"] {
+            let text = || filler.repeat(10_000);
+            let disk = wire::Disk { mount: text(), device: text(), filesystem: text(), size_bytes: u64::MAX };
+            let facts = wire::Facts {
+                hostname: text(),
+                os_id: text(),
+                os_version: text(),
+                os_name: text(),
+                kernel: text(),
+                arch: text(),
+                cpu_model: text(),
+                cpu_count: u32::MAX,
+                memory_bytes: u64::MAX,
+                swap_bytes: u64::MAX,
+                disks: vec![disk; 1_000],
+                addresses: vec![wire::Address { interface: text(), address: text() }; 1_000],
+                machine_id: text(),
+                boot_id: text(),
+                booted_at_ms: u64::MAX,
+            };
+            let record =
+                LivenessRecord { state: NodeState::Ready, since: Timestamp::default(), facts: Some(facts.into()) };
+            let size = record.encode().len();
+            assert!(size < hostler_store::VALUE_BYTES_MAX, "{size} bytes");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use hostler_store::{Change, Revision, Store, StoreError};
 use hostler_types::spec::Kind;
 use hostler_types::{Labels, Name, NodeId};
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -52,6 +53,14 @@ impl World {
     pub fn find(&self, text: &str) -> Option<&Arc<Member>> {
         let by_name = Name::new(text).ok().and_then(|name| self.names.get(&name)).and_then(|id| self.members.get(id));
         by_name.or_else(|| NodeId::parse(text).ok().and_then(|id| self.members.get(&id)))
+    }
+
+    /// The checks of one node whose health is kept.
+    pub fn known_health(&self, node: &NodeId) -> impl Iterator<Item = &Name> {
+        // No name sorts before "0".
+        let first = Name::new("0").map_or(Bound::Unbounded, |name| Bound::Included((node.clone(), name)));
+        let from = self.health.range((first, Bound::Unbounded)).map(|((of, check), _)| (of, check));
+        from.take_while(move |(of, _)| *of == node).map(|(_, check)| check)
     }
 
     /// What its join gave it, and what the specs say, which wins.
@@ -184,7 +193,10 @@ impl Mirror {
                     tracing::warn!("the mirror fell behind the store and is read anew");
                     match World::read(&*store).await {
                         Ok(world) => self.replace(world),
-                        Err(error) => tracing::error!(error = %error, "reading the state anew failed"),
+                        Err(error) => {
+                            tracing::error!(error = %error, "reading the state anew failed");
+                            tokio::time::sleep(RETRY_PAUSE).await;
+                        }
                     }
                     watch = store.watch("/", self.now().revision);
                 }
@@ -217,5 +229,30 @@ impl Mirror {
         if changes.iter().any(planned) {
             self.plans.send_replace(revision);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hostler_store::{HISTORY_REVISIONS, Txn};
+
+    #[tokio::test]
+    async fn a_mirror_that_fell_too_far_behind_reads_anew() {
+        let store = hostler_store::open_memory().expect("opens");
+        let mirror = Mirror::load(&*store).await.expect("loads");
+        let id = NodeId::from_random([1; 10]);
+        store.commit(Txn::new().put("/member-name/web1", id.to_string())).await.expect("commits");
+        for count in 0..=HISTORY_REVISIONS {
+            store.commit(Txn::new().put("/spool/x", count.to_string())).await.expect("commits");
+        }
+        let newest = store.revision().await.expect("reads");
+        let (plans, stop) = (mirror.follow_plans(), CancellationToken::new());
+        let running = tokio::spawn(Arc::clone(&mirror).run(store, stop.clone()));
+        tokio::time::timeout(Duration::from_secs(10), mirror.reach(newest)).await.expect("catches up");
+        assert!(mirror.now().names.values().any(|found| *found == id));
+        assert_eq!(*plans.borrow(), newest, "every session looks again");
+        stop.cancel();
+        running.await.expect("ends");
     }
 }

@@ -70,7 +70,10 @@ pub fn watch(
                 () = events.closed() => return,
                 new = follower.next() => new,
             };
-            let Some(new) = new else { return };
+            let new = match new {
+                Ok(new) => new,
+                Err(gone) => return drop(events.send(Err(status(gone))).await),
+            };
             for event in new {
                 if events.send(Ok(to_wire(event))).await.is_err() {
                     return;

@@ -199,15 +199,6 @@ impl From<Disk> for wire::Disk {
     }
 }
 
-/// A host's claims are kept with its record: all of them together stay far below
-/// what one record may have, whatever a host says.
-const FACT_CHARACTERS_MAX: usize = 128;
-const FACT_LIST_MAX: usize = 32;
-
-fn claim(text: String) -> String {
-    if text.len() <= FACT_CHARACTERS_MAX { text } else { text.chars().take(FACT_CHARACTERS_MAX).collect() }
-}
-
 impl From<wire::Facts> for Facts {
     fn from(facts: wire::Facts) -> Self {
         let disk = |one: wire::Disk| Disk {
@@ -297,34 +288,6 @@ fn clipped(mut text: String, bytes_max: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_longest_facts_fit_into_a_value_of_the_store() {
-        // What JSON doubles, and what it makes six times as long.
-        for filler in ["\"", "\u{1}", "\u{1F600}"] {
-            let text = || filler.repeat(10_000);
-            let disk = wire::Disk { mount: text(), device: text(), filesystem: text(), size_bytes: u64::MAX };
-            let facts = wire::Facts {
-                hostname: text(),
-                os_id: text(),
-                os_version: text(),
-                os_name: text(),
-                kernel: text(),
-                arch: text(),
-                cpu_model: text(),
-                cpu_count: u32::MAX,
-                memory_bytes: u64::MAX,
-                swap_bytes: u64::MAX,
-                disks: vec![disk; 1_000],
-                addresses: vec![wire::Address { interface: text(), address: text() }; 1_000],
-                machine_id: text(),
-                boot_id: text(),
-                booted_at_ms: u64::MAX,
-            };
-            let json = serde_json::to_vec(&Facts::from(facts)).expect("facts are JSON");
-            assert!(json.len() < 63 * 1024, "{} bytes", json.len());
-        }
-    }
 
     #[test]
     fn reports_are_cut_between_characters() {
