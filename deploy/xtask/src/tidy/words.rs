@@ -13,8 +13,8 @@ const WORDS: [Word; 7] = [
     Word { text: concat!("/home", "/runner"), why: "a path of one machine" },
     Word { text: concat!("issues ", "show"), why: "a workplace's tool" },
     Word { text: concat!("issue ", "#"), why: "a number that means nothing to a reader: say what it was about" },
-    Word { text: concat!("static.", "crates.io"), why: "a registry's host: that is cargo's affair" },
-    Word { text: concat!("index.", "crates.io"), why: "a registry's host: that is cargo's affair" },
+    Word { text: concat!("static.crates", ".io"), why: "a registry's host: that is cargo's affair" },
+    Word { text: concat!("index.crates", ".io"), why: "a registry's host: that is cargo's affair" },
     Word { text: concat!("registry.", "npmjs.org"), why: "a registry's host: that is npm's affair" },
 ];
 
