@@ -186,6 +186,9 @@ pub async fn remove(
 
 /// Where a check stands: what the node said last, else what is stored, else at
 /// its start.
+///
+/// A transition is stored at once, a report comes with the next heartbeat: what
+/// was stored since the report is the news.
 fn standing(world: &World, live: Option<&Live>, member: &Member, check: &CheckAssignment) -> wire::Check {
     let report = live.and_then(|live| live.checks.get(check.name.as_str()));
     let stored = world.health.get(&(member.id.clone(), check.name.clone()));
@@ -197,25 +200,26 @@ fn standing(world: &World, live: Option<&Live>, member: &Member, check: &CheckAs
         config_json: check.config_json.clone(),
         fails: check.fails,
         passes: check.passes,
+        state: CheckState::Starting.word().to_owned(),
         ..wire::Check::default()
     };
-    match (report, stored) {
-        (Some(report), _) => {
-            let state: CheckState = report.state.parse().unwrap_or(CheckState::Unknown);
-            one.state = state.word().to_owned();
-            one.summary = report.summary.clone();
-            one.since_ms = report.since_ms;
-            one.last_run_ms = report.last_run_ms;
-            one.overruns = report.overruns;
-            one.duration_us = report.duration_us;
-            one.details = report.details.clone();
-        }
-        (None, Some(stored)) => {
-            one.state = stored.state.word().to_owned();
-            one.summary = stored.summary.clone();
-            one.since_ms = stored.since.as_millis();
-        }
-        (None, None) => one.state = CheckState::Starting.word().to_owned(),
+    if let Some(report) = report {
+        let state: CheckState = report.state.parse().unwrap_or(CheckState::Unknown);
+        one.state = state.word().to_owned();
+        one.summary = report.summary.clone();
+        one.since_ms = report.since_ms;
+        one.last_run_ms = report.last_run_ms;
+        one.overruns = report.overruns;
+        one.duration_us = report.duration_us;
+        one.details = report.details.clone();
+    }
+    let news = stored.filter(|stored| report.is_none_or(|report| stored.since.as_millis() > report.since_ms));
+    if let Some(stored) = news {
+        one.state = stored.state.word().to_owned();
+        one.summary = stored.summary.clone();
+        one.since_ms = stored.since.as_millis();
+        one.last_run_ms = one.last_run_ms.max(stored.since.as_millis());
+        one.details.clear();
     }
     one
 }

@@ -35,11 +35,12 @@ fn a_check_fails_and_recovers_and_the_events_say_why() {
         ["starting -> passing", "passing -> critical", "critical -> passing"]
     );
 
-    let nodes = control_plane.ctl_json(&["node", "ls"]);
-    let node = &nodes[0];
-    for field in ["id", "name", "state", "labels", "agent_version", "policy", "clock_skew_ms", "last_seen"] {
-        assert!(!node[field].is_null(), "{field} in {node:#}");
-    }
+    // The skew is known once a heartbeat was answered and the next one tells it.
+    let node = hostler_lab::wait_for("every field that scripts may rely on", SOON, || {
+        let node = control_plane.ctl_json(&["node", "ls"])[0].clone();
+        let fields = ["id", "name", "state", "labels", "agent_version", "policy", "clock_skew_ms", "last_seen"];
+        if fields.iter().any(|field| node[field].is_null()) { Err(node) } else { Ok(node) }
+    });
     assert_eq!(node["labels"]["role"], "web");
     let shown = control_plane.ctl_json(&["node", "show", "web1"]);
     assert!(shown["facts"]["memory_bytes"].as_u64().is_some_and(|bytes| bytes > 0), "{shown:#}");
