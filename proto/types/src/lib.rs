@@ -4,6 +4,7 @@
 //! and randomness come in as arguments, so that every rule built on these types
 //! can be tested by calling it.
 
+pub mod cron;
 pub mod desired;
 pub mod event;
 pub mod facts;

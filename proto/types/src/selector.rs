@@ -58,6 +58,23 @@ impl Selector {
         Ok(Self { terms })
     }
 
+    /// Whether it asks for what only a running host can say.
+    pub fn names_facts(&self) -> bool {
+        self.terms.iter().any(|term| match term {
+            Term::Is(key, _) | Term::IsNot(key, _) | Term::In(key, _) | Term::NotIn(key, _) => key.contains('.'),
+            Term::Has(key) | Term::HasNot(key) => key.contains('.'),
+        })
+    }
+
+    /// The label that a node needs to be taken, where it is a single one.
+    pub fn as_label(&self) -> Option<(&str, &str)> {
+        match self.terms.as_slice() {
+            [Term::Is(key, value)] => Some((key, value)),
+            [Term::In(key, values)] => values.first().map(|value| (key.as_str(), value.as_str())),
+            _ => None,
+        }
+    }
+
     /// Labels win over facts of the same name.
     pub fn matches(&self, labels: &Labels, facts: &BTreeMap<String, String>) -> bool {
         let value = |key: &str| labels.get(key).or_else(|| facts.get(key));

@@ -1,18 +1,29 @@
 //! Specs: what people write to say how a system should be.
 //!
-//! `kind: {name: body}`, any kind in any file. Text becomes a tree that knows
-//! where each part was written ([`yaml`]), the tree becomes [`Object`]s with one
-//! typed body a kind ([`body`]), and whatever is wrong is told all at once, with
-//! the line itself ([`problem`]).
+//! `kind: {name: body}`, any kind in any file of one folder. Text becomes a tree
+//! that knows where each part was written ([`yaml`]), trees become one
+//! ([`compile`], with an environment's [`overlay`]), and each body is read by its
+//! type ([`kinds`]). A type says its own [`form`]: messages, the JSON schema,
+//! `explain` and the reference are made from it.
 
-pub mod body;
-mod fields;
+mod compile;
+mod form;
+mod interpolate;
+mod kind;
+pub mod kinds;
+mod overlay;
 mod problem;
-mod read;
+mod scalars;
+mod shape;
+mod traps;
 mod write;
 mod yaml;
 
-pub use body::{Body, CheckSpec, Kind, NodeSpec, PluginSpec};
+pub use compile::{Compiled, EnvSource, Object, Source, SourceFile, compile, read_json};
+pub use form::{Field, Form, Json, Need, Record, Scalar, Word};
+pub use kind::{Body, Kind, Noun};
+pub use kinds::{CheckSpec, CheckTarget, NodeSpec, PluginSpec, ServiceSpec, SystemSpec};
 pub use problem::{Problem, Problems, nearest};
-pub use read::{Object, SourceFile, read_files, read_json};
-pub use write::{to_value, write_yaml};
+pub use scalars::{Amount, Config, Number, Ref, Setting, Size, Span, Template, Whole, Zone};
+pub use shape::{Content, Link, Target};
+pub use write::{Detail, write_value, write_yaml};

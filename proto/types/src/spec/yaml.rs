@@ -2,27 +2,35 @@
 //!
 //! Plain scalars get types by the core schema; anchors, aliases, tags, merge
 //! keys and more than one document in a file are refused, since a spec is to be
-//! read by people.
+//! read by people. What can be told apart from the rest is told and passed over,
+//! so that one look shows every mistake of a file.
 
-use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, Span};
+use super::traps;
+use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, Span, StrInput};
+use std::collections::BTreeMap;
 
 /// Deep enough for any plugin's configuration, shallow enough for any stack.
 const DEPTH_MAX: usize = 32;
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct At {
-    pub line: usize,
-    pub column: usize,
+/// A place in one of the files of a spec. Lines and columns count from 1; line 0
+/// is no place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct At {
+    pub file: u32,
+    pub line: u32,
+    pub column: u32,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Node {
+pub struct Node {
     pub at: At,
+    /// Written without quotes.
+    pub plain: bool,
     pub value: Value,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Value {
+pub enum Value {
     Null,
     Bool(bool),
     /// A number as it was written, so that `1.10` can be told from `1.1`.
@@ -33,78 +41,121 @@ pub(super) enum Value {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Key {
+pub struct Key {
     pub at: At,
     pub text: String,
 }
 
+/// Something wrong at a place; which file that is, the sources know.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct YamlError {
+pub struct Fault {
     pub at: At,
     pub message: String,
     pub help: Option<String>,
 }
 
 impl Value {
-    pub fn describe(&self) -> &'static str {
+    pub fn describe(&self) -> String {
         match self {
-            Value::Null => "nothing",
-            Value::Bool(_) => "true or false",
-            Value::Number(_) => "a number",
-            Value::Text(_) => "text",
-            Value::List(_) => "a list",
-            Value::Map(_) => "a map",
+            Value::Null => "nothing".to_owned(),
+            Value::Bool(truth) => truth.to_string(),
+            Value::Number(text) => format!("the number {text}"),
+            Value::Text(text) if text.is_empty() => "empty text".to_owned(),
+            Value::Text(text) if text.chars().count() <= 30 => format!("{text:?}"),
+            Value::Text(_) => "text".to_owned(),
+            Value::List(_) => "a list".to_owned(),
+            Value::Map(_) => "a map".to_owned(),
         }
     }
 }
 
-/// `None` for a file without content.
-pub(super) fn parse(text: &str) -> Result<Option<Node>, YamlError> {
-    let mut events = Events { parser: Parser::new_from_str(text) };
-    let mut root = None;
-    while let Some((event, at)) = events.next()? {
-        match event {
-            Event::StreamStart | Event::DocumentStart(..) | Event::DocumentEnd => {}
-            Event::StreamEnd => break,
-            other if root.is_none() => root = Some(events.node(other, at, 0)?),
-            _ => return Err(error(at, "a second document in one file", Some("put it into a file of its own"))),
-        }
+impl Node {
+    pub fn new(at: At, value: Value) -> Self {
+        Self { at, plain: false, value }
     }
-    Ok(root.filter(|node| node.value != Value::Null))
+
+    /// The value under a key, where this is a map that has it.
+    pub fn get(&self, key: &str) -> Option<&Node> {
+        let Value::Map(entries) = &self.value else { return None };
+        entries.iter().find(|(found, _)| found.text == key).map(|(_, node)| node)
+    }
+}
+
+/// `None` for a file without content, and for one that is no YAML.
+pub fn parse(text: &str, file: u32, faults: &mut Vec<Fault>) -> Option<Node> {
+    let mut reader = Events { parser: Parser::new_from_str(text), file, faults: Vec::new() };
+    let root = reader.document();
+    let mut found = std::mem::take(&mut reader.faults);
+    let root = match root {
+        Ok(root) => root.filter(|node| node.value != Value::Null),
+        Err(fault) => {
+            found.push(traps::explain(text, fault));
+            None
+        }
+    };
+    faults.append(&mut found);
+    root
 }
 
 struct Events<'text> {
-    parser: Parser<'text, serde_saphyr::granit_parser::StrInput<'text>>,
+    parser: Parser<'text, StrInput<'text>>,
+    file: u32,
+    faults: Vec<Fault>,
 }
 
 impl<'text> Events<'text> {
-    fn next(&mut self) -> Result<Option<(Event<'text>, At)>, YamlError> {
+    fn document(&mut self) -> Result<Option<Node>, Fault> {
+        let mut root = None;
+        while let Some((event, at)) = self.next()? {
+            match event {
+                Event::StreamStart | Event::DocumentStart(..) | Event::DocumentEnd => {}
+                Event::StreamEnd => break,
+                other if root.is_none() => root = Some(self.node(other, at, 0)?),
+                _ => return Err(fault(at, "a second document in one file", Some("put it into a file of its own"))),
+            }
+        }
+        Ok(root)
+    }
+
+    fn next(&mut self) -> Result<Option<(Event<'text>, At)>, Fault> {
         match self.parser.next() {
             None => Ok(None),
-            Some(Ok((event, span))) => Ok(Some((event, place(&span)))),
+            Some(Ok((event, span))) => Ok(Some((event, self.place(&span)))),
             Some(Err(scan)) => {
                 let marker = scan.marker();
-                let at = At { line: marker.line(), column: marker.col() + 1 };
-                Err(error(at, &format!("not readable as YAML: {}", scan.info()), None))
+                let at = self.at(marker.line(), marker.col() + 1);
+                Err(fault(at, &format!("not readable as YAML: {}", scan.info()), None))
             }
         }
     }
 
-    fn required(&mut self, at: At) -> Result<(Event<'text>, At), YamlError> {
-        self.next()?.ok_or_else(|| error(at, "the file ends in the middle", None))
+    fn place(&self, span: &Span) -> At {
+        self.at(span.start.line(), span.start.col() + 1)
     }
 
-    fn node(&mut self, event: Event<'text>, at: At, depth: usize) -> Result<Node, YamlError> {
+    fn at(&self, line: usize, column: usize) -> At {
+        let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
+        At { file: self.file, line: number(line), column: number(column) }
+    }
+
+    fn required(&mut self, at: At) -> Result<(Event<'text>, At), Fault> {
+        self.next()?.ok_or_else(|| fault(at, "the file ends in the middle", None))
+    }
+
+    fn node(&mut self, event: Event<'text>, at: At, depth: usize) -> Result<Node, Fault> {
         if depth > DEPTH_MAX {
-            return Err(error(at, &format!("nested more than {DEPTH_MAX} deep"), None));
+            return Err(fault(at, &format!("nested more than {DEPTH_MAX} deep"), None));
         }
+        let mut plain = false;
         let value = match event {
             Event::Scalar(text, style, anchor, tag) => {
-                refuse_extras(at, anchor, tag.is_some())?;
-                scalar(&text, style)
+                plain = style == ScalarStyle::Plain;
+                let tag = tag.map(|tag| tag.to_string());
+                self.refuse_extras(at, anchor, tag.as_deref().map(|tag| (tag, text.as_ref())));
+                scalar(&text, plain)
             }
             Event::SequenceStart(_, anchor, tag) => {
-                refuse_extras(at, anchor, tag.is_some())?;
+                self.refuse_extras(at, anchor, tag.map(|tag| tag.to_string()).as_deref().map(|tag| (tag, "")));
                 let mut items = Vec::new();
                 loop {
                     let (event, item_at) = self.required(at)?;
@@ -115,68 +166,67 @@ impl<'text> Events<'text> {
                 }
             }
             Event::MappingStart(_, anchor, tag) => {
-                refuse_extras(at, anchor, tag.is_some())?;
+                self.refuse_extras(at, anchor, tag.map(|tag| tag.to_string()).as_deref().map(|tag| (tag, "")));
                 self.map(at, depth)?
             }
             Event::Alias(_) => {
-                return Err(error(at, "aliases (*name) are not used in specs", Some("write the value out")));
+                return Err(fault(at, "aliases (*name) are not used in specs", Some("write the value out")));
             }
-            _ => return Err(error(at, "a value is missing here", None)),
+            _ => return Err(fault(at, "a value is missing here", None)),
         };
-        Ok(Node { at, value })
+        Ok(Node { at, plain, value })
     }
 
-    fn map(&mut self, at: At, depth: usize) -> Result<Value, YamlError> {
+    fn map(&mut self, at: At, depth: usize) -> Result<Value, Fault> {
         let mut entries: Vec<(Key, Node)> = Vec::new();
+        let mut lines: BTreeMap<String, u32> = BTreeMap::new();
         loop {
             let (event, key_at) = self.required(at)?;
             if matches!(event, Event::MappingEnd) {
                 return Ok(Value::Map(entries));
             }
             let Event::Scalar(text, ..) = event else {
-                return Err(error(
-                    key_at,
-                    "a key must be a word",
-                    Some("quote a value that begins with a brace, such as \"${secret:name}\""),
-                ));
+                return Err(fault(key_at, "a key must be a word", None));
             };
-            if text == "<<" {
-                return Err(error(key_at, "merge keys (<<) are not used in specs", Some("write the fields out")));
-            }
             let key = Key { at: key_at, text: text.into_owned() };
-            if let Some((first, _)) = entries.iter().find(|(other, _)| other.text == key.text) {
-                let message = format!("{:?} stands twice; the first is on line {}", key.text, first.at.line);
-                return Err(error(key_at, &message, None));
-            }
             let (event, value_at) = self.required(key_at)?;
             let value = self.node(event, value_at, depth + 1)?;
-            entries.push((key, value));
+            if key.text == "<<" {
+                let help = "write the fields out; what differs between environments goes to env/NAME.yaml";
+                self.faults.push(fault(key_at, "merge keys (<<) are not used in specs", Some(help)));
+            } else if let Some(found) = traps::unclosed_bracket(&entries, &key, &value) {
+                self.faults.push(found);
+            } else if let Some(first) = lines.get(&key.text) {
+                let message = format!("{:?} stands twice; the first is on line {first}", key.text);
+                self.faults.push(fault(key_at, &message, Some("keep one of them")));
+            } else {
+                lines.insert(key.text.clone(), key_at.line);
+                entries.push((key, value));
+            }
+        }
+    }
+
+    fn refuse_extras(&mut self, at: At, anchor: usize, tag: Option<(&str, &str)>) {
+        if anchor != 0 {
+            let help = "write the value where it is used; text that begins with & is quoted";
+            self.faults.push(fault(at, "anchors (&name) are not used in specs", Some(help)));
+        }
+        if let Some((tag, text)) = tag {
+            let whole = if text.is_empty() { tag.to_owned() } else { format!("{tag} {text}") };
+            let help = format!("quote it: \"{whole}\"");
+            self.faults.push(fault(at, &format!("{tag} is a tag to YAML, and the value is lost"), Some(&help)));
         }
     }
 }
 
-fn place(span: &Span) -> At {
-    At { line: span.start.line(), column: span.start.col() + 1 }
-}
-
-fn error(at: At, message: &str, help: Option<&str>) -> YamlError {
-    YamlError { at, message: message.to_owned(), help: help.map(str::to_owned) }
-}
-
-fn refuse_extras(at: At, anchor: usize, tagged: bool) -> Result<(), YamlError> {
-    if anchor != 0 {
-        return Err(error(at, "anchors (&name) are not used in specs", Some("write the value where it is used")));
-    }
-    if tagged {
-        return Err(error(at, "tags (!name) are not used in specs", Some("quote a value that begins with !")));
-    }
-    Ok(())
+pub(super) fn fault(at: At, message: &str, help: Option<&str>) -> Fault {
+    Fault { at, message: message.to_owned(), help: help.map(str::to_owned) }
 }
 
 /// The core schema: what is not quoted and looks like one is a number, a truth
 /// value or nothing.
-fn scalar(text: &str, style: ScalarStyle) -> Value {
-    if style != ScalarStyle::Plain {
+fn scalar(text: &str, plain: bool) -> Value {
+    if !plain {
         return Value::Text(text.to_owned());
     }
     match text {
@@ -188,7 +238,7 @@ fn scalar(text: &str, style: ScalarStyle) -> Value {
     }
 }
 
-fn is_number(text: &str) -> bool {
+pub(super) fn is_number(text: &str) -> bool {
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     digits.starts_with(|c: char| c.is_ascii_digit())
         && digits.chars().all(|c| c.is_ascii_digit() || matches!(c, '.' | 'e' | 'E' | '-' | '+'))

@@ -1,0 +1,456 @@
+//! A folder to the objects of one system.
+//!
+//! Files become trees, the trees one map of kinds and names, the overlay is laid
+//! over it, the environment's variables are put in place, every body is read, and
+//! what each names is looked for. Whatever is wrong is told, all at once.
+
+use super::interpolate;
+use super::kind::{Body, Kind};
+use super::overlay;
+use super::problem::{Problem, Problems, nearest};
+use super::shape::{Content, Link, Reader, Target};
+use super::yaml::{self, At, Fault, Node, Value, fault};
+use crate::{Labels, Name};
+use std::collections::BTreeMap;
+
+/// A spec file, already in memory.
+#[derive(Clone, Debug)]
+pub struct SourceFile {
+    /// As the user named it, for messages.
+    pub path: String,
+    pub text: String,
+}
+
+/// An environment: what differs in it.
+#[derive(Clone, Debug)]
+pub struct EnvSource {
+    pub name: Name,
+    pub files: Vec<SourceFile>,
+}
+
+/// All that a folder holds, and where it is applied from.
+#[derive(Clone, Debug, Default)]
+pub struct Source {
+    pub files: Vec<SourceFile>,
+    /// The one that was chosen.
+    pub env: Option<EnvSource>,
+    /// All that there are, where there is a folder.
+    pub envs: Option<Vec<String>>,
+    /// The files below `files/`; absent where there is no folder.
+    pub contents: Option<BTreeMap<String, Content>>,
+    /// The environment of whoever applies.
+    pub variables: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Object {
+    pub name: Name,
+    pub body: Body,
+    /// `web.yaml:12`; empty for what did not come from a file.
+    pub origin: String,
+    /// Where fields were written that do not stand at the origin, by their path.
+    pub origins: BTreeMap<String, String>,
+    pub links: Vec<Link>,
+}
+
+impl Object {
+    pub fn kind(&self) -> Kind {
+        self.body.kind()
+    }
+}
+
+/// What a folder says, and where it says it.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    /// By kind and name.
+    pub objects: Vec<Object>,
+    sources: Vec<SourceFile>,
+    tree: Tree,
+}
+
+/// One entry an object: where its name stands, and its body.
+pub(super) type Tree = BTreeMap<(Kind, String), (At, Node)>;
+
+/// Either all is right, or all that is wrong is told.
+pub fn compile(source: &Source) -> Result<Compiled, Problems> {
+    let mut faults = Vec::new();
+    let mut sources = Vec::new();
+    let mut tree = read_trees(&source.files, &mut sources, &mut faults);
+    if let Some(env) = &source.env {
+        let over = read_trees(&env.files, &mut sources, &mut faults);
+        overlay::lay(&mut tree, over, &mut faults);
+        name_environment(&mut tree, &env.name);
+    }
+    for (_, body) in tree.values_mut() {
+        interpolate::substitute(body, &source.variables, &mut faults);
+    }
+    let objects = read_objects(&tree, source.contents.as_ref(), &sources, &mut faults);
+    check_links(&objects, source.envs.as_deref(), &tree, &sources, &mut faults);
+    if faults.is_empty() {
+        return Ok(Compiled { objects, sources, tree });
+    }
+    faults.sort_by_key(|fault| fault.at);
+    faults.dedup();
+    Err(Problems(faults.into_iter().map(|fault| placed(&sources, fault)).collect()))
+}
+
+fn placed(sources: &[SourceFile], fault: Fault) -> Problem {
+    let source = sources.get(fault.at.file as usize);
+    let line = (fault.at.line as usize).checked_sub(1).and_then(|index| source?.text.lines().nth(index));
+    Problem {
+        file: source.map(|source| source.path.clone()).unwrap_or_default(),
+        line: fault.at.line as usize,
+        column: fault.at.column as usize,
+        text: line.unwrap_or_default().to_owned(),
+        message: fault.message,
+        help: fault.help,
+    }
+}
+
+fn read_trees(files: &[SourceFile], sources: &mut Vec<SourceFile>, faults: &mut Vec<Fault>) -> Tree {
+    let mut tree = Tree::new();
+    for file in files {
+        let number = u32::try_from(sources.len()).unwrap_or(u32::MAX);
+        sources.push(file.clone());
+        if let Some(root) = yaml::parse(&file.text, number, faults) {
+            read_root(root, sources, &mut tree, faults);
+        }
+    }
+    tree
+}
+
+fn read_root(root: Node, sources: &[SourceFile], tree: &mut Tree, faults: &mut Vec<Fault>) {
+    let Value::Map(kinds) = root.value else {
+        let message = format!("a spec is a map of kinds, and this is {}", root.value.describe());
+        faults.push(fault(root.at, &message, Some("write it like this: check: {disk: {where: all, plugin: disk}}")));
+        return;
+    };
+    for (key, node) in kinds {
+        if key.text == "version" {
+            if node.value != Value::Number("1".into()) {
+                faults.push(fault(
+                    node.at,
+                    "only version 1 of the language exists",
+                    Some("version: 1, or leave it out"),
+                ));
+            }
+            continue;
+        }
+        let Some(kind) = Kind::parse(&key.text) else {
+            faults.push(unknown_kind(key.at, &key.text));
+            continue;
+        };
+        if kind == Kind::System {
+            let name = match node.get("name").map(|name| &name.value) {
+                Some(Value::Text(name)) => name.clone(),
+                // Its body says what is wrong with it.
+                _ => String::new(),
+            };
+            let first = tree.iter().find(|((found, _), _)| *found == Kind::System).map(|(_, (at, _))| *at);
+            match first {
+                Some(first) => {
+                    let message = format!("a folder is one system, and another begins at {}", place(sources, first));
+                    faults.push(fault(key.at, &message, Some("keep one of them, or use a folder each")));
+                }
+                None => drop(tree.insert((kind, name), (key.at, node))),
+            }
+            continue;
+        }
+        let named = match node.value {
+            Value::Null => continue,
+            Value::Map(named) => named,
+            other => {
+                let message = format!("{kind} is {}, and should be a map of names", other.describe());
+                let help = format!("write it like this: {kind}: {{NAME: {{...}}}}");
+                faults.push(fault(node.at, &message, Some(&help)));
+                continue;
+            }
+        };
+        for (name, body) in named {
+            if let Err(error) = Name::new(name.text.clone()) {
+                let help =
+                    Some("use lower case letters, digits, - and _").filter(|_| !error.to_string().contains("use"));
+                faults.push(fault(name.at, &format!("{kind}: {error}"), help));
+                continue;
+            }
+            let slot = (kind, name.text);
+            if let Some((first, _)) = tree.get(&slot) {
+                let message = format!("{kind} {} stands twice; the first is at {}", slot.1, place(sources, *first));
+                faults.push(fault(name.at, &message, Some("keep one of them, or give one another name")));
+            } else {
+                tree.insert(slot, (name.at, body));
+            }
+        }
+    }
+}
+
+fn place(sources: &[SourceFile], at: At) -> String {
+    match sources.get(at.file as usize) {
+        Some(source) => format!("{}:{}", source.path, at.line),
+        None => String::new(),
+    }
+}
+
+fn unknown_kind(at: At, word: &str) -> Fault {
+    let help = match nearest(word, Kind::words()) {
+        Some(kind) => format!("did you mean {kind}?"),
+        None => format!("kinds are {}", Kind::words().join(", ")),
+    };
+    fault(at, &format!("there is no kind {word:?}"), Some(&help))
+}
+
+/// The system remembers which environment it was made with.
+fn name_environment(tree: &mut Tree, env: &Name) {
+    let system = tree.iter_mut().find(|((kind, _), _)| *kind == Kind::System);
+    if let Some((_, (at, body))) = system
+        && let Value::Map(fields) = &mut body.value
+    {
+        fields.retain(|(key, _)| key.text != "env");
+        let key = yaml::Key { at: *at, text: "env".to_owned() };
+        fields.push((key, Node::new(*at, Value::Text(env.to_string()))));
+    }
+}
+
+fn read_objects(
+    tree: &Tree,
+    contents: Option<&BTreeMap<String, Content>>,
+    sources: &[SourceFile],
+    faults: &mut Vec<Fault>,
+) -> Vec<Object> {
+    let mut objects = Vec::new();
+    for ((kind, name), (at, node)) in tree {
+        let owner = if name.is_empty() { kind.to_string() } else { format!("{kind} {name}") };
+        let mut reader = Reader::new(owner, contents);
+        // Faults about a missing field point at the name where the body has no braces.
+        let node = if node.value == Value::Null { &Node::new(*at, Value::Map(Vec::new())) } else { node };
+        let body = Body::read(*kind, node, &mut reader);
+        faults.append(&mut reader.faults);
+        if let (Some(body), Ok(name)) = (body, Name::new(name.clone())) {
+            let origin = place(sources, *at);
+            let mut origins = BTreeMap::new();
+            note_origins(node, String::new(), &origin, sources, &mut origins);
+            objects.push(Object { name, body, origin, origins, links: reader.links });
+        }
+    }
+    objects
+}
+
+fn note_origins(
+    node: &Node,
+    path: String,
+    origin: &str,
+    sources: &[SourceFile],
+    origins: &mut BTreeMap<String, String>,
+) {
+    match &node.value {
+        Value::Map(entries) => {
+            for (key, value) in entries {
+                let mut path = path.clone();
+                super::shape::push_step(&mut path, &key.text);
+                note_origins(value, path, origin, sources, origins);
+            }
+        }
+        _ => {
+            let here = place(sources, node.at);
+            if here != origin && !path.is_empty() {
+                origins.insert(path, here);
+            }
+        }
+    }
+}
+
+/// What objects name must be there, in this folder.
+fn check_links(
+    objects: &[Object],
+    envs: Option<&[String]>,
+    tree: &Tree,
+    sources: &[SourceFile],
+    faults: &mut Vec<Fault>,
+) {
+    let has_system = objects.iter().any(|object| object.kind() == Kind::System);
+    let nodes: Vec<(&Name, &Labels)> = objects
+        .iter()
+        .filter_map(|object| match &object.body {
+            Body::Node(node) => Some((&object.name, &node.labels.0)),
+            _ => None,
+        })
+        .collect();
+    for object in objects {
+        let owner = format!("{} {}", object.kind(), object.name);
+        for link in &object.links {
+            let found = match &link.to {
+                // Loose objects may name what others applied.
+                Target::Object(kind, name) if has_system => missing_object(*kind, name, tree, sources),
+                Target::Nodes(selector) if has_system && !nodes.is_empty() => {
+                    let none = BTreeMap::new();
+                    let facts = selector.names_facts();
+                    let taken = nodes.iter().any(|(_, labels)| selector.matches(labels, &none));
+                    (!taken && !facts).then(|| {
+                        let help = match selector.as_label() {
+                            Some((key, value)) => format!("label one: node: {{NAME: {{labels: {{{key}: {value}}}}}}}"),
+                            None => "label one of the nodes below node: so that it is taken".to_owned(),
+                        };
+                        (format!("is {selector}, and no node here is taken by it"), help)
+                    })
+                }
+                Target::Environment(name) => missing_environment(name, envs),
+                Target::File { .. } | Target::Object(..) | Target::Nodes(_) => None,
+            };
+            if let Some((message, help)) = found {
+                faults.push(fault(link.at, &format!("{owner}: {} {message}", link.path), Some(&help)));
+            }
+        }
+    }
+}
+
+fn missing_object(kind: Kind, name: &Name, tree: &Tree, sources: &[SourceFile]) -> Option<(String, String)> {
+    if tree.contains_key(&(kind, name.to_string())) {
+        return None;
+    }
+    let known = || tree.keys().filter(|(found, _)| *found == kind).map(|(_, name)| name.as_str());
+    let help = match nearest(name.as_str(), known()) {
+        Some(near) => {
+            let at = tree.get(&(kind, near.to_owned())).map(|(at, _)| place(sources, *at)).unwrap_or_default();
+            format!("did you mean {near}, at {at}?")
+        }
+        None if kind == Kind::Secret => {
+            format!("name it: secret: {{{name}: {{}}}}; its value: hostlerctl secret set {name}")
+        }
+        None => {
+            let needed = kind.record().fields.iter().filter(|field| field.need == super::form::Need::Required);
+            let fields: Vec<&str> = needed.map(|field| field.example).collect();
+            let several = known().take(5).collect::<Vec<_>>().join(", ");
+            let there = if several.is_empty() { String::new() } else { format!("; there are {several}") };
+            format!("write it: {kind}: {{{name}: {{{}}}}}{there}", fields.join(", "))
+        }
+    };
+    Some((format!("names the {kind} {name}, and there is none here"), help))
+}
+
+fn missing_environment(name: &Name, envs: Option<&[String]>) -> Option<(String, String)> {
+    let envs = envs?;
+    if envs.iter().any(|env| env == name.as_str()) {
+        return None;
+    }
+    let help = match nearest(name.as_str(), envs.iter().map(String::as_str)) {
+        Some(near) => format!("did you mean {near}?"),
+        None if envs.is_empty() => format!("make env/{name}.yaml beside the spec"),
+        None => format!("there are {}; make env/{name}.yaml beside the spec", envs.join(", ")),
+    };
+    Some((format!("names the environment {name}, and there is no env/{name}.yaml"), help))
+}
+
+impl Compiled {
+    pub fn system(&self) -> Option<&Name> {
+        self.objects.iter().find(|object| object.kind() == Kind::System).map(|object| &object.name)
+    }
+
+    pub fn env(&self) -> Option<&Name> {
+        self.objects.iter().find_map(|object| match &object.body {
+            Body::System(system) => system.env.as_ref(),
+            _ => None,
+        })
+    }
+
+    /// The files that objects refer to, and their digests.
+    pub fn files(&self) -> BTreeMap<String, String> {
+        let files = self.objects.iter().flat_map(|object| &object.links).filter_map(|link| match &link.to {
+            Target::File { file, digest } => Some((file.clone(), digest.clone())),
+            _ => None,
+        });
+        files.collect()
+    }
+
+    /// What somebody else found wrong, at its place in the files. A path that is
+    /// not there points at the nearest part that is.
+    pub fn problem(&self, kind: &str, name: &str, path: &str, message: &str, help: Option<String>) -> Problem {
+        let entry = Kind::parse(kind).and_then(|kind| self.tree.get(&(kind, name.to_owned())));
+        let at = entry.map(|(at, node)| find(node, path).unwrap_or(*at)).unwrap_or_default();
+        let subject = if path.is_empty() { format!("{kind} {name}") } else { format!("{kind} {name}: {path}") };
+        placed(&self.sources, Fault { at, message: format!("{subject} {message}"), help })
+    }
+}
+
+/// The place of a path's value, or of the last part of it that is there.
+fn find(node: &Node, path: &str) -> Option<At> {
+    let mut found = None;
+    let mut node = node;
+    for step in steps(path) {
+        let next = match &node.value {
+            Value::Map(entries) => entries.iter().find(|(key, _)| key.text == step).map(|(key, value)| (key.at, value)),
+            Value::List(items) => {
+                step.parse::<usize>().ok().and_then(|index| items.get(index)).map(|item| (item.at, item))
+            }
+            _ => None,
+        };
+        let Some((at, value)) = next else { break };
+        found = Some(if matches!(value.value, Value::Map(_) | Value::List(_)) { at } else { value.at });
+        node = value;
+    }
+    found
+}
+
+/// `a."b.c"[0]` to `a`, `b.c`, `0`.
+fn steps(path: &str) -> Vec<String> {
+    let mut steps = vec![String::new()];
+    let mut quoted = false;
+    let mut escaped = false;
+    for c in path.chars() {
+        let Some(last) = steps.last_mut() else { break };
+        match c {
+            _ if escaped => {
+                last.push(c);
+                escaped = false;
+            }
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            '.' | '[' if !quoted => steps.push(String::new()),
+            ']' if !quoted => {}
+            _ => last.push(c),
+        }
+    }
+    steps.retain(|step| !step.is_empty());
+    steps
+}
+
+/// One object whose body is JSON: what comes over the wire or out of the store.
+/// What it names is not looked for.
+pub fn read_json(kind: &str, name: &str, body_json: &str, origin: &str) -> Result<Object, Problems> {
+    let problem = |message: String, help: Option<String>| {
+        let (file, line) = origin.rsplit_once(':').unwrap_or((origin, "0"));
+        let line = line.parse().unwrap_or(0);
+        Problem { file: file.to_owned(), line, column: 1, text: String::new(), message, help }
+    };
+    let Some(kind) = Kind::parse(kind) else {
+        let found = unknown_kind(At::default(), kind);
+        return Err(Problems(vec![problem(found.message, found.help)]));
+    };
+    let name = Name::new(name).map_err(|error| Problems(vec![problem(format!("{kind}: {error}"), None)]))?;
+    let value: serde_json::Value = serde_json::from_str(body_json)
+        .map_err(|error| Problems(vec![problem(format!("{kind} {name}: its body is not JSON: {error}"), None)]))?;
+    let mut reader = Reader::new(format!("{kind} {name}"), None);
+    match Body::read(kind, &from_json(&value), &mut reader) {
+        Some(body) if reader.faults.is_empty() => {
+            let (origin, origins) = (origin.to_owned(), BTreeMap::new());
+            Ok(Object { name, body, origin, origins, links: reader.links })
+        }
+        _ => Err(Problems(reader.faults.into_iter().map(|fault| problem(fault.message, fault.help)).collect())),
+    }
+}
+
+/// A tree without places.
+pub(super) fn from_json(value: &serde_json::Value) -> Node {
+    let value = match value {
+        serde_json::Value::Null => Value::Null,
+        serde_json::Value::Bool(truth) => Value::Bool(*truth),
+        serde_json::Value::Number(number) => Value::Number(number.to_string()),
+        serde_json::Value::String(text) => Value::Text(text.clone()),
+        serde_json::Value::Array(items) => Value::List(items.iter().map(from_json).collect()),
+        serde_json::Value::Object(map) => Value::Map(
+            map.iter()
+                .map(|(key, value)| (yaml::Key { at: At::default(), text: key.clone() }, from_json(value)))
+                .collect(),
+        ),
+    };
+    Node::new(At::default(), value)
+}

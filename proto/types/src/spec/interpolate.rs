@@ -1,0 +1,196 @@
+//! The one grammar of references inside text: `${secret:x}`, `${node.name}`,
+//! `${env:X}`, `${file}`. A bare shell `$VAR` passes through, and `$${` stands for
+//! a `${` that is none.
+//!
+//! `${env:X}` is the environment of whoever applies, so it is put in place before
+//! anything else looks; the others are resolved on the host.
+
+use super::kind::Kind;
+use super::problem::nearest;
+use super::shape::{Reader, Target};
+use super::yaml::{At, Fault, Node, Value};
+use crate::Name;
+use crate::facts::SELECTABLE;
+use serde_json::Value as Json;
+use std::collections::BTreeMap;
+
+/// What may follow `node.`, besides the selectable facts and `label.KEY`.
+const NODE_WORDS: [&str; 2] = ["name", "id"];
+const LABEL: &str = "label.";
+
+/// A piece of text: as it stands, or a reference.
+#[derive(Debug, PartialEq)]
+enum Piece<'text> {
+    Plain(&'text str),
+    Reference(&'text str),
+    /// `${` without its end.
+    Open(&'text str),
+}
+
+fn pieces(text: &str) -> Vec<Piece<'_>> {
+    let mut pieces = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find("${") {
+        let (head, tail) = rest.split_at(at);
+        if head.ends_with('$') {
+            // `$${`: the brace is text.
+            let (plain, after) = rest.split_at(at + 2);
+            pieces.push(Piece::Plain(plain));
+            rest = after;
+            continue;
+        }
+        pieces.push(Piece::Plain(head));
+        let Some(body) = tail.strip_prefix("${") else { break };
+        match body.split_once('}') {
+            Some((reference, after)) => {
+                pieces.push(Piece::Reference(reference));
+                rest = after;
+            }
+            None => {
+                pieces.push(Piece::Open(tail));
+                return pieces;
+            }
+        }
+    }
+    pieces.push(Piece::Plain(rest));
+    pieces
+}
+
+/// Whether every reference of the text is one; links the secrets it names.
+pub(super) fn check(text: &str, file: bool, node: &Node, reader: &mut Reader<'_>) -> bool {
+    let before = reader.faults.len();
+    if !text.contains("${") {
+        return true;
+    }
+    for piece in pieces(text) {
+        match piece {
+            Piece::Plain(_) => {}
+            Piece::Open(rest) => {
+                let help = format!("close it, {rest}}}; write $${{ for a brace that is text");
+                reader.fault(node.at, format!("has a ${{ without its }} in {rest:?}"), Some(help));
+            }
+            Piece::Reference(reference) => check_reference(reference, file, node.at, reader),
+        }
+    }
+    reader.faults.len() == before
+}
+
+fn check_reference(reference: &str, file: bool, at: At, reader: &mut Reader<'_>) {
+    if let Some(secret) = reference.strip_prefix("secret:") {
+        match Name::new(secret) {
+            Ok(name) => reader.link(at, Target::Object(Kind::Secret, name)),
+            Err(error) => {
+                let help = Some("write it like this: ${secret:smtp}".to_owned());
+                reader.fault(at, format!("names the secret {secret:?}: {error}"), help);
+            }
+        }
+        return;
+    }
+    if let Some(fact) = reference.strip_prefix("node.") {
+        let label = fact.strip_prefix(LABEL).is_some_and(|key| !key.is_empty());
+        let known = || NODE_WORDS.into_iter().chain(SELECTABLE);
+        if label || known().any(|word| word == fact) {
+            return;
+        }
+        let help = match nearest(fact, known()) {
+            Some(word) => format!("did you mean ${{node.{word}}}?"),
+            None => format!("a node has {} and label.KEY", known().collect::<Vec<_>>().join(", ")),
+        };
+        reader.fault(at, format!("names ${{{reference}}}, and a node has no {fact:?}"), Some(help));
+        return;
+    }
+    if reference == "file" {
+        if !file {
+            let help = Some("${file} stands for the new file in the `validate` of a file only".to_owned());
+            reader.fault(at, "names ${file}, and no file is in question here", help);
+        }
+        return;
+    }
+    let (head, tail) = match reference.find([':', '.']) {
+        Some(end) => reference.split_at(end),
+        None => (reference, ""),
+    };
+    let help = match nearest(&head.to_lowercase(), ["secret", "node", "env", "file"]) {
+        Some(word) if tail.len() > 1 && word != "file" => {
+            let mark = if word == "node" { "." } else { ":" };
+            format!("did you mean ${{{word}{mark}{}}}?", tail.trim_start_matches([':', '.']))
+        }
+        _ if !reference.is_empty() && reference.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') => format!(
+            "a variable of the environment you apply in is ${{env:{reference}}}, one that a shell on the host \
+             resolves is $${{{reference}}}"
+        ),
+        _ => "references are ${secret:NAME}, ${node.FACT}, ${env:NAME} and ${file}".to_owned(),
+    };
+    reader.fault(at, format!("names ${{{reference}}}, and there is no such reference"), Some(help));
+}
+
+/// Any value as JSON, its references checked: for what only a plugin understands.
+pub(super) fn to_json(node: &Node, reader: &mut Reader<'_>) -> Json {
+    match &node.value {
+        Value::Null => Json::Null,
+        Value::Bool(truth) => (*truth).into(),
+        Value::Number(text) => match text.parse::<i64>() {
+            Ok(whole) => whole.into(),
+            Err(_) => text.parse::<f64>().map_or(Json::Null, Into::into),
+        },
+        Value::Text(text) => {
+            check(text, false, node, reader);
+            text.clone().into()
+        }
+        Value::List(items) => {
+            let read = |(index, item): (usize, &Node)| {
+                reader.inside(&format!("[{index}]"), None, |reader| to_json(item, reader))
+            };
+            items.iter().enumerate().map(read).collect()
+        }
+        Value::Map(entries) => {
+            let mut map = serde_json::Map::new();
+            for (key, value) in entries {
+                let json = reader.inside(&key.text, None, |reader| to_json(value, reader));
+                map.insert(key.text.clone(), json);
+            }
+            Json::Object(map)
+        }
+    }
+}
+
+/// Puts the environment's variables in place, everywhere in the tree.
+pub(super) fn substitute(node: &mut Node, variables: &BTreeMap<String, String>, faults: &mut Vec<Fault>) {
+    match &mut node.value {
+        Value::Text(text) if text.contains("${env:") => *text = substituted(text, node.at, variables, faults),
+        Value::List(items) => items.iter_mut().for_each(|item| substitute(item, variables, faults)),
+        Value::Map(entries) => entries.iter_mut().for_each(|(_, value)| substitute(value, variables, faults)),
+        _ => {}
+    }
+}
+
+fn substituted(text: &str, at: At, variables: &BTreeMap<String, String>, faults: &mut Vec<Fault>) -> String {
+    let mut whole = String::new();
+    for piece in pieces(text) {
+        match piece {
+            Piece::Plain(plain) => whole.push_str(plain),
+            Piece::Open(rest) => whole.push_str(rest),
+            Piece::Reference(reference) => match reference.strip_prefix("env:") {
+                None => {
+                    whole.push_str("${");
+                    whole.push_str(reference);
+                    whole.push('}');
+                }
+                Some(name) => match variables.get(name) {
+                    // What a variable holds is text, whatever it looks like.
+                    Some(value) => whole.push_str(&value.replace("${", "$${")),
+                    None => {
+                        let message = format!("${{env:{name}}}: {name} is not set in this environment");
+                        let near = nearest(name, variables.keys().map(String::as_str));
+                        let help = match near {
+                            Some(word) => format!("did you mean ${{env:{word}}}? Or set it: {name}=... hostlerctl ..."),
+                            None => format!("set it where you run hostlerctl: {name}=... hostlerctl ..."),
+                        };
+                        faults.push(Fault { at, message, help: Some(help) });
+                    }
+                },
+            },
+        }
+    }
+    whole
+}

@@ -1,0 +1,167 @@
+//! The system itself, its nodes, plugins and secrets, and the rules for touching
+//! them.
+
+use super::Interval;
+use crate::Name;
+use crate::cron::Cron;
+use crate::plugin::{Grants, HttpPattern};
+use crate::selector::{self, Labels, Selector};
+use crate::spec::form::{Form, Scalar};
+use crate::spec::scalars::{Amount, Config, Setting, Zone};
+use crate::spec::shape::{Reader, Shape, record};
+use crate::spec::yaml::{Node, Value};
+use serde_json::Value as Json;
+
+record! {
+    /// The system that a folder describes. Applying it owns what is in it: what is
+    /// taken out of the folder is taken out of the fleet.
+    ///
+    /// It is written without a name of its own below it: system: {name: shop}.
+    pub struct SystemSpec {
+        /// How the system is called, on the command line and in plans.
+        name "name": Name, required, "name: shop";
+        /// The time zone that its cron lines mean.
+        zone "zone": Zone, default(Zone::utc()), "zone: Europe/Berlin";
+        /// The environment that was applied last; set by --env.
+        env "env": Name, optional, "env: prod";
+    }
+}
+
+record! {
+    /// A host. It joins by a code; a spec only labels it.
+    pub struct NodeSpec {
+        /// What selectors choose it by. They are added to those of its join code, and win over them.
+        labels "labels": LabelMap, default(LabelMap::default()), "labels: {role: app}";
+    }
+}
+
+/// What selectors choose a node by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LabelMap(pub Labels);
+
+impl Shape for LabelMap {
+    fn form() -> Form {
+        let key = Scalar::text("a label", Some("^[A-Za-z0-9_-]{1,63}$"));
+        Form::Map { key, value: Box::new(Setting::form()) }
+    }
+
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        let Value::Map(entries) = &node.value else {
+            reader.wrong(node, "a map of labels");
+            return None;
+        };
+        if entries.len() > selector::LABELS_MAX {
+            reader.fault(node.at, format!("has more than {} labels", selector::LABELS_MAX), None);
+            return None;
+        }
+        let mut labels = Vec::new();
+        for (key, value) in entries {
+            labels.push(reader.inside(&key.text, None, |reader| {
+                let Setting(text) = Setting::read(value, reader)?;
+                if let Err(error) = selector::check_label(&key.text, &text) {
+                    reader.fault(key.at, format!("can't be set: {error}"), Some("labels: {role: app}".to_owned()));
+                    return None;
+                }
+                Some((key.text.clone(), text))
+            }));
+        }
+        labels.into_iter().collect::<Option<Labels>>().map(Self)
+    }
+
+    fn print(&self, _: bool) -> Json {
+        Json::Object(self.0.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect())
+    }
+}
+
+record! {
+    /// Which version of a pushed plugin runs, and what it may do. Without one, the
+    /// newest that was pushed runs with what its manifest asks for.
+    pub struct PluginSpec {
+        /// The version that runs, instead of the newest.
+        version "version": String, optional, "version: 1.2.0";
+        /// What it may reach, of what its manifest asks for.
+        allow "allow": Allow, optional, "allow: {http: [\"https://*\"]}";
+    }
+}
+
+record! {
+    /// What a plugin may reach. What is absent is refused.
+    pub struct Allow {
+        /// Where it may send requests to.
+        http "http": Vec<HttpPattern>, default(Vec::new()), "http: [\"http://127.0.0.1:*\"]";
+        /// Whether it may read this host's processors, memory and filesystems.
+        system "system": bool, default(false), "system: true";
+    }
+}
+
+impl Allow {
+    pub fn grants(&self) -> Grants {
+        Grants { http: self.http.clone(), system: self.system }
+    }
+}
+
+impl Shape for HttpPattern {
+    fn form() -> Form {
+        Form::Scalar(Scalar::text("scheme, host and port like https://*.example.com", Some("^https?://[^/]+$")))
+    }
+
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        let text = String::read(node, reader)?;
+        text.parse().map_err(|error| reader.unreadable(node, error)).ok()
+    }
+
+    fn print(&self, _: bool) -> Json {
+        self.to_string().into()
+    }
+}
+
+record! {
+    /// A secret's name. Its value never stands in a spec: hostlerctl secret set NAME.
+    pub struct SecretSpec {
+    }
+}
+
+record! {
+    /// Where notices go.
+    pub struct NotifierSpec {
+        /// Whether it also gets what nobody asked for by name: lost nodes, late backups, failed runs.
+        default "default": bool, default(false), "default: true";
+        /// The plugin that delivers.
+        plugin "plugin": Name, required, "plugin: smtp";
+        /// The plugin's own configuration.
+        with "with": Config, default(Config::default()), "with: {to: admin@example.com}";
+    }
+}
+
+record! {
+    /// How many of these nodes may be down by our hand at once, whatever the
+    /// reason: healing, deploys, reboots, backups.
+    pub struct BudgetSpec {
+        /// The nodes that share the budget.
+        where_ "where": Selector, required, "where: role=app";
+        /// How many of them, or which share.
+        max_down "max_down": Amount, required, "max_down: 1";
+    }
+}
+
+record! {
+    /// When something that disturbs may happen.
+    pub struct WindowSpec, rules window_rules {
+        /// When it opens.
+        cron "cron": Cron, required, "cron: 0 20 * * mon-thu";
+        /// The zone of its cron line.
+        zone "zone": Zone, optional, "zone: Europe/Berlin";
+        /// How long it stays open.
+        for_ "for": Interval, required, "for: 4h";
+        /// Nothing starts in its last part.
+        cutoff "cutoff": Interval, optional, "cutoff: 45m";
+    }
+}
+
+fn window_rules(spec: &WindowSpec, node: &Node, reader: &mut Reader<'_>) {
+    let Some(cutoff) = spec.cutoff.filter(|cutoff| *cutoff >= spec.for_) else { return };
+    let [cutoff, open] = [cutoff.0, spec.for_.0].map(crate::units::format_duration);
+    let at = node.get("cutoff").map_or(node.at, |found| found.at);
+    let help = format!("make cutoff shorter than {open}, or the window longer");
+    reader.fault(at, format!("closes its last {cutoff}, and is open for only {open}: nothing could start"), Some(help));
+}

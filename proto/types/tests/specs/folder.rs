@@ -1,0 +1,39 @@
+//! Reads a folder of specs as the command line does, for the tests here.
+#![allow(clippy::disallowed_methods, reason = "tests read the specs they are about")]
+
+use hostler_types::Name;
+use hostler_types::spec::{Content, EnvSource, Source, SourceFile};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+pub fn example(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/examples").join(name)
+}
+
+fn file(path: &Path, shown: &str) -> SourceFile {
+    let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    SourceFile { path: shown.to_owned(), text }
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("a name")).collect();
+    names.sort();
+    names
+}
+
+pub fn read(folder: &Path, env: Option<&str>) -> Source {
+    let yaml = |name: &String| name.ends_with(".yaml");
+    let files = names(folder).iter().filter(|name| yaml(name)).map(|name| file(&folder.join(name), name)).collect();
+    let envs: Vec<String> =
+        names(&folder.join("env")).iter().map(|name| name.trim_end_matches(".yaml").to_owned()).collect();
+    let env = env.map(|env| EnvSource {
+        name: Name::new(env).expect("a name"),
+        files: vec![file(&folder.join(format!("env/{env}.yaml")), &format!("env/{env}.yaml"))],
+    });
+    // A digest stands for its content; any does here.
+    let content = |name: &String| (format!("files/{name}"), Content { digest: "ab".repeat(32), size: 1 });
+    let contents: BTreeMap<String, Content> = names(&folder.join("files")).iter().map(content).collect();
+    Source { files, env, envs: Some(envs), contents: Some(contents), variables: BTreeMap::new() }
+}
