@@ -99,7 +99,7 @@ pub fn write_size(bytes: u64) -> String {
     let (unit, unit_bytes) = SIZE_UNITS
         .iter()
         .rev()
-        .find(|(_, unit_bytes)| bytes >= *unit_bytes && bytes % unit_bytes == 0)
+        .find(|(_, unit_bytes)| bytes >= *unit_bytes && bytes.is_multiple_of(*unit_bytes))
         .unwrap_or(&("B", 1));
     format!("{}{unit}", bytes / unit_bytes)
 }

@@ -127,12 +127,7 @@ fn check_reference(reference: &str, file: bool, at: At, reader: &mut Reader<'_>)
 /// Any value as JSON, its references checked: for what only a plugin understands.
 pub(super) fn to_json(node: &Node, reader: &mut Reader<'_>) -> Json {
     match &node.value {
-        Value::Null => Json::Null,
-        Value::Bool(truth) => (*truth).into(),
-        Value::Number(text) => match text.parse::<i64>() {
-            Ok(whole) => whole.into(),
-            Err(_) => text.parse::<f64>().map_or(Json::Null, Into::into),
-        },
+        Value::Null | Value::Bool(_) | Value::Number(_) => node.to_json(),
         Value::Text(text) => {
             check(text, false, node, reader);
             text.clone().into()

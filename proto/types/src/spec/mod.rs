@@ -7,6 +7,7 @@
 //! `explain` and the reference are made from it.
 
 mod compile;
+mod explain;
 mod form;
 mod interpolate;
 mod kind;
@@ -14,16 +15,19 @@ pub mod kinds;
 mod overlay;
 mod problem;
 mod scalars;
+mod schema;
 mod shape;
 mod traps;
 mod write;
 mod yaml;
 
 pub use compile::{Compiled, EnvSource, Object, Source, SourceFile, compile, read_json};
+pub use explain::{ExplainError, explain, reference, schema_text};
 pub use form::{Field, Form, Json, Need, Record, Scalar, Word};
 pub use kind::{Body, Kind, Noun};
 pub use kinds::{CheckSpec, CheckTarget, NodeSpec, PluginSpec, ServiceSpec, SystemSpec};
 pub use problem::{Problem, Problems, nearest};
 pub use scalars::{Amount, Config, Number, Ref, Setting, Size, Span, Template, Whole, Zone};
+pub use schema::{Flavour, json_schema};
 pub use shape::{Content, Link, Target};
 pub use write::{Detail, write_value, write_yaml};

@@ -83,7 +83,7 @@ fn entry(text: &mut String, key: &str, depth: usize, value: &Value) {
     let line = flow(value);
     let short = head.len() + 1 + line.len() <= WIDTH;
     match value {
-        Value::Object(map) if !map.is_empty() && !(short && depth > 0 && map.len() <= 6) => {
+        Value::Object(map) if !(map.is_empty() || short && depth > 0 && map.len() <= 6) => {
             text.push_str(&head);
             text.push('\n');
             for (key, value) in map {

@@ -74,6 +74,20 @@ impl Node {
         Self { at, plain: false, value }
     }
 
+    /// As JSON; numbers keep their value, not their spelling.
+    pub fn to_json(&self) -> serde_json::Value {
+        match &self.value {
+            Value::Null => serde_json::Value::Null,
+            Value::Bool(truth) => (*truth).into(),
+            Value::Number(text) => number(text),
+            Value::Text(text) => text.as_str().into(),
+            Value::List(items) => items.iter().map(Node::to_json).collect(),
+            Value::Map(entries) => serde_json::Value::Object(
+                entries.iter().map(|(key, node)| (key.text.clone(), node.to_json())).collect(),
+            ),
+        }
+    }
+
     /// The value under a key, where this is a map that has it.
     pub fn get(&self, key: &str) -> Option<&Node> {
         let Value::Map(entries) = &self.value else { return None };
@@ -235,6 +249,14 @@ fn scalar(text: &str, plain: bool) -> Value {
         "false" | "False" | "FALSE" => Value::Bool(false),
         text if is_number(text) => Value::Number(text.to_owned()),
         text => Value::Text(text.to_owned()),
+    }
+}
+
+/// A whole number where it is one.
+pub(super) fn number(text: &str) -> serde_json::Value {
+    match text.parse::<i64>() {
+        Ok(whole) => whole.into(),
+        Err(_) => text.parse::<f64>().map_or(serde_json::Value::Null, Into::into),
     }
 }
 

@@ -1,5 +1,4 @@
 //! Reads a folder of specs as the command line does, for the tests here.
-#![allow(clippy::disallowed_methods, reason = "tests read the specs they are about")]
 
 use hostler_types::Name;
 use hostler_types::spec::{Content, EnvSource, Source, SourceFile};
@@ -36,4 +35,9 @@ pub fn read(folder: &Path, env: Option<&str>) -> Source {
     let content = |name: &String| (format!("files/{name}"), Content { digest: "ab".repeat(32), size: 1 });
     let contents: BTreeMap<String, Content> = names(&folder.join("files")).iter().map(content).collect();
     Source { files, env, envs: Some(envs), contents: Some(contents), variables: BTreeMap::new() }
+}
+
+/// As another reader of YAML sees it.
+pub fn to_json(text: &str) -> Result<serde_json::Value, String> {
+    serde_saphyr::from_str(text).map_err(|error| error.to_string())
 }

@@ -97,7 +97,7 @@ record! {
 record! {
     /// A restore for practice: onto other nodes, with something that must hold afterwards.
     pub struct Drill {
-        /// When.
+        /// When it restores.
         cron "cron": Cron, required, "cron: 0 4 * * sun";
         /// The nodes that it restores onto.
         where_ "where": Selector, required, "where: role=drill";
@@ -175,7 +175,7 @@ const DEADLINE: Age = Span(Duration::from_secs(3_600));
 record! {
     /// When a task runs or a report is made.
     pub struct ScheduleSpec, one of (&[&["task", "report"]]) {
-        /// When.
+        /// When it is due.
         cron "cron": Cron, required, "cron: 0 20 * * tue";
         /// The zone of its cron line; the system's without it.
         zone "zone": Zone, optional, "zone: Europe/Berlin";
@@ -225,8 +225,8 @@ fn task_rules(spec: &TaskSpec, node: &Node, reader: &mut Reader<'_>) {
         let at = node.get("steps").map_or(node.at, |found| found.at);
         reader.fault(at, "has no step", Some("steps: [{run: bin/tidy}]".to_owned()));
     }
-    let drains = spec.steps.iter().any(|step| *step == Step::Drain);
-    if drains != spec.steps.iter().any(|step| *step == Step::Undrain) {
+    let drains = spec.steps.contains(&Step::Drain);
+    if drains != spec.steps.contains(&Step::Undrain) {
         let at = node.get("steps").map_or(node.at, |found| found.at);
         let (has, lacks) = if drains { ("drain", "undrain") } else { ("undrain", "drain") };
         reader.fault(at, format!("has the step {has} without {lacks}"), Some(format!("add the step {lacks}")));

@@ -306,7 +306,7 @@ impl Shape for Cpus {
             return None;
         }
         let Number(number) = Number::read(node, reader)?;
-        if number < 0.01 || number > 4096.0 {
+        if !(0.01..=4096.0).contains(&number) {
             reader.fault(node.at, format!("is {number}, and may be 0.01 to 4096"), reader.example());
             return None;
         }
