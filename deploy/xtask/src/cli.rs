@@ -49,13 +49,17 @@ const VERBS: [Entry; 9] = [
     },
     Entry {
         name: "bench",
-        usage: "bench [plugin|memory|ctl|all]",
+        usage: "bench [plugin|memory|ctl|spec|all]",
         about: "measure a release build; results go to deploy/bench/results.\n\
                 HOSTLER_BENCH_MINUTES (10) is how long memory settles",
     },
     Entry { name: "plugins", usage: "plugins", about: "build every plugin into target/plugins" },
     Entry { name: "tidy", usage: "tidy", about: "check the house rules: file length, dependencies, documents" },
-    Entry { name: "codegen", usage: "codegen", about: "write the code generated from proto/ anew" },
+    Entry {
+        name: "codegen",
+        usage: "codegen",
+        about: "write what is generated anew: code from proto/, pages from the spec language",
+    },
     Entry {
         name: "lab",
         usage: "lab VERB...",

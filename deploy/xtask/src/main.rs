@@ -52,13 +52,12 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Plugins => build_plugins(&workspace),
         Verb::Tidy => tidy::run(&workspace),
         Verb::Codegen => {
-            pass(Command::new("cargo").current_dir(&workspace.root).env("HOSTLER_REGENERATE", "1").args([
-                "test",
-                "--package",
-                "hostler-proto",
-                "--test",
-                "generated",
-            ]))
+            for (package, test) in [("hostler-proto", "generated"), ("hostler-types", "specs")] {
+                let arguments = ["test", "--package", package, "--test", test];
+                let mut command = Command::new("cargo");
+                pass(command.current_dir(&workspace.root).env("HOSTLER_REGENERATE", "1").args(arguments))?;
+            }
+            Ok(())
         }
         Verb::Lab(arguments) => pass(Command::new(workspace.root.join("deploy/lab/lab")).args(arguments)),
     }

@@ -21,11 +21,14 @@ pub const FOR_TESTS: [Package; 7] = [
     Package { name: "curl", proof: "/usr/bin/curl", why: "the install command, as a user runs it" },
 ];
 
-pub const FOR_BENCHES: [Package; 1] = [Package {
-    name: "monitoring-plugins-basic",
-    proof: "/usr/lib/nagios/plugins/check_disk",
-    why: "the peer of the disk check",
-}];
+pub const FOR_BENCHES: [Package; 2] = [
+    Package {
+        name: "monitoring-plugins-basic",
+        proof: "/usr/lib/nagios/plugins/check_disk",
+        why: "the peer of the disk check",
+    },
+    Package { name: "python3-yaml", proof: "/usr/lib/python3/dist-packages/yaml", why: "the peer of reading specs" },
+];
 
 /// Installs what is missing, when it may; gives what still is.
 pub fn install(wanted: &'static [Package]) -> Result<Vec<&'static Package>> {

@@ -24,7 +24,7 @@ pub fn run(deployment: &Deployment) -> Result<Vec<Figure>> {
     ])
 }
 
-fn wall(command: &mut Command) -> Result<Duration> {
+pub fn wall(command: &mut Command) -> Result<Duration> {
     let started = Instant::now();
     let status = command.stdout(Stdio::null()).stdin(Stdio::null()).status();
     let took = started.elapsed();
@@ -33,7 +33,7 @@ fn wall(command: &mut Command) -> Result<Duration> {
     Ok(took)
 }
 
-fn median_ms(mut times: Vec<Duration>) -> f64 {
+pub fn median_ms(mut times: Vec<Duration>) -> f64 {
     times.sort();
     times.get(times.len() / 2).map_or(f64::NAN, |time| time.as_secs_f64() * 1e3)
 }

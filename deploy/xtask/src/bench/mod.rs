@@ -4,6 +4,7 @@
 mod ctl;
 mod memory;
 mod plugin;
+mod spec;
 
 use crate::deployment::{self, Demo, Deployment};
 use crate::packages;
@@ -21,17 +22,19 @@ pub enum Bench {
     Plugin,
     Memory,
     Ctl,
+    Spec,
 }
 
 /// Quick ones first: a broken set-up shows before ten minutes have passed.
-const BENCHES: [(Bench, &str); 3] = [(Bench::Ctl, "ctl"), (Bench::Plugin, "plugin"), (Bench::Memory, "memory")];
+const BENCHES: [(Bench, &str); 4] =
+    [(Bench::Ctl, "ctl"), (Bench::Spec, "spec"), (Bench::Plugin, "plugin"), (Bench::Memory, "memory")];
 
 impl Bench {
     pub fn parse(word: &str) -> Result<Self, String> {
         let found = BENCHES.iter().find(|(_, name)| *name == word).map(|(bench, _)| *bench);
         match word {
             "all" => Ok(Self::All),
-            _ => found.ok_or_else(|| format!("bench: '{word}' is none of plugin, memory, ctl or all")),
+            _ => found.ok_or_else(|| format!("bench: '{word}' is none of plugin, memory, ctl, spec or all")),
         }
     }
 }
@@ -108,6 +111,7 @@ pub fn run(workspace: &Workspace, which: Bench) -> Result<()> {
         let figures = match bench {
             Bench::Plugin => plugin::run(workspace, &guests)?,
             Bench::Ctl => ctl::run(&Private::start(workspace, &guests)?.deployment)?,
+            Bench::Spec => spec::run(&Private::start(workspace, &guests)?.deployment)?,
             Bench::Memory | Bench::All => memory::run(&Private::start(workspace, &guests)?.deployment)?,
         };
         for figure in &figures {
