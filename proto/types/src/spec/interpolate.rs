@@ -149,6 +149,39 @@ pub(super) fn to_json(node: &Node, reader: &mut Reader<'_>) -> Json {
     }
 }
 
+/// Puts what a node knows about itself in place, in every text of a value, and
+/// makes `$${` the `${` that it means. `lookup` is asked for what follows
+/// `node.`; what it does not know, and secrets, stay as they are written.
+pub fn on_node(value: &Json, lookup: &dyn Fn(&str) -> Option<String>) -> Json {
+    match value {
+        Json::String(text) if text.contains("${") => on_node_text(text, lookup).into(),
+        Json::Array(items) => items.iter().map(|item| on_node(item, lookup)).collect(),
+        Json::Object(map) => {
+            Json::Object(map.iter().map(|(key, value)| (key.clone(), on_node(value, lookup))).collect())
+        }
+        other => other.clone(),
+    }
+}
+
+fn on_node_text(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> String {
+    let mut whole = String::new();
+    for piece in pieces(text) {
+        match piece {
+            Piece::Plain(plain) => whole.push_str(&plain.replace("$${", "${")),
+            Piece::Open(rest) => whole.push_str(rest),
+            Piece::Reference(reference) => match reference.strip_prefix("node.").and_then(lookup) {
+                Some(found) => whole.push_str(&found),
+                None => {
+                    whole.push_str("${");
+                    whole.push_str(reference);
+                    whole.push('}');
+                }
+            },
+        }
+    }
+    whole
+}
+
 /// Puts the environment's variables in place, everywhere in the tree.
 pub(super) fn substitute(node: &mut Node, variables: &BTreeMap<String, String>, faults: &mut Vec<Fault>) {
     match &mut node.value {
@@ -188,4 +221,29 @@ fn substituted(text: &str, at: At, variables: &BTreeMap<String, String>, faults:
         }
     }
     whole
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_node_fills_in_what_it_knows() {
+        let lookup = |word: &str| (word == "name").then(|| "web1".to_owned());
+        let value =
+            json!({ "url": "http://${node.name}:80/${node.label.x}", "list": ["$${HOME} $PATH ${secret:s}", 5] });
+        let want = json!({ "url": "http://web1:80/${node.label.x}", "list": ["${HOME} $PATH ${secret:s}", 5] });
+        assert_eq!(on_node(&value, &lookup), want);
+    }
+
+    #[test]
+    fn the_environment_is_put_in_place_as_text() {
+        let variables = BTreeMap::from([("TAG".to_owned(), "v1 ${x}".to_owned())]);
+        let mut faults = Vec::new();
+        let found = substituted("a ${env:TAG} ${secret:s} $${env:TAG}", At::default(), &variables, &mut faults);
+        assert_eq!((found.as_str(), faults.len()), ("a v1 $${x} ${secret:s} $${env:TAG}", 0));
+        substituted("${env:TAB}", At::default(), &variables, &mut faults);
+        assert!(faults[0].help.as_ref().is_some_and(|help| help.contains("did you mean ${env:TAG}?")), "{faults:?}");
+    }
 }

@@ -24,6 +24,7 @@ mod yaml;
 pub use compile::{Compiled, EnvSource, Object, Source, SourceFile, compile, read_json};
 pub use explain::{ExplainError, explain, reference, schema_text};
 pub use form::{Field, Form, Json, Need, Record, Scalar, Word};
+pub use interpolate::on_node;
 pub use kind::{Body, Kind, Noun};
 pub use kinds::{CheckSpec, CheckTarget, NodeSpec, PluginSpec, ServiceSpec, SystemSpec};
 pub use problem::{Problem, Problems, nearest};
