@@ -50,6 +50,7 @@ record! {
 }
 
 fn backup_rules(spec: &BackupSpec, node: &Node, reader: &mut Reader<'_>) {
+    super::labels_only(&spec.where_, "what is saved from it", node, reader);
     if spec.paths.is_empty() && spec.command.is_none() {
         let help = "add paths: [/opt/shop/data], or command: pg_dump shop".to_owned();
         reader.fault(node.at, "needs paths or command: what is saved", Some(help));
@@ -96,7 +97,7 @@ record! {
 
 record! {
     /// A restore for practice: onto other nodes, with something that must hold afterwards.
-    pub struct Drill {
+    pub struct Drill, rules drill_rules {
         /// When it restores.
         cron "cron": Cron, required, "cron: 0 4 * * sun";
         /// The nodes that it restores onto.
@@ -104,6 +105,10 @@ record! {
         /// What must hold of the restored files: `validate` is the release's own, anything else is run.
         assert "assert": Template, required, "assert: validate";
     }
+}
+
+fn drill_rules(spec: &Drill, node: &Node, reader: &mut Reader<'_>) {
+    super::labels_only(&spec.where_, "what is restored onto it", node, reader);
 }
 
 words! {
@@ -221,6 +226,7 @@ record! {
 }
 
 fn task_rules(spec: &TaskSpec, node: &Node, reader: &mut Reader<'_>) {
+    super::labels_only(&spec.where_, "what is done to it", node, reader);
     if spec.steps.is_empty() {
         let at = node.get("steps").map_or(node.at, |found| found.at);
         reader.fault(at, "has no step", Some("steps: [{run: bin/tidy}]".to_owned()));

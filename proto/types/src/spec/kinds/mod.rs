@@ -14,6 +14,9 @@ pub use service::{FileSpec, HealStep, Limits, Logs, Restart, ServiceSpec, Servic
 pub use watch::{AlertSpec, CheckSpec, CheckTarget, ObjectiveSpec, Severity};
 
 use super::scalars::{Span, Whole};
+use super::shape::Reader;
+use super::yaml::Node;
+use crate::Selector;
 
 /// A week: what is longer is no interval but a date.
 const WEEK_MS: u64 = 7 * 86_400_000;
@@ -36,4 +39,16 @@ fn nearest_file<'a>(file: &'a str, files: impl Iterator<Item = &'a String> + Clo
     let name = |path: &'a str| path.rsplit('/').next().unwrap_or(path);
     let same = files.clone().find(|other| name(other) == name(file)).map(String::as_str);
     same.or_else(|| super::problem::nearest(file, files.map(String::as_str)))
+}
+
+/// Facts are a host's own claims: it must not come by a command, a secret or an
+/// artifact through one.
+fn labels_only(selector: &Selector, what: &str, node: &Node, reader: &mut Reader<'_>) {
+    if !selector.names_facts() {
+        return;
+    }
+    let at = node.get("where").map_or(node.at, |found| found.at);
+    let message = format!("is {selector}: a host says its facts itself, and {what} goes by labels only");
+    let help = "label the nodes, node: {NAME: {labels: {os: debian}}}, and select by that: where: os=debian";
+    reader.inside("where", None, |reader| reader.fault(at, message, Some(help.to_owned())));
 }

@@ -110,6 +110,7 @@ record! {
 }
 
 fn drain_rules(spec: &Drain, node: &Node, reader: &mut Reader<'_>) {
+    super::labels_only(&spec.where_, "a drain", node, reader);
     let at = node.get("where").map_or(node.at, |found| found.at);
     reader.inside("where", None, |reader| reader.link(at, Target::Nodes(spec.where_.clone())));
 }

@@ -146,6 +146,7 @@ record! {
 }
 
 fn service_rules(spec: &ServiceSpec, node: &Node, reader: &mut Reader<'_>) {
+    super::labels_only(&spec.where_, "what runs on it", node, reader);
     let mut belongs = |key: &str, written: bool, types: &[ServiceType]| {
         if written && !types.contains(&spec.type_) {
             let at = node.get(key).map_or(node.at, |found| found.at);

@@ -21,7 +21,7 @@ pub const GRACE: Wait = Span(Duration::ZERO);
 
 record! {
     /// Runs a plugin again and again, and says how what it looks at is.
-    pub struct CheckSpec, one of (&[&["where", "service"]]) {
+    pub struct CheckSpec, one of (&[&["where", "service"]]), rules check_rules {
         /// The nodes that it runs on.
         where_ "where": Selector, optional, "where: role=app";
         /// The service that it looks at: it runs wherever that runs.
@@ -40,6 +40,13 @@ record! {
         grace "grace": Wait, default(GRACE), "grace: 1m";
         /// The plugin's own configuration.
         with "with": Config, default(Config::default()), "with: {url: \"http://127.0.0.1:8080/health\"}";
+    }
+}
+
+fn check_rules(spec: &CheckSpec, node: &Node, reader: &mut Reader<'_>) {
+    let secrets = serde_json::to_string(&spec.with.0).is_ok_and(|text| text.contains("${secret:"));
+    if let Some(selector) = spec.where_.as_ref().filter(|_| secrets) {
+        super::labels_only(selector, "a check with a secret", node, reader);
     }
 }
 
