@@ -285,16 +285,17 @@ pub struct ListPluginsResponse {
     #[prost(uint64, tag = "2")]
     pub wall_ms: u64,
 }
+/// A spec: the documents of one system, its own document (kind system) among
+/// them. Without one, the documents are loose: they belong to the system
+/// "default", and nothing that is absent is removed.
 #[derive(Clone, PartialEq, ::prost::Message)]
-pub struct ApplyRequest {
+pub struct Spec {
     #[prost(message, repeated, tag = "1")]
     pub documents: ::prost::alloc::vec::Vec<Document>,
-    #[prost(bool, tag = "2")]
-    pub dry_run: bool,
 }
 /// One object of a spec, parsed by the client for its positions and again by the
 /// server for its truth.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Document {
     #[prost(string, tag = "1")]
     pub kind: ::prost::alloc::string::String,
@@ -305,26 +306,119 @@ pub struct Document {
     /// Where it was written, for messages: "web.yaml:12".
     #[prost(string, tag = "4")]
     pub origin: ::prost::alloc::string::String,
+    /// Where each field was written that does not stand at the origin: a path like
+    /// "rollout.max" to "env/prod.yaml:7".
+    #[prost(map = "string, string", tag = "5")]
+    pub origins: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PlanRequest {
+    #[prost(message, optional, tag = "1")]
+    pub spec: ::core::option::Option<Spec>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PlanResponse {
+    #[prost(string, tag = "1")]
+    pub system: ::prost::alloc::string::String,
+    /// The version that was there when the plan was made; 0: none. Applying is
+    /// bound to it.
+    #[prost(uint64, tag = "2")]
+    pub seen: u64,
+    #[prost(message, repeated, tag = "3")]
+    pub changes: ::prost::alloc::vec::Vec<Change>,
+    /// Not empty: it cannot be applied.
+    #[prost(message, repeated, tag = "4")]
+    pub problems: ::prost::alloc::vec::Vec<Problem>,
+    /// What is worth knowing and stops nothing.
+    #[prost(string, repeated, tag = "5")]
+    pub notes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(uint64, tag = "6")]
+    pub lineage: u64,
+    /// Of the version that was there; empty: none.
+    #[prost(string, tag = "7")]
+    pub env_before: ::prost::alloc::string::String,
+    #[prost(string, tag = "8")]
+    pub env: ::prost::alloc::string::String,
+}
+/// What is wrong with one object, at a place that the client can find in its
+/// files: "with.url", "rollout.drain.where", or empty for the object itself.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Problem {
+    #[prost(string, tag = "1")]
+    pub kind: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub path: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub message: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub help: ::prost::alloc::string::String,
+    #[prost(string, tag = "6")]
+    pub origin: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ApplyRequest {
+    #[prost(message, optional, tag = "1")]
+    pub spec: ::core::option::Option<Spec>,
+    /// From the plan. Absent: whatever is there now.
+    #[prost(uint64, optional, tag = "2")]
+    pub seen: ::core::option::Option<u64>,
+    /// Also from the plan, where it was kept in a file; 0: this one.
+    #[prost(uint64, tag = "3")]
+    pub lineage: u64,
+    /// Why, in the words of who applies.
+    #[prost(string, tag = "4")]
+    pub message: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ApplyResponse {
-    #[prost(message, repeated, tag = "1")]
+    #[prost(string, tag = "1")]
+    pub system: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "2")]
     pub changes: ::prost::alloc::vec::Vec<Change>,
-    #[prost(uint64, tag = "2")]
+    /// The version that is there now.
+    #[prost(uint64, tag = "3")]
+    pub version: u64,
+    #[prost(uint64, tag = "4")]
     pub revision: u64,
+    /// Not empty: nothing was applied.
+    #[prost(message, repeated, tag = "5")]
+    pub problems: ::prost::alloc::vec::Vec<Problem>,
+    /// Set where `seen` is not there any more: what happened since. Nothing was
+    /// applied.
+    #[prost(message, repeated, tag = "6")]
+    pub since: ::prost::alloc::vec::Vec<Version>,
+    #[prost(string, repeated, tag = "7")]
+    pub notes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Change {
     #[prost(string, tag = "1")]
     pub kind: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub name: ::prost::alloc::string::String,
-    /// create, update, unchanged, delete
+    /// delete, create, update, unchanged
     #[prost(string, tag = "3")]
     pub act: ::prost::alloc::string::String,
     /// What it does, in words.
     #[prost(string, tag = "4")]
     pub effect: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "5")]
+    pub fields: ::prost::alloc::vec::Vec<FieldChange>,
+}
+/// One value that differs: JSON, or empty where there is none on that side.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FieldChange {
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub before_json: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub after_json: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetObjectsRequest {
@@ -332,6 +426,9 @@ pub struct GetObjectsRequest {
     pub kind: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub name: ::prost::alloc::string::String,
+    /// With the origins of their fields.
+    #[prost(bool, tag = "3")]
+    pub full: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GetObjectsResponse {
@@ -351,6 +448,116 @@ pub struct DeleteObjectsResponse {
     pub changes: ::prost::alloc::vec::Vec<Change>,
     #[prost(uint64, tag = "2")]
     pub revision: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListSystemsRequest {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListSystemsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub systems: ::prost::alloc::vec::Vec<System>,
+    #[prost(uint64, tag = "2")]
+    pub wall_ms: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct System {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// The newest.
+    #[prost(message, optional, tag = "2")]
+    pub version: ::core::option::Option<Version>,
+    /// How many objects of each kind.
+    #[prost(map = "string, uint32", tag = "3")]
+    pub objects: ::std::collections::HashMap<::prost::alloc::string::String, u32>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Version {
+    #[prost(string, tag = "1")]
+    pub system: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub number: u64,
+    #[prost(uint64, tag = "3")]
+    pub at_ms: u64,
+    #[prost(string, tag = "4")]
+    pub by: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub message: ::prost::alloc::string::String,
+    #[prost(string, tag = "6")]
+    pub env: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "7")]
+    pub created: u32,
+    #[prost(uint32, tag = "8")]
+    pub updated: u32,
+    #[prost(uint32, tag = "9")]
+    pub deleted: u32,
+    /// The first few changes, "update check disk"; `more` were left out.
+    #[prost(string, repeated, tag = "10")]
+    pub named: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(uint32, tag = "11")]
+    pub more: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetSystemRequest {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// 0: the newest.
+    #[prost(uint64, tag = "2")]
+    pub number: u64,
+    /// What changed since this version comes with it; 0: nothing.
+    #[prost(uint64, tag = "3")]
+    pub compare: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetSystemResponse {
+    #[prost(message, optional, tag = "1")]
+    pub version: ::core::option::Option<Version>,
+    #[prost(message, optional, tag = "2")]
+    pub spec: ::core::option::Option<Spec>,
+    #[prost(message, repeated, tag = "3")]
+    pub changes: ::prost::alloc::vec::Vec<Change>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListVersionsRequest {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListVersionsResponse {
+    /// The newest first.
+    #[prost(message, repeated, tag = "1")]
+    pub versions: ::prost::alloc::vec::Vec<Version>,
+    #[prost(uint64, tag = "2")]
+    pub wall_ms: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FindMissingFilesRequest {
+    /// SHA-256 in hex.
+    #[prost(string, repeated, tag = "1")]
+    pub digests: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FindMissingFilesResponse {
+    #[prost(string, repeated, tag = "1")]
+    pub digests: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PutFileRequest {
+    #[prost(bytes = "vec", tag = "1")]
+    pub data: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PutFileResponse {
+    #[prost(string, tag = "1")]
+    pub digest: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetFileRequest {
+    #[prost(string, tag = "1")]
+    pub digest: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetFileResponse {
+    #[prost(bytes = "vec", tag = "1")]
+    pub data: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListEventsRequest {
@@ -782,7 +989,29 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("hostler.admin.v1.Admin", "ListPlugins"));
             self.inner.unary(req, path, codec).await
         }
-        /// All of the documents or none of them.
+        /// What applying would change, deletions first. Changes nothing.
+        pub async fn plan(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PlanRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hostler.admin.v1.Admin/Plan",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("hostler.admin.v1.Admin", "Plan"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// All of the spec in one step, or nothing of it.
         pub async fn apply(
             &mut self,
             request: impl tonic::IntoRequest<super::ApplyRequest>,
@@ -851,6 +1080,153 @@ pub mod admin_client {
             req.extensions_mut()
                 .insert(GrpcMethod::new("hostler.admin.v1.Admin", "DeleteObjects"));
             self.inner.unary(req, path, codec).await
+        }
+        pub async fn list_systems(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListSystemsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListSystemsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hostler.admin.v1.Admin/ListSystems",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("hostler.admin.v1.Admin", "ListSystems"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// One version of a system, as it was applied.
+        pub async fn get_system(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetSystemRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetSystemResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hostler.admin.v1.Admin/GetSystem",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("hostler.admin.v1.Admin", "GetSystem"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn list_versions(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListVersionsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListVersionsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hostler.admin.v1.Admin/ListVersions",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("hostler.admin.v1.Admin", "ListVersions"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Which of these files the control plane does not have yet.
+        pub async fn find_missing_files(
+            &mut self,
+            request: impl tonic::IntoRequest<super::FindMissingFilesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::FindMissingFilesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hostler.admin.v1.Admin/FindMissingFiles",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("hostler.admin.v1.Admin", "FindMissingFiles"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// One file of a spec, in pieces; its digest is the answer.
+        pub async fn put_file(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::PutFileRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PutFileResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hostler.admin.v1.Admin/PutFile",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("hostler.admin.v1.Admin", "PutFile"));
+            self.inner.client_streaming(req, path, codec).await
+        }
+        pub async fn get_file(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetFileRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::GetFileResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hostler.admin.v1.Admin/GetFile",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("hostler.admin.v1.Admin", "GetFile"));
+            self.inner.server_streaming(req, path, codec).await
         }
         pub async fn list_events(
             &mut self,
@@ -995,7 +1371,12 @@ pub mod admin_server {
             tonic::Response<super::ListPluginsResponse>,
             tonic::Status,
         >;
-        /// All of the documents or none of them.
+        /// What applying would change, deletions first. Changes nothing.
+        async fn plan(
+            &self,
+            request: tonic::Request<super::PlanRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+        /// All of the spec in one step, or nothing of it.
         async fn apply(
             &self,
             request: tonic::Request<super::ApplyRequest>,
@@ -1014,6 +1395,51 @@ pub mod admin_server {
             tonic::Response<super::DeleteObjectsResponse>,
             tonic::Status,
         >;
+        async fn list_systems(
+            &self,
+            request: tonic::Request<super::ListSystemsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListSystemsResponse>,
+            tonic::Status,
+        >;
+        /// One version of a system, as it was applied.
+        async fn get_system(
+            &self,
+            request: tonic::Request<super::GetSystemRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetSystemResponse>,
+            tonic::Status,
+        >;
+        async fn list_versions(
+            &self,
+            request: tonic::Request<super::ListVersionsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListVersionsResponse>,
+            tonic::Status,
+        >;
+        /// Which of these files the control plane does not have yet.
+        async fn find_missing_files(
+            &self,
+            request: tonic::Request<super::FindMissingFilesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::FindMissingFilesResponse>,
+            tonic::Status,
+        >;
+        /// One file of a spec, in pieces; its digest is the answer.
+        async fn put_file(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::PutFileRequest>>,
+        ) -> std::result::Result<tonic::Response<super::PutFileResponse>, tonic::Status>;
+        /// Server streaming response type for the GetFile method.
+        type GetFileStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::GetFileResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        async fn get_file(
+            &self,
+            request: tonic::Request<super::GetFileRequest>,
+        ) -> std::result::Result<tonic::Response<Self::GetFileStream>, tonic::Status>;
         async fn list_events(
             &self,
             request: tonic::Request<super::ListEventsRequest>,
@@ -1678,6 +2104,49 @@ pub mod admin_server {
                     };
                     Box::pin(fut)
                 }
+                "/hostler.admin.v1.Admin/Plan" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::PlanRequest>
+                    for PlanSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PlanRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::plan(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/hostler.admin.v1.Admin/Apply" => {
                     #[allow(non_camel_case_types)]
                     struct ApplySvc<T: Admin>(pub Arc<T>);
@@ -1805,6 +2274,275 @@ pub mod admin_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hostler.admin.v1.Admin/ListSystems" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListSystemsSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::ListSystemsRequest>
+                    for ListSystemsSvc<T> {
+                        type Response = super::ListSystemsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListSystemsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::list_systems(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListSystemsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hostler.admin.v1.Admin/GetSystem" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetSystemSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::GetSystemRequest>
+                    for GetSystemSvc<T> {
+                        type Response = super::GetSystemResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetSystemRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::get_system(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetSystemSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hostler.admin.v1.Admin/ListVersions" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListVersionsSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::UnaryService<super::ListVersionsRequest>
+                    for ListVersionsSvc<T> {
+                        type Response = super::ListVersionsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListVersionsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::list_versions(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListVersionsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hostler.admin.v1.Admin/FindMissingFiles" => {
+                    #[allow(non_camel_case_types)]
+                    struct FindMissingFilesSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::UnaryService<super::FindMissingFilesRequest>
+                    for FindMissingFilesSvc<T> {
+                        type Response = super::FindMissingFilesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::FindMissingFilesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::find_missing_files(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = FindMissingFilesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hostler.admin.v1.Admin/PutFile" => {
+                    #[allow(non_camel_case_types)]
+                    struct PutFileSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::ClientStreamingService<super::PutFileRequest>
+                    for PutFileSvc<T> {
+                        type Response = super::PutFileResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::PutFileRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::put_file(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PutFileSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.client_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hostler.admin.v1.Admin/GetFile" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetFileSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::ServerStreamingService<super::GetFileRequest>
+                    for GetFileSvc<T> {
+                        type Response = super::GetFileResponse;
+                        type ResponseStream = T::GetFileStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetFileRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::get_file(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetFileSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)
