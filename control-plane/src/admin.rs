@@ -91,6 +91,10 @@ impl Admin for AdminService {
         Ok(Response::new(plugins::list(&self.0)))
     }
 
+    async fn plan(&self, request: Request<wire::PlanRequest>) -> Answer<wire::PlanResponse> {
+        specs::plan(&self.0, request.into_inner()).map(Response::new)
+    }
+
     async fn apply(&self, request: Request<wire::ApplyRequest>) -> Answer<wire::ApplyResponse> {
         let operator = calling_operator(&request)?;
         specs::apply(&self.0, &operator, request.into_inner()).await.map(Response::new)
@@ -106,6 +110,35 @@ impl Admin for AdminService {
     ) -> Answer<wire::DeleteObjectsResponse> {
         let operator = calling_operator(&request)?;
         specs::delete(&self.0, &operator, &request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_systems(&self, _: Request<wire::ListSystemsRequest>) -> Answer<wire::ListSystemsResponse> {
+        Ok(Response::new(specs::systems::list(&self.0)))
+    }
+
+    async fn get_system(&self, request: Request<wire::GetSystemRequest>) -> Answer<wire::GetSystemResponse> {
+        specs::systems::get(&self.0, &request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_versions(&self, request: Request<wire::ListVersionsRequest>) -> Answer<wire::ListVersionsResponse> {
+        specs::systems::versions(&self.0, &request.into_inner()).await.map(Response::new)
+    }
+
+    async fn find_missing_files(
+        &self,
+        request: Request<wire::FindMissingFilesRequest>,
+    ) -> Answer<wire::FindMissingFilesResponse> {
+        specs::files::missing(&self.0, request.into_inner()).map(Response::new)
+    }
+
+    async fn put_file(&self, request: Request<Streaming<wire::PutFileRequest>>) -> Answer<wire::PutFileResponse> {
+        specs::files::put(&self.0, request.into_inner()).await.map(Response::new)
+    }
+
+    type GetFileStream = specs::files::Pieces;
+
+    async fn get_file(&self, request: Request<wire::GetFileRequest>) -> Answer<Self::GetFileStream> {
+        specs::files::get(&self.0, request.into_inner()).await.map(Response::new)
     }
 
     async fn list_events(&self, request: Request<wire::ListEventsRequest>) -> Answer<wire::ListEventsResponse> {

@@ -125,7 +125,7 @@ impl App {
         let path = data.join("store");
         let store = hostler_store::open_embedded(&path).map_err(|source| StartError::Store { path, source })?;
         let (lineage, term) = begin_term(&*store).await.map_err(StartError::Term)?;
-        let mirror = Mirror::load(&*store).await?;
+        let mirror = Mirror::load(&*store, blobs.clone()).await?;
         let journal = Journal::load(&*store, lineage, term).await?;
         let fleet = Fleet::new(&mirror);
         Ok(Arc::new(Self {

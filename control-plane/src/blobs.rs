@@ -4,16 +4,20 @@ use crate::files;
 use crate::pki::sha256_hex;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 #[derive(Clone, Debug)]
 pub struct Blobs {
     folder: PathBuf,
+    /// Two who write the same content must not share the file beside it.
+    writes: Arc<AtomicU64>,
 }
 
 impl Blobs {
     pub fn open(folder: &Path) -> io::Result<Self> {
         files::private_folder(folder)?;
-        Ok(Self { folder: folder.to_owned() })
+        Ok(Self { folder: folder.to_owned(), writes: Arc::default() })
     }
 
     /// Durable when it returns. Returns the digest.
@@ -21,13 +25,29 @@ impl Blobs {
         let digest = sha256_hex(content);
         let path = self.path(&digest);
         if !path.exists() {
-            files::write_private(&path, content)?;
+            let number = self.writes.fetch_add(1, Ordering::Relaxed);
+            let beside = self.folder.join(format!("{digest}.{number}"));
+            files::write_private(&beside, content)?;
+            std::fs::rename(&beside, &path)?;
+            files::sync_folder(&self.folder)?;
         }
         Ok(digest)
+    }
+
+    pub fn get(&self, digest: &str) -> io::Result<Option<Vec<u8>>> {
+        if is_digest(digest) { files::read_if_there(&self.path(digest)) } else { Ok(None) }
+    }
+
+    pub fn has(&self, digest: &str) -> bool {
+        is_digest(digest) && self.path(digest).exists()
     }
 
     /// The digest must have been checked to be one.
     pub fn path(&self, digest: &str) -> PathBuf {
         self.folder.join(digest)
     }
+}
+
+pub fn is_digest(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }

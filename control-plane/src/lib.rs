@@ -26,5 +26,6 @@ mod listener;
 mod pki;
 mod records;
 mod serve;
+mod systems;
 mod tls;
 mod world;

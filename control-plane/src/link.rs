@@ -6,8 +6,9 @@ use crate::enroll::store_status;
 use crate::gate::{calling_node, refuse_revoked};
 use crate::listener::Connection;
 use crate::records::{self, Health, Member, NewEvent, health_key, spool_key};
+use crate::systems::Systems;
 use crate::world::World;
-use hostler_core::assign::{NodeView, Specs, desired_state};
+use hostler_core::assign::{NodeView, desired_state};
 use hostler_core::catalogue::Catalogue;
 use hostler_core::liveness::ConnectionId;
 use hostler_core::version::refuse_skew;
@@ -162,8 +163,7 @@ impl App {
         let facts: Option<Facts> = live.or_else(stored);
         let labels = world.labels(member);
         let view = NodeView { id: node, name: &member.name, labels: &labels, facts: facts.as_ref() };
-        let specs = Specs { checks: &world.specs.checks, plugins: &world.specs.plugins, catalogue: &world.catalogue };
-        Some(desired_state(view, specs))
+        Some(desired_state(view, &world.specs.applied, &world.catalogue))
     }
 }
 
@@ -184,7 +184,7 @@ struct Session {
 
 struct Basis {
     member: Arc<Member>,
-    specs: Arc<records::Specs>,
+    specs: Arc<Systems>,
     catalogue: Arc<Catalogue>,
 }
 

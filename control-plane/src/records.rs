@@ -8,10 +8,8 @@ use bytes::Bytes;
 use hostler_core::catalogue::Artifact;
 use hostler_core::enrol::Token;
 use hostler_proto::store as rest;
-use hostler_types::spec::{Body, Kind, Object, read_json};
 use hostler_types::{CheckState, Event, EventKind, Facts, Labels, Name, NodeId, NodeState, Policy, Timestamp};
 use prost::Message;
-use std::collections::BTreeMap;
 
 const FORMAT: u8 = 1;
 const VERSION: u16 = 1;
@@ -24,7 +22,10 @@ pub const LIVENESS: &str = "/liveness/";
 pub const TOKENS: &str = "/token/";
 pub const OPERATORS: &str = "/operator/";
 pub const ARTIFACTS: &str = "/artifact/";
-pub const OBJECTS: &str = "/object/";
+pub const SYSTEMS: &str = "/system/";
+pub const SYSTEM_VERSIONS: &str = "/system-version/";
+/// Written with every change of any system: two at once can't both happen.
+pub const SPECS: &str = "/meta/specs";
 pub const HEALTH: &str = "/health/";
 pub const SPOOL_MARKS: &str = "/spool/";
 pub const EVENTS: &str = "/event/";
@@ -57,8 +58,12 @@ pub fn operator_key(name: &str) -> String {
 pub fn artifact_key(plugin: &Name, version: &str) -> String {
     format!("{ARTIFACTS}{plugin}/{version}")
 }
-pub fn object_key(kind: Kind, name: &Name) -> String {
-    format!("{OBJECTS}{kind}/{name}")
+pub fn system_key(system: &Name) -> String {
+    format!("{SYSTEMS}{system}")
+}
+pub fn system_version_key(system: &Name, number: u64) -> String {
+    // Sorted as numbers are.
+    format!("{SYSTEM_VERSIONS}{system}/{number:020}")
 }
 pub fn health_key(id: &NodeId, check: &Name) -> String {
     format!("{HEALTH}{id}/{check}")
@@ -235,22 +240,6 @@ impl Pushed {
     }
 }
 
-pub fn encode_object(kind: Kind, name: &Name, body: &Body, at: Timestamp, by: &str) -> Bytes {
-    encode(&rest::Object {
-        kind: kind.word().to_owned(),
-        name: name.to_string(),
-        body_json: body.to_json(false).to_string(),
-        applied_at_ms: at.as_millis(),
-        applied_by: by.to_owned(),
-    })
-}
-
-pub fn decode_object(key: &str, bytes: &[u8]) -> Result<Object, RecordError> {
-    let one: rest::Object = decode(key, bytes)?;
-    read_json(&one.kind, &one.name, &one.body_json, "")
-        .map_err(|problems| RecordError::Damaged { key: key.to_owned(), problem: problems.to_string() })
-}
-
 /// Where a check stands on a node, by its last transition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Health {
@@ -325,39 +314,6 @@ pub fn parse_seq(seq: &str) -> Option<(u64, u64, u64)> {
     let mut parts = seq.split('.').map(|part| part.parse().ok());
     let parsed = (parts.next()??, parts.next()??, parts.next()??);
     parts.next().is_none().then_some(parsed)
-}
-
-/// Every object's body by kind, as the planner wants them.
-#[derive(Clone, Debug, Default)]
-pub struct Specs {
-    pub nodes: BTreeMap<Name, hostler_types::spec::NodeSpec>,
-    pub plugins: BTreeMap<Name, hostler_types::spec::PluginSpec>,
-    pub checks: BTreeMap<Name, hostler_types::spec::CheckSpec>,
-}
-
-impl Specs {
-    pub fn set(&mut self, name: Name, body: Body) {
-        match body {
-            Body::Node(spec) => drop(self.nodes.insert(name, spec)),
-            Body::Plugin(spec) => drop(self.plugins.insert(name, spec)),
-            Body::Check(spec) => drop(self.checks.insert(name, spec)),
-        }
-    }
-
-    pub fn unset(&mut self, kind: Kind, name: &Name) {
-        match kind {
-            Kind::Node => drop(self.nodes.remove(name)),
-            Kind::Plugin => drop(self.plugins.remove(name)),
-            Kind::Check => drop(self.checks.remove(name)),
-        }
-    }
-
-    pub fn iter(&self) -> impl Iterator<Item = (Kind, &Name, Body)> {
-        let nodes = self.nodes.iter().map(|(name, spec)| (Kind::Node, name, Body::Node(spec.clone())));
-        let plugins = self.plugins.iter().map(|(name, spec)| (Kind::Plugin, name, Body::Plugin(spec.clone())));
-        let checks = self.checks.iter().map(|(name, spec)| (Kind::Check, name, Body::Check(spec.clone())));
-        nodes.chain(plugins).chain(checks)
-    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::{addresses, admin, clock, gate, install, link};
 use hostler_proto::admin::admin_server::AdminServer;
 use hostler_proto::agent::agent_link_server::AgentLinkServer;
 use hostler_proto::agent::enrollment_server::EnrollmentServer;
-use hostler_proto::transport::MESSAGE_BYTES_MAX;
+use hostler_proto::transport::{MESSAGE_BYTES_MAX, SPEC_MESSAGE_BYTES_MAX};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,7 +67,7 @@ pub fn spawn(app: &Arc<App>, sockets: Sockets) -> Result<TcpListener, StartError
         .into_axum_router()
         .merge(install::router(Arc::clone(app)));
     let admin = AdminServer::new(admin::AdminService(Arc::clone(app)));
-    let operators = Routes::new(admin.max_decoding_message_size(MESSAGE_BYTES_MAX)).into_axum_router();
+    let operators = Routes::new(admin.max_decoding_message_size(SPEC_MESSAGE_BYTES_MAX)).into_axum_router();
 
     for (name, socket, router) in [("agents", sockets.agents, agents), ("operators", sockets.operators, operators)] {
         let router = router.layer(axum::middleware::from_fn_with_state(Arc::clone(app), gate::gate));

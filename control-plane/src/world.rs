@@ -1,11 +1,12 @@
 //! The state that decisions need, decoded and in memory: a mirror of the store
 //! that follows it commit by commit. Planners read this and never scan.
 
-use crate::records::{self, Health, LivenessRecord, Member, Pushed, RecordError, Specs};
+use crate::blobs::Blobs;
+use crate::records::{self, Health, LivenessRecord, Member, Pushed, RecordError};
+use crate::systems::{SystemVersion, Systems};
 use arc_swap::ArcSwap;
 use hostler_core::catalogue::Catalogue;
 use hostler_store::{Change, Revision, Store, StoreError};
-use hostler_types::spec::Kind;
 use hostler_types::{Labels, Name, NodeId};
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -31,7 +32,7 @@ pub struct World {
     pub revision: Revision,
     pub members: Arc<BTreeMap<NodeId, Arc<Member>>>,
     pub names: Arc<BTreeMap<Name, NodeId>>,
-    pub specs: Arc<Specs>,
+    pub specs: Arc<Systems>,
     pub artifacts: Arc<BTreeMap<(Name, String), Arc<Pushed>>>,
     pub catalogue: Arc<Catalogue>,
     pub operators: Arc<BTreeMap<String, Arc<hostler_proto::store::Operator>>>,
@@ -40,11 +41,11 @@ pub struct World {
 }
 
 impl World {
-    async fn read(store: &dyn Store) -> Result<Self, WorldError> {
+    async fn read(store: &dyn Store, blobs: &Blobs) -> Result<Self, WorldError> {
         let snapshot = store.scan("/", None).await?;
         let mut world = World { revision: snapshot.revision, ..World::default() };
         for (key, entry) in &snapshot.entries {
-            world.apply(key, Some(&entry.value))?;
+            world.apply(key, Some(&entry.value), blobs)?;
         }
         Ok(world)
     }
@@ -66,13 +67,13 @@ impl World {
     /// What its join gave it, and what the specs say, which wins.
     pub fn labels(&self, member: &Member) -> Labels {
         let mut labels = member.labels.clone();
-        if let Some(spec) = self.specs.nodes.get(&member.name) {
-            labels.extend(spec.labels.iter().map(|(key, value)| (key.clone(), value.clone())));
+        if let Some(spec) = self.specs.applied.node(&member.name) {
+            labels.extend(spec.labels.0.iter().map(|(key, value)| (key.clone(), value.clone())));
         }
         labels
     }
 
-    fn apply(&mut self, key: &str, value: Option<&[u8]>) -> Result<(), RecordError> {
+    fn apply(&mut self, key: &str, value: Option<&[u8]>, blobs: &Blobs) -> Result<(), RecordError> {
         if let Some(id) = key.strip_prefix(records::MEMBERS) {
             let members = Arc::make_mut(&mut self.members);
             match value {
@@ -90,20 +91,11 @@ impl World {
                 (Ok(name), None) => drop(names.remove(&name)),
                 (Err(_), _) => {}
             }
-        } else if let Some(rest) = key.strip_prefix(records::OBJECTS) {
-            let specs = Arc::make_mut(&mut self.specs);
-            match value {
-                Some(bytes) => {
-                    let object = records::decode_object(key, bytes)?;
-                    specs.set(object.name, object.body);
-                }
-                None => {
-                    let parts = rest.split_once('/');
-                    let named = parts.and_then(|(kind, name)| Some((Kind::parse(kind)?, Name::new(name).ok()?)));
-                    if let Some((kind, name)) = named {
-                        specs.unset(kind, &name);
-                    }
-                }
+        } else if let Some(name) = key.strip_prefix(records::SYSTEMS) {
+            // A system's record stays when the system goes: its numbers go on.
+            if let (Ok(name), Some(bytes)) = (Name::new(name), value) {
+                let version = SystemVersion::decode(name, key, bytes)?;
+                Arc::make_mut(&mut self.specs).set(version, blobs)?;
             }
         } else if let Some(rest) = key.strip_prefix(records::ARTIFACTS) {
             let artifacts = Arc::make_mut(&mut self.artifacts);
@@ -149,16 +141,19 @@ pub struct Mirror {
     /// The newest revision that can change what a node should do. Most commits
     /// are news of one node, and must not make every session think.
     plans: watch::Sender<Revision>,
+    /// Where the objects of systems lie. They are small and were just written:
+    /// reading them is memory to memory.
+    blobs: Blobs,
 }
 
-const PLANNED_BY: [&str; 3] = [records::MEMBERS, records::OBJECTS, records::ARTIFACTS];
+const PLANNED_BY: [&str; 3] = [records::MEMBERS, records::SYSTEMS, records::ARTIFACTS];
 
 impl Mirror {
-    pub async fn load(store: &dyn Store) -> Result<Arc<Self>, WorldError> {
-        let world = World::read(store).await?;
+    pub async fn load(store: &dyn Store, blobs: Blobs) -> Result<Arc<Self>, WorldError> {
+        let world = World::read(store, &blobs).await?;
         let newest = watch::Sender::new(world.revision);
         let plans = watch::Sender::new(world.revision);
-        Ok(Arc::new(Self { world: ArcSwap::from_pointee(world), newest, plans }))
+        Ok(Arc::new(Self { world: ArcSwap::from_pointee(world), newest, plans, blobs }))
     }
 
     pub fn now(&self) -> Arc<World> {
@@ -191,7 +186,7 @@ impl Mirror {
                 Err(StoreError::Compacted { .. }) => {
                     // Too far behind to go on commit by commit: read it all anew.
                     tracing::warn!("the mirror fell behind the store and is read anew");
-                    match World::read(&*store).await {
+                    match World::read(&*store, &self.blobs).await {
                         Ok(world) => self.replace(world),
                         Err(error) => {
                             tracing::error!(error = %error, "reading the state anew failed");
@@ -219,7 +214,9 @@ impl Mirror {
         let mut world = World::clone(&self.now());
         world.revision = revision;
         for change in changes {
-            if let Err(error) = world.apply(&change.key, change.after.as_ref().map(|entry| &entry.value[..])) {
+            if let Err(error) =
+                world.apply(&change.key, change.after.as_ref().map(|entry| &entry.value[..]), &self.blobs)
+            {
                 tracing::error!(error = %error, "a change could not be understood and was left out");
             }
         }
@@ -240,7 +237,8 @@ mod tests {
     #[tokio::test]
     async fn a_mirror_that_fell_too_far_behind_reads_anew() {
         let store = hostler_store::open_memory().expect("opens");
-        let mirror = Mirror::load(&*store).await.expect("loads");
+        let folder = tempfile::tempdir().expect("a folder");
+        let mirror = Mirror::load(&*store, Blobs::open(folder.path()).expect("opens")).await.expect("loads");
         let id = NodeId::from_random([1; 10]);
         store.commit(Txn::new().put("/member-name/web1", id.to_string())).await.expect("commits");
         for count in 0..=HISTORY_REVISIONS {

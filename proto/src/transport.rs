@@ -24,6 +24,9 @@ pub use trust::{Trust, key_pin};
 pub const SERVER_NAME: &str = "control-plane.hostler.internal";
 /// Larger content goes in pieces.
 pub const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Between operators and the control plane: a whole system and what is said about
+/// it fit.
+pub const SPEC_MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// TCP, TLS and the server's first word, together.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Under a minute, after which many address translators forget a connection.

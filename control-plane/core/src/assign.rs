@@ -1,8 +1,10 @@
 //! From specs to one node's orders.
 
+use crate::applied::Applied;
 use crate::catalogue::Catalogue;
-use hostler_types::spec::{CheckSpec, PluginSpec};
+use hostler_types::spec::on_node;
 use hostler_types::{CheckAssignment, DesiredState, Facts, Labels, Name, NodeId, PluginAssignment};
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// What decides what a node gets.
@@ -15,25 +17,24 @@ pub struct NodeView<'a> {
     pub facts: Option<&'a Facts>,
 }
 
-#[derive(Clone, Copy, Debug)]
-pub struct Specs<'a> {
-    pub checks: &'a BTreeMap<Name, CheckSpec>,
-    pub plugins: &'a BTreeMap<Name, PluginSpec>,
-    pub catalogue: &'a Catalogue,
-}
-
 /// The checks whose selector takes the node, and the plugins they need. A check
 /// whose plugin is gone is left out: applying refuses such a spec, so it is one
 /// whose plugin was removed by force.
-pub fn desired_state(node: NodeView<'_>, specs: Specs<'_>) -> DesiredState {
+pub fn desired_state(node: NodeView<'_>, applied: &Applied, catalogue: &Catalogue) -> DesiredState {
     let facts = node.facts.map(Facts::selectable).unwrap_or_default();
+    let known = |word: &str| match word.strip_prefix("label.") {
+        Some(key) => node.labels.get(key).cloned(),
+        None if word == "name" => Some(node.name.to_string()),
+        None if word == "id" => Some(node.id.to_string()),
+        None => facts.get(word).cloned(),
+    };
     let mut plugins: BTreeMap<&Name, PluginAssignment> = BTreeMap::new();
     let mut checks = Vec::new();
-    for (name, check) in specs.checks {
-        if !check.where_.matches(node.labels, &facts) {
+    for (name, check) in applied.checks() {
+        if !applied.selector_of(check).is_some_and(|selector| selector.matches(node.labels, &facts)) {
             continue;
         }
-        let Ok(chosen) = specs.catalogue.choose(&check.plugin, specs.plugins.get(&check.plugin)) else { continue };
+        let Ok(chosen) = catalogue.choose(&check.plugin, applied.plugin(&check.plugin)) else { continue };
         plugins.entry(&check.plugin).or_insert_with(|| PluginAssignment {
             name: check.plugin.clone(),
             version: chosen.artifact.manifest.version.clone(),
@@ -44,12 +45,12 @@ pub fn desired_state(node: NodeView<'_>, specs: Specs<'_>) -> DesiredState {
         checks.push(CheckAssignment {
             name: name.clone(),
             plugin: check.plugin.clone(),
-            every: check.every,
-            timeout: check.timeout,
-            config_json: serde_json::Value::Object(check.with.clone()).to_string(),
-            fails: check.fails,
-            passes: check.passes,
-            grace: check.grace,
+            every: check.every.0,
+            timeout: check.timeout.0,
+            config_json: on_node(&Value::Object(check.with.0.clone()), &known).to_string(),
+            fails: check.fails.0,
+            passes: check.passes.0,
+            grace: check.grace.0,
         });
     }
     DesiredState {

@@ -78,7 +78,7 @@ impl Catalogue {
         let asked = &artifact.manifest.grants;
         let grants = match spec.and_then(|spec| spec.allow.as_ref()) {
             None => asked.clone(),
-            Some(allow) => asked.intersect(allow),
+            Some(allow) => asked.intersect(&allow.grants()),
         };
         Ok(Chosen { artifact, grants })
     }

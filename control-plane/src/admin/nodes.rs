@@ -245,9 +245,9 @@ pub fn checks(app: &App, request: &wire::ListChecksRequest) -> Result<wire::List
     }
     if checks.is_empty()
         && !request.check.is_empty()
-        && !world.specs.checks.keys().any(|name| name.as_str() == request.check)
+        && !world.specs.applied.checks().any(|(name, _)| name.as_str() == request.check)
     {
-        let help = match nearest(&request.check, world.specs.checks.keys().map(|name| name.as_str())) {
+        let help = match nearest(&request.check, world.specs.applied.checks().map(|(name, _)| name.as_str())) {
             Some(name) => format!("; did you mean {name}?"),
             None => "; hostlerctl get check shows them".to_owned(),
         };

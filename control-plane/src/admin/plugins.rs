@@ -74,11 +74,14 @@ pub async fn push(
 fn to_wire(app: &App, pushed: &Pushed, added: bool) -> wire::Plugin {
     let world = app.mirror.now();
     let manifest = &pushed.artifact.manifest;
-    let spec = world.specs.plugins.get(&manifest.name);
+    let spec = world.specs.applied.plugin(&manifest.name);
     let chosen = world.catalogue.choose(&manifest.name, spec).ok();
     let current = chosen.as_ref().is_some_and(|chosen| chosen.artifact.digest == pushed.artifact.digest);
-    let used =
-        if current { world.specs.checks.values().filter(|check| check.plugin == manifest.name).count() } else { 0 };
+    let used = if current {
+        world.specs.applied.checks().filter(|(_, check)| check.plugin == manifest.name).count()
+    } else {
+        0
+    };
     let grants = chosen.filter(|_| current).map_or_else(|| manifest.grants.clone(), |chosen| chosen.grants);
     wire::Plugin {
         name: manifest.name.to_string(),

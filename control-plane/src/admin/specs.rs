@@ -1,170 +1,153 @@
-//! Specs: applied as a whole or not at all.
+//! Specs: planned, then applied as a whole or not at all.
+
+pub mod commit;
+pub mod files;
+mod read;
+pub mod systems;
 
 use crate::app::App;
-use crate::clock;
-use crate::enroll::store_status;
-use crate::records::{NewEvent, encode_object, object_key};
 use crate::world::World;
-use hostler_core::apply::{Act, Applied, Change, plan_apply};
+use commit::{Outcome, Writer};
+use hostler_core::applied::LOOSE;
+use hostler_core::effects::Host;
+use hostler_core::plan::{self, Act, Basis, Change, Plan};
 use hostler_proto::{admin as wire, agent};
-use hostler_store::{OPERATIONS_MAX, Txn};
-use hostler_types::spec::{Body, Kind, Object, Problems, nearest, read_json};
-use hostler_types::{DesiredState, EventKind, Name};
+use hostler_types::spec::{Body, Kind, nearest};
+use hostler_types::{DesiredState, Name};
 use prost::Message;
-use std::collections::BTreeMap;
+use read::Spec;
 use tonic::Status;
 
-/// Each object is one write, and the event is one more. Larger systems wait for
-/// plans that are committed in parts.
-const OBJECTS_MAX: usize = OPERATIONS_MAX - 10;
 /// Agents take messages of 4 MiB; the signature and the frame are small, and a
 /// mebibyte is left for what later versions add.
 const DESIRED_STATE_BYTES_MAX: usize = 3 * 1024 * 1024;
 
-fn applied(world: &World) -> Applied {
-    world.specs.iter().map(|(kind, name, body)| ((kind, name.clone()), body)).collect()
+/// What plans see of the nodes.
+fn hosts(app: &App, world: &World) -> Vec<Host> {
+    let host = |member: &std::sync::Arc<crate::records::Member>| {
+        let live = app.fleet.live(&member.id).map(|live| live.facts);
+        let facts = live.or_else(|| world.liveness.get(&member.id).and_then(|record| record.facts.clone()));
+        Host {
+            name: member.name.clone(),
+            labels: member.labels.clone(),
+            facts: facts.map(|facts| facts.selectable()).unwrap_or_default(),
+        }
+    };
+    world.members.values().filter(|member| member.revoked.is_none()).map(host).collect()
+}
+
+/// The plan, with the problems that need more than specs to be seen.
+fn made(app: &App, world: &World, spec: &Spec) -> Plan {
+    let hosts = hosts(app, world);
+    let basis = Basis { applied: &world.specs.applied, catalogue: &world.catalogue, hosts: &hosts };
+    let mut plan = plan::plan(basis, &spec.wanted);
+    if plan.problems.is_empty() && plan.has_changes() {
+        plan.problems.extend(too_large(app, world, &plan));
+    }
+    plan
+}
+
+pub fn plan(app: &App, request: wire::PlanRequest) -> Result<wire::PlanResponse, Status> {
+    let spec = read::spec(request.spec.unwrap_or_default())?;
+    let world = app.mirror.now();
+    let current = world.specs.versions.get(&spec.wanted.system).filter(|version| version.is_there());
+    let plan = made(app, &world, &spec);
+    Ok(wire::PlanResponse {
+        system: spec.wanted.system.to_string(),
+        seen: world.specs.number(&spec.wanted.system),
+        changes: plan.changes.iter().map(change_to_wire).collect(),
+        problems: plan.problems.into_iter().map(problem_to_wire).collect(),
+        notes: plan.notes,
+        lineage: app.lineage,
+        env_before: current.map(|version| version.env.clone()).unwrap_or_default(),
+        env: spec.env(),
+    })
 }
 
 pub async fn apply(app: &App, operator: &str, request: wire::ApplyRequest) -> Result<wire::ApplyResponse, Status> {
-    let objects = read(&request.documents)?;
-    let world = app.mirror.now();
-    let changes = plan_apply(&applied(&world), &objects, &world.catalogue)
-        .map_err(|problems| Status::invalid_argument(Problems(problems).to_string()))?;
-    let (after, desired) = planned(app, &world, &objects);
-    refuse_too_large(&desired)?;
-    let effects = effects(&after, &desired, &changes);
-    let answer: Vec<wire::Change> =
-        changes.iter().zip(effects).map(|(change, effect)| to_wire(change, effect)).collect();
-    let changing: Vec<&Change> = changes.iter().filter(|change| change.act != Act::Unchanged).collect();
-    if request.dry_run || changing.is_empty() {
-        return Ok(wire::ApplyResponse { changes: answer, revision: world.revision });
+    if request.lineage != 0 && request.lineage != app.lineage {
+        return Err(Status::failed_precondition(
+            "the plan was made against another control plane, or against this one before it was restored: plan again",
+        ));
     }
-    if changing.len() > OBJECTS_MAX {
-        return Err(Status::invalid_argument(format!(
-            "{} objects change at once, and at most {OBJECTS_MAX} may: apply the folder in parts",
-            changing.len()
-        )));
-    }
-    let now = clock::wall();
-    let mut txn = Txn::new();
-    for change in &changing {
-        let body = objects.iter().find(|one| one.body.kind() == change.kind && one.name == change.name);
-        if let Some(object) = body {
-            let bytes = encode_object(change.kind, &change.name, &object.body, now, operator);
-            txn = txn.put(object_key(change.kind, &change.name), bytes);
+    let spec = read::spec(request.spec.unwrap_or_default())?;
+    let writer = Writer { app, operator, message: read::message(&request.message) };
+    let system = spec.wanted.system.clone();
+    let outcome = writer.change(&system, request.seen, |world| {
+        let mut plan = made(app, world, &spec);
+        plan.problems.extend(spec.missing_files(&app.blobs));
+        Ok((plan, spec.env()))
+    });
+    let mut answer = wire::ApplyResponse { system: system.to_string(), ..wire::ApplyResponse::default() };
+    match outcome.await? {
+        Outcome::Applied { plan, number, revision } => {
+            answer.changes = plan.changes.iter().map(change_to_wire).collect();
+            answer.notes = plan.notes;
+            (answer.version, answer.revision) = (number, revision);
         }
+        Outcome::Problems(problems) => answer.problems = problems.into_iter().map(problem_to_wire).collect(),
+        Outcome::Changed(since) => answer.since = since.iter().map(systems::version_to_wire).collect(),
     }
-    let txn = app.journal.record(txn, now, &[applied_event(operator, &changing)]);
-    let revision = app.store.commit(txn).await.map_err(store_status)?;
-    app.mirror.reach(revision).await;
-    Ok(wire::ApplyResponse { changes: answer, revision })
+    Ok(answer)
 }
 
-fn read(documents: &[wire::Document]) -> Result<Vec<Object>, Status> {
-    let mut objects: BTreeMap<(Kind, Name), Object> = BTreeMap::new();
-    let mut problems = Vec::new();
-    for document in documents {
-        match read_json(&document.kind, &document.name, &document.body_json, &document.origin) {
-            Ok(object) => drop(objects.insert((object.body.kind(), object.name.clone()), object)),
-            Err(Problems(mut found)) => problems.append(&mut found),
-        }
-    }
-    if problems.is_empty() {
-        Ok(objects.into_values().collect())
-    } else {
-        Err(Status::invalid_argument(Problems(problems).to_string()))
-    }
-}
-
-/// The world after it, and what every node should do then.
-fn planned(app: &App, world: &World, objects: &[Object]) -> (World, Vec<DesiredState>) {
+/// A node's orders travel in one message.
+fn too_large(app: &App, world: &World, plan: &Plan) -> Vec<plan::Problem> {
     let mut after = World::clone(world);
     let mut specs = (*after.specs).clone();
-    for object in objects {
-        specs.set(object.name.clone(), object.body.clone());
-    }
+    specs.applied = plan.after.clone();
     after.specs = specs.into();
-    let desired = after.members.keys().filter_map(|node| app.desired_state(&after, node)).collect();
-    (after, desired)
-}
-
-fn refuse_too_large(desired: &[DesiredState]) -> Result<(), Status> {
-    for one in desired {
-        let size = agent::DesiredState::from(one).encoded_len();
-        if size > DESIRED_STATE_BYTES_MAX {
-            return Err(Status::invalid_argument(format!(
-                "node {} would get {} checks in {size} bytes, and at most {DESIRED_STATE_BYTES_MAX} can be sent: \
-                 shorten what their `with` holds, or select fewer",
-                one.node_name,
-                one.checks.len()
-            )));
-        }
-    }
-    Ok(())
-}
-
-/// How many nodes each change reaches, after it.
-fn effects(after: &World, desired: &[DesiredState], changes: &[Change]) -> Vec<String> {
-    let effect = |change: &Change| match change.kind {
-        Kind::Check => {
-            let count = desired.iter().filter(|one| one.checks.iter().any(|check| check.name == change.name)).count();
-            format!("runs on {}", nodes(count))
-        }
-        Kind::Plugin => {
-            let count =
-                desired.iter().filter(|one| one.plugins.iter().any(|plugin| plugin.name == change.name)).count();
-            format!("used on {}", nodes(count))
-        }
-        Kind::Node => match after.names.contains_key(&change.name) {
-            true => "its labels".to_owned(),
-            false => "waits for a node of that name to join".to_owned(),
-        },
+    let large = |one: DesiredState| {
+        let size = agent::DesiredState::from(&one).encoded_len();
+        let check = one.checks.iter().max_by_key(|check| check.config_json.len())?;
+        (size > DESIRED_STATE_BYTES_MAX).then(|| plan::Problem {
+            kind: Kind::Check,
+            name: check.name.clone(),
+            path: "with".to_owned(),
+            message: format!(
+                "is one of {} checks that node {} would get in {size} bytes, and at most {DESIRED_STATE_BYTES_MAX} can be sent",
+                one.checks.len(),
+                one.node_name
+            ),
+            help: Some("shorten what their `with` holds, or select fewer".to_owned()),
+            origin: String::new(),
+        })
     };
-    changes.iter().map(effect).collect()
+    after.members.keys().filter_map(|node| app.desired_state(&after, node)).filter_map(large).collect()
 }
 
-fn nodes(count: usize) -> String {
-    match count {
-        0 => "no node".to_owned(),
-        1 => "1 node".to_owned(),
-        count => format!("{count} nodes"),
-    }
-}
-
-fn to_wire(change: &Change, effect: String) -> wire::Change {
+pub fn change_to_wire(change: &Change) -> wire::Change {
+    let json = |value: &Option<serde_json::Value>| value.as_ref().map(ToString::to_string).unwrap_or_default();
+    let fields = change.fields.iter().map(|field| wire::FieldChange {
+        path: field.path.clone(),
+        before_json: json(&field.before),
+        after_json: json(&field.after),
+    });
     wire::Change {
         kind: change.kind.word().to_owned(),
         name: change.name.to_string(),
         act: change.act.word().to_owned(),
-        effect,
+        effect: change.effect.clone(),
+        fields: fields.collect(),
     }
 }
 
-fn applied_event(operator: &str, changing: &[&Change]) -> NewEvent {
-    const NAMED: usize = 5;
-    let mut named: Vec<String> = changing
-        .iter()
-        .take(NAMED)
-        .map(|change| format!("{} {} {}", change.act.word(), change.kind, change.name))
-        .collect();
-    if changing.len() > NAMED {
-        named.push(format!("and {} more", changing.len() - NAMED));
-    }
-    NewEvent {
-        at: clock::wall(),
-        kind: EventKind::SPEC,
-        node: String::new(),
-        subject: changing.first().map(|change| change.name.to_string()).unwrap_or_default(),
-        message: format!("{operator}: {}", named.join(", ")),
+fn problem_to_wire(problem: plan::Problem) -> wire::Problem {
+    wire::Problem {
+        kind: problem.kind.word().to_owned(),
+        name: problem.name.to_string(),
+        path: problem.path,
+        message: problem.message,
+        help: problem.help.unwrap_or_default(),
+        origin: problem.origin,
     }
 }
 
 fn kind_of(word: &str) -> Result<Kind, Status> {
     Kind::parse(word).ok_or_else(|| {
-        let kinds = Kind::ALL.map(Kind::word);
-        let help = match nearest(word, kinds) {
+        let help = match nearest(word, Kind::words()) {
             Some(kind) => format!("did you mean {kind}?"),
-            None => format!("kinds are {}", kinds.join(", ")),
+            None => format!("kinds are {}", Kind::words().join(", ")),
         };
         Status::invalid_argument(format!("there is no kind {word:?}; {help}"))
     })
@@ -183,18 +166,14 @@ fn missing(kind: Kind, name: &str, known: impl Iterator<Item = String>) -> Statu
 pub fn get(app: &App, request: &wire::GetObjectsRequest) -> Result<wire::GetObjectsResponse, Status> {
     let kind = kind_of(&request.kind)?;
     let world = app.mirror.now();
-    let of_kind = || world.specs.iter().filter(|(found, ..)| *found == kind);
-    let documents: Vec<wire::Document> = of_kind()
-        .filter(|(_, name, _)| request.name.is_empty() || name.as_str() == request.name)
-        .map(|(kind, name, body): (Kind, &Name, Body)| wire::Document {
-            kind: kind.word().to_owned(),
-            name: name.to_string(),
-            body_json: body.to_json(false).to_string(),
-            origin: String::new(),
-        })
-        .collect();
+    let of_kind = || world.specs.applied.of_kind(kind);
+    let chosen = of_kind().filter(|one| request.name.is_empty() || one.object.name.as_str() == request.name);
+    let mut documents: Vec<wire::Document> = chosen.map(|one| read::to_wire(&one.object)).collect();
     if documents.is_empty() && !request.name.is_empty() {
-        return Err(missing(kind, &request.name, of_kind().map(|(_, name, _)| name.to_string())));
+        return Err(missing(kind, &request.name, of_kind().map(|one| one.object.name.to_string())));
+    }
+    if request.full {
+        systems::add_origins(app, &world, &mut documents)?;
     }
     Ok(wire::GetObjectsResponse { documents })
 }
@@ -205,29 +184,46 @@ pub async fn delete(
     request: &wire::DeleteObjectsRequest,
 ) -> Result<wire::DeleteObjectsResponse, Status> {
     let kind = kind_of(&request.kind)?;
-    let world = app.mirror.now();
-    let known: Vec<Name> =
-        world.specs.iter().filter(|(found, ..)| *found == kind).map(|(_, name, _)| name.clone()).collect();
-    if request.names.len() > OBJECTS_MAX {
-        return Err(Status::invalid_argument(format!("at most {OBJECTS_MAX} objects in one call")));
+    if kind == Kind::System {
+        return systems::delete(app, operator, &request.names).await;
     }
-    let mut changes = Vec::new();
-    let mut txn = Txn::new();
-    for text in &request.names {
-        let name = known
-            .iter()
-            .find(|name| name.as_str() == text)
-            .ok_or_else(|| missing(kind, text, known.iter().map(ToString::to_string)))?;
-        if changes.iter().any(|change: &Change| change.name == *name) {
-            continue;
+    let loose = Name::new(LOOSE).map_err(|error| Status::internal(error.to_string()))?;
+    let writer = Writer { app, operator, message: String::new() };
+    let outcome = writer.change(&loose, None, |world| {
+        let applied = &world.specs.applied;
+        for text in &request.names {
+            let found = applied.of_kind(kind).find(|one| one.object.name.as_str() == text);
+            let Some(found) = found else {
+                return Err(missing(kind, text, applied.of_kind(kind).map(|one| one.object.name.to_string())));
+            };
+            if found.system != loose {
+                return Err(Status::failed_precondition(format!(
+                    "{kind} {text} belongs to system {0}: take it out of its folder and apply, or hostlerctl delete \
+                     system {0}",
+                    found.system
+                )));
+            }
         }
-        txn = txn.delete(object_key(kind, name));
-        changes.push(Change { kind, name: name.clone(), act: Act::Delete });
+        let named = |name: &Name| request.names.iter().any(|text| text == name.as_str());
+        let kept = applied.of_system(&loose).filter(|one| one.kind() != kind || !named(&one.name));
+        let hosts = hosts(app, world);
+        let basis = Basis { applied, catalogue: &world.catalogue, hosts: &hosts };
+        Ok((plan::replace(basis, &loose, kept.cloned().collect()), String::new()))
+    });
+    match outcome.await? {
+        Outcome::Applied { plan, revision, .. } => {
+            let gone = plan.changes.iter().filter(|change| change.act == Act::Delete);
+            Ok(wire::DeleteObjectsResponse { changes: gone.map(change_to_wire).collect(), revision })
+        }
+        Outcome::Problems(problems) => Err(Status::failed_precondition(read::told(&problems))),
+        Outcome::Changed(_) => Err(Status::aborted("specs change all the time: try again")),
     }
-    let event = applied_event(operator, &changes.iter().collect::<Vec<_>>());
-    let txn = if changes.is_empty() { txn } else { app.journal.record(txn, clock::wall(), &[event]) };
-    let revision = app.store.commit(txn).await.map_err(store_status)?;
-    app.mirror.reach(revision).await;
-    let changes = changes.iter().map(|change| to_wire(change, String::new())).collect();
-    Ok(wire::DeleteObjectsResponse { changes, revision })
+}
+
+/// The environment that a system's own document names.
+fn env_of(body: &Body) -> Option<String> {
+    match body {
+        Body::System(system) => Some(system.env.as_ref().map(ToString::to_string).unwrap_or_default()),
+        _ => None,
+    }
 }

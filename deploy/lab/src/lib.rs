@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 pub use agent::Agent;
-pub use control_plane::{ControlPlane, Ran};
+pub use control_plane::{ControlPlane, Ran, run};
 
 /// How often a condition is looked at.
 const LOOK: Duration = Duration::from_millis(25);

@@ -92,19 +92,33 @@ pub struct Artifact {
     #[prost(string, tag = "7")]
     pub pushed_by: ::prost::alloc::string::String,
 }
-/// A spec's object, as applied.
+/// One version of a system: who made it, and the blob that holds its objects.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Object {
-    #[prost(string, tag = "1")]
-    pub kind: ::prost::alloc::string::String,
+pub struct SystemVersion {
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    /// SHA-256 in hex; empty: the system was deleted with this version.
     #[prost(string, tag = "2")]
-    pub name: ::prost::alloc::string::String,
-    #[prost(string, tag = "3")]
-    pub body_json: ::prost::alloc::string::String,
-    #[prost(uint64, tag = "4")]
-    pub applied_at_ms: u64,
+    pub digest: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "3")]
+    pub at_ms: u64,
+    #[prost(string, tag = "4")]
+    pub by: ::prost::alloc::string::String,
     #[prost(string, tag = "5")]
-    pub applied_by: ::prost::alloc::string::String,
+    pub message: ::prost::alloc::string::String,
+    #[prost(string, tag = "6")]
+    pub env: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "7")]
+    pub created: u32,
+    #[prost(uint32, tag = "8")]
+    pub updated: u32,
+    #[prost(uint32, tag = "9")]
+    pub deleted: u32,
+    /// The first few changes; `more` were left out.
+    #[prost(string, repeated, tag = "10")]
+    pub named: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(uint32, tag = "11")]
+    pub more: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Health {

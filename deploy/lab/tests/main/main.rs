@@ -8,3 +8,4 @@ mod lab;
 mod outage;
 mod refusals;
 mod spine;
+mod systems;

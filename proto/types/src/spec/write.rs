@@ -2,7 +2,7 @@
 //! person would have written: what is short stands on one line.
 
 use super::compile::Object;
-use super::kind::Kind;
+use super::kind::{Body, Kind};
 use super::shape::push_step;
 use super::yaml::is_number;
 use serde_json::{Map, Value};
@@ -156,6 +156,15 @@ fn quoted(text: &str) -> String {
     }
     whole.push('"');
     whole
+}
+
+impl Body {
+    /// Every value as it would be written, by its path: `rollout.max`.
+    pub fn flat(&self) -> BTreeMap<String, Value> {
+        let mut flat = BTreeMap::new();
+        flatten(&self.to_json(false), &mut String::new(), &mut flat);
+        flat
+    }
 }
 
 /// Every value that is no map, by its path.

@@ -1,0 +1,148 @@
+//! Systems and their versions.
+
+use super::commit::{self, Outcome, Writer};
+use super::{change_to_wire, hosts, read};
+use crate::app::App;
+use crate::clock;
+use crate::records::RecordError;
+use crate::systems::{self, Document, SystemVersion};
+use crate::world::World;
+use hostler_core::plan::{self, Basis};
+use hostler_proto::admin as wire;
+use hostler_types::Name;
+use hostler_types::spec::{Object, nearest, read_json};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use tonic::Status;
+
+fn damaged(error: RecordError) -> Status {
+    Status::data_loss(error.to_string())
+}
+
+fn named(world: &World, text: &str) -> Result<Name, Status> {
+    let known = world.specs.versions.keys();
+    known.clone().find(|name| name.as_str() == text).cloned().ok_or_else(|| {
+        let help = match nearest(text, known.map(Name::as_str)) {
+            Some(near) => format!("; did you mean {near}?"),
+            None => "; hostlerctl system ls shows them".to_owned(),
+        };
+        Status::not_found(format!("there is no system {text:?}{help}"))
+    })
+}
+
+pub fn version_to_wire(version: &SystemVersion) -> wire::Version {
+    wire::Version {
+        system: version.system.to_string(),
+        number: version.number,
+        at_ms: version.at.as_millis(),
+        by: version.by.clone(),
+        message: version.message.clone(),
+        env: version.env.clone(),
+        created: version.created,
+        updated: version.updated,
+        deleted: version.deleted,
+        named: version.named.clone(),
+        more: version.more,
+    }
+}
+
+pub fn list(app: &App) -> wire::ListSystemsResponse {
+    let world = app.mirror.now();
+    let there = world.specs.versions.values().filter(|version| version.is_there());
+    let system = |version: &Arc<SystemVersion>| {
+        let mut objects: HashMap<String, u32> = HashMap::new();
+        for object in world.specs.applied.of_system(&version.system) {
+            *objects.entry(object.kind().word().to_owned()).or_default() += 1;
+        }
+        wire::System { name: version.system.to_string(), version: Some(version_to_wire(version)), objects }
+    };
+    wire::ListSystemsResponse { systems: there.map(system).collect(), wall_ms: clock::wall().as_millis() }
+}
+
+pub async fn versions(app: &App, request: &wire::ListVersionsRequest) -> Result<wire::ListVersionsResponse, Status> {
+    let name = named(&app.mirror.now(), &request.name)?;
+    let versions = commit::kept(app, &name).await?.iter().map(version_to_wire).collect();
+    Ok(wire::ListVersionsResponse { versions, wall_ms: clock::wall().as_millis() })
+}
+
+pub async fn get(app: &App, request: &wire::GetSystemRequest) -> Result<wire::GetSystemResponse, Status> {
+    let name = named(&app.mirror.now(), &request.name)?;
+    let kept = commit::kept(app, &name).await?;
+    let pick = |number: u64| {
+        let found = if number == 0 { kept.first() } else { kept.iter().find(|version| version.number == number) };
+        found.ok_or_else(|| {
+            let (newest, oldest) = (kept.first().map_or(0, |one| one.number), kept.last().map_or(0, |one| one.number));
+            Status::not_found(format!(
+                "version {number} of {name} is not kept; those from {oldest} to {newest} are: hostlerctl system history {name}"
+            ))
+        })
+    };
+    let version = pick(request.number)?;
+    let documents = systems::read(&app.blobs, version).map_err(damaged)?;
+    let changes = if request.compare == 0 {
+        Vec::new()
+    } else {
+        let before = systems::read(&app.blobs, pick(request.compare)?).map_err(damaged)?;
+        plan::compare(&objects(&before)?, &objects(&documents)?)
+    };
+    Ok(wire::GetSystemResponse {
+        version: Some(version_to_wire(version)),
+        spec: Some(wire::Spec { documents: documents.into_iter().map(document_to_wire).collect() }),
+        changes: changes.iter().map(change_to_wire).collect(),
+    })
+}
+
+fn objects(documents: &[Document]) -> Result<Vec<Arc<Object>>, Status> {
+    let object = |one: &Document| read_json(&one.kind, &one.name, &one.body, &one.origin).map(Arc::new);
+    documents.iter().map(object).collect::<Result<_, _>>().map_err(|problems| Status::data_loss(problems.to_string()))
+}
+
+fn document_to_wire(document: Document) -> wire::Document {
+    wire::Document {
+        kind: document.kind,
+        name: document.name,
+        body_json: document.body,
+        origin: document.origin,
+        origins: document.origins.into_iter().collect(),
+    }
+}
+
+/// Where fields were written is not kept in memory.
+pub fn add_origins(app: &App, world: &World, documents: &mut [wire::Document]) -> Result<(), Status> {
+    let mut origins: BTreeMap<(String, String), BTreeMap<String, String>> = BTreeMap::new();
+    for version in world.specs.versions.values() {
+        for document in systems::read(&app.blobs, version).map_err(damaged)? {
+            origins.insert((document.kind, document.name), document.origins);
+        }
+    }
+    for document in documents {
+        if let Some(found) = origins.remove(&(document.kind.clone(), document.name.clone())) {
+            document.origins = found.into_iter().collect();
+        }
+    }
+    Ok(())
+}
+
+/// Whole systems go; their history stays.
+pub async fn delete(app: &App, operator: &str, names: &[String]) -> Result<wire::DeleteObjectsResponse, Status> {
+    let world = app.mirror.now();
+    let systems: Vec<Name> = names.iter().map(|text| named(&world, text)).collect::<Result<_, _>>()?;
+    let mut answer = wire::DeleteObjectsResponse::default();
+    for system in systems {
+        let writer = Writer { app, operator, message: String::new() };
+        let outcome = writer.change(&system, None, |world| {
+            let hosts = hosts(app, world);
+            let basis = Basis { applied: &world.specs.applied, catalogue: &world.catalogue, hosts: &hosts };
+            Ok((plan::replace(basis, &system, Vec::new()), String::new()))
+        });
+        match outcome.await? {
+            Outcome::Applied { plan, revision, .. } => {
+                answer.changes.extend(plan.changes.iter().map(change_to_wire));
+                answer.revision = revision;
+            }
+            Outcome::Problems(problems) => return Err(Status::failed_precondition(read::told(&problems))),
+            Outcome::Changed(_) => return Err(Status::aborted("specs change all the time: try again")),
+        }
+    }
+    Ok(answer)
+}
