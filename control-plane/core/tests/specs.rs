@@ -1,12 +1,17 @@
 //! From a spec's text to what applying it does and what nodes then get.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use hostler_core::apply::{Act, Applied, plan_apply};
-use hostler_core::assign::{NodeView, Specs, desired_state};
+use hostler_core::applied::Applied;
+use hostler_core::assign::{NodeView, desired_state};
 use hostler_core::catalogue::{Artifact, Catalogue};
+use hostler_core::effects::Host;
+use hostler_core::plan::{Act, Basis, Plan, Wanted, compare, plan};
 use hostler_types::plugin::{Grants, Manifest};
-use hostler_types::spec::{Body, Kind, Object, SourceFile, read_files};
+use hostler_types::spec::{Kind, Object, Source, SourceFile, compile};
 use hostler_types::{Facts, Labels, Name, NodeId};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 fn artifact(name: &str, version: &str) -> Artifact {
     let http = vec!["http://*:*".parse().unwrap()];
@@ -24,29 +29,63 @@ fn catalogue() -> Catalogue {
     Catalogue::new([artifact("disk", "0.1.0"), artifact("http", "0.10.0"), artifact("http", "0.9.0")])
 }
 
-fn read(text: &str) -> Vec<Object> {
-    read_files(&[SourceFile { path: "s.yaml".into(), text: text.into() }]).unwrap()
+fn read(text: &str) -> Vec<Arc<Object>> {
+    let files = vec![SourceFile { path: "s.yaml".into(), text: text.into() }];
+    let compiled = compile(&Source { files, ..Source::default() }).unwrap_or_else(|error| panic!("{error}"));
+    compiled.objects.into_iter().map(Arc::new).collect()
+}
+
+fn wanted(text: &str) -> Wanted {
+    let objects = read(text);
+    let system = objects.iter().find(|one| one.kind() == Kind::System);
+    Wanted { system: system.map_or_else(|| Name::new("default").unwrap(), |one| one.name.clone()), objects }
 }
 
 fn applied(text: &str) -> Applied {
-    read(text).into_iter().map(|one| ((one.body.kind(), one.name), one.body)).collect()
+    let wanted = wanted(text);
+    let mut applied = Applied::default();
+    applied.set_system(&wanted.system, wanted.objects);
+    applied
+}
+
+fn host(name: &str, labels: &[(&str, &str)]) -> Host {
+    let labels = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    Host { name: Name::new(name).unwrap(), labels, facts: BTreeMap::new() }
+}
+
+fn planned(before: &Applied, text: &str, hosts: &[Host]) -> Plan {
+    plan(Basis { applied: before, catalogue: &catalogue(), hosts }, &wanted(text))
+}
+
+fn told(plan: &Plan) -> Vec<String> {
+    plan.changes
+        .iter()
+        .filter(|change| change.act != Act::Unchanged)
+        .map(|change| format!("{} {} {}: {}", change.act.word(), change.kind, change.name, change.effect))
+        .collect()
+}
+
+fn problems(plan: &Plan) -> Vec<String> {
+    plan.problems
+        .iter()
+        .map(|one| {
+            format!(
+                "{} {} [{}] {} -> {}",
+                one.kind,
+                one.name,
+                one.path,
+                one.message,
+                one.help.clone().unwrap_or_default()
+            )
+        })
+        .collect()
 }
 
 fn orders(spec: &str, labels: &[(&str, &str)], facts: Option<&Facts>) -> Vec<(String, String)> {
-    let applied = applied(spec);
-    let mut checks = std::collections::BTreeMap::new();
-    let mut plugins = std::collections::BTreeMap::new();
-    for ((kind, name), body) in applied {
-        match (kind, body) {
-            (Kind::Check, Body::Check(check)) => drop(checks.insert(name, check)),
-            (Kind::Plugin, Body::Plugin(plugin)) => drop(plugins.insert(name, plugin)),
-            _ => {}
-        }
-    }
     let labels: Labels = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
     let (id, name) = (NodeId::from_random([1; 10]), Name::new("web1").unwrap());
     let node = NodeView { id: &id, name: &name, labels: &labels, facts };
-    let desired = desired_state(node, Specs { checks: &checks, plugins: &plugins, catalogue: &catalogue() });
+    let desired = desired_state(node, &applied(spec), &catalogue());
     let version = |plugin: &Name| desired.plugins.iter().find(|one| one.name == *plugin).unwrap().version.clone();
     desired.checks.iter().map(|check| (check.name.to_string(), version(&check.plugin))).collect()
 }
@@ -64,38 +103,153 @@ fn a_node_gets_the_checks_that_select_it_with_the_newest_plugin() {
 }
 
 #[test]
+fn a_check_runs_where_its_service_does_and_knows_its_node() {
+    let spec = "service: {shop: {where: role=web, command: bin/shop}}\ncheck: {site: {service: shop, plugin: http, with: {url: \"http://${node.name}/${node.label.role}\"}}}";
+    assert!(orders(spec, &[("role", "db")], None).is_empty());
+    let labels: Labels = [("role".to_owned(), "web".to_owned())].into();
+    let (id, name) = (NodeId::from_random([1; 10]), Name::new("web1").unwrap());
+    let node = NodeView { id: &id, name: &name, labels: &labels, facts: None };
+    let desired = desired_state(node, &applied(spec), &catalogue());
+    assert_eq!(desired.checks[0].config_json, r#"{"url":"http://web1/web"}"#);
+}
+
+#[test]
 fn grants_are_what_manifest_and_operator_both_allow() {
     let spec = applied("plugin: {http: {allow: {http: [\"http://127.0.0.1:*\"]}}}");
-    let Body::Plugin(plugin) = &spec[&(Kind::Plugin, Name::new("http").unwrap())] else { panic!() };
     let catalogue = catalogue();
-    let chosen = catalogue.choose(&Name::new("http").unwrap(), Some(plugin)).unwrap();
+    let http = Name::new("http").unwrap();
+    let chosen = catalogue.choose(&http, spec.plugin(&http)).unwrap();
     assert!(!chosen.grants.system);
     assert_eq!(chosen.grants.http.iter().map(ToString::to_string).collect::<Vec<_>>(), ["http://127.0.0.1:*"]);
 }
 
+const SHOP: &str = "system: {name: shop}\nnode: {web1: {labels: {role: web}}}\nservice:\n  shop: {where: role=web, command: bin/shop}\ncheck:\n  site: {service: shop, plugin: http, every: 10s}\n  disk: {where: all, plugin: disk}\n";
+
 #[test]
-fn applying_says_what_changes() {
-    let before = applied("check:\n  a: {where: all, plugin: disk}\n  b: {where: all, plugin: disk}\n");
-    let after = read(
-        "check:\n  a: {where: all, plugin: disk}\n  b: {where: all, plugin: disk, every: 5s}\n  c: {where: all, plugin: http}\n",
+fn a_plan_says_what_it_does_deletions_first() {
+    let hosts = [host("web1", &[]), host("web2", &[("role", "web")]), host("db1", &[])];
+    let first = planned(&Applied::default(), SHOP, &hosts);
+    assert_eq!(problems(&first), Vec::<String>::new());
+    assert_eq!(
+        told(&first),
+        [
+            "create system shop: a new system",
+            "create node web1: its labels; 2 checks start there",
+            "create service shop: starts shop on 2 nodes; accepted; takes effect in a later version",
+            "create check disk: runs on 3 nodes",
+            "create check site: runs on 2 nodes",
+        ]
     );
-    let changes = plan_apply(&before, &after, &catalogue()).unwrap();
-    let acts: Vec<_> = changes.iter().map(|change| (change.name.as_str(), change.act)).collect();
-    assert_eq!(acts, [("a", Act::Unchanged), ("b", Act::Update), ("c", Act::Create)]);
+    let after = SHOP
+        .replace("bin/shop}", "bin/shop --fast, rollout: {canary: 1, max: 25%}}")
+        .replace("  disk: {where: all, plugin: disk}\n", "")
+        .replace("every: 10s", "every: 5s");
+    let second = planned(&first.after, &after, &hosts);
+    assert_eq!(
+        told(&second),
+        [
+            "delete check disk: stops on 3 nodes",
+            "update service shop: restarts shop on 2 nodes, 1 first, then 25% at a time; accepted; takes effect in a later version"
+                .replace("1 first", "one first")
+                .as_str(),
+            "update check site: changes on 2 nodes",
+        ]
+    );
+    let fields: Vec<_> = second.changes[1].fields.iter().map(|field| field.path.as_str()).collect();
+    let service = second.changes.iter().find(|change| change.kind == Kind::Service).unwrap();
+    assert_eq!(
+        service.fields.iter().map(|field| field.path.as_str()).collect::<Vec<_>>(),
+        ["command", "rollout.canary", "rollout.max"]
+    );
+    assert!(fields.is_empty(), "a system that is the same has no fields: {fields:?}");
+    let moved = planned(&first.after, &SHOP.replace("disk: {where: all", "disk: {where: role=web"), &hosts);
+    assert_eq!(told(&moved), ["update check disk: changes on 2 nodes, stops on 1 node"]);
 }
 
 #[test]
-fn nothing_is_applied_when_anything_is_wrong_and_all_of_it_is_told() {
-    let objects = read(
-        "check:\n  a: {where: all, plugin: htpp}\n  b: {where: all, plugin: disk}\nplugin: {http: {version: \"9.9.9\"}}\n",
-    );
-    let problems = plan_apply(&Applied::new(), &objects, &catalogue()).unwrap_err();
-    let text: Vec<_> = problems.iter().map(ToString::to_string).collect();
+fn everything_wrong_is_told_with_its_place() {
+    let text = "check:\n  a: {where: all, plugin: htpp}\n  b: {where: all, plugin: disk}\n  c: {service: shop, plugin: disk}\nplugin: {http: {version: \"9.9.9\"}}\n";
+    let plan = planned(&Applied::default(), text, &[]);
     assert_eq!(
-        text,
+        problems(&plan),
         [
-            "s.yaml:4:1: plugin http: plugin http has no version \"9.9.9\"; there are 0.9.0, 0.10.0\n  help: hostlerctl plugin ls shows what was pushed",
-            "s.yaml:2:1: check a: there is no plugin \"htpp\" here\n  help: did you mean http?",
+            "plugin http [version] can't be: plugin http has no version \"9.9.9\"; there are 0.9.0, 0.10.0 -> hostlerctl plugin ls shows what was pushed",
+            "check a [plugin] can't be: there is no plugin \"htpp\" here -> did you mean http?",
+            "check c [service] names the service shop, and none is applied -> hostlerctl get service shows what there is",
         ]
     );
+}
+
+#[test]
+fn an_object_has_one_owner_and_nothing_goes_that_another_needs() {
+    let before = planned(&Applied::default(), SHOP, &[]).after;
+    let stolen = planned(&before, "check: {site: {where: all, plugin: http}}", &[]);
+    assert_eq!(
+        problems(&stolen),
+        [
+            "check site [] belongs to system shop -> take it out of that system's folder and apply it first, or give this one another name"
+        ]
+    );
+    let other = "system: {name: other}\nnotifier: {ops: {plugin: smtp}}\n";
+    let with_other = planned(&before, other, &[]).after;
+    let loose = planned(&with_other, "check: {late: {service: shop, plugin: http}}", &[]);
+    assert_eq!(problems(&loose), Vec::<String>::new());
+    let gone = planned(&loose.after, "system: {name: shop}\n", &[]);
+    assert_eq!(
+        problems(&gone),
+        [
+            "service shop [] would go, and check late of system default names it in service -> keep it, or change check late of system default first"
+        ]
+    );
+}
+
+#[test]
+fn what_fits_no_node_and_another_environment_are_notes() {
+    let prod = SHOP.replace("name: shop}", "name: shop, env: prod}");
+    let first = planned(&Applied::default(), &prod, &[]);
+    assert_eq!(first.notes, ["no node has all yet: check disk", "no node has role=web yet: service shop and 1 more"]);
+    let staging = planned(&first.after, &prod.replace("prod", "staging"), &[host("web1", &[])]);
+    assert_eq!(staging.notes[0], "the environment changes from prod to staging");
+}
+
+fn spec_of(system: Option<&str>, checks: &BTreeMap<u8, u8>) -> String {
+    let head = system.map(|name| format!("system: {{name: {name}}}\n")).unwrap_or_default();
+    let checks: String = checks
+        .iter()
+        .map(|(name, every)| format!("  c{name}: {{where: all, plugin: disk, every: {}s}}\n", every + 1))
+        .collect();
+    if checks.is_empty() { head } else { format!("{head}check:\n{checks}") }
+}
+
+proptest! {
+    #[test]
+    fn applying_converges_and_deletes_exactly_what_is_absent(
+        first in proptest::collection::btree_map(0u8..12, 0u8..3, 0..8),
+        second in proptest::collection::btree_map(0u8..12, 0u8..3, 0..8),
+        owned in any::<bool>(),
+    ) {
+        let system = owned.then_some("shop");
+        let one = planned(&Applied::default(), &spec_of(system, &first), &[]);
+        let again = planned(&one.after, &spec_of(system, &first), &[]);
+        prop_assert!(!again.has_changes(), "{:?}", told(&again));
+        let two = planned(&one.after, &spec_of(system, &second), &[]);
+        let deleted: Vec<String> =
+            two.changes.iter().filter(|change| change.act == Act::Delete).map(|change| change.name.to_string()).collect();
+        let absent: Vec<String> =
+            first.keys().rev().filter(|key| !second.contains_key(key)).map(|key| format!("c{key}")).collect();
+        let mut want = if owned { absent } else { Vec::new() };
+        let mut found = deleted;
+        want.sort();
+        found.sort();
+        prop_assert_eq!(found, want);
+        let third = planned(&two.after, &spec_of(system, &second), &[]);
+        prop_assert!(!third.has_changes());
+        // Comparing the two versions tells the same changes.
+        if owned {
+            let acts = |changes: &[hostler_core::plan::Change]| -> Vec<(Act, String)> {
+                changes.iter().filter(|one| one.act != Act::Unchanged).map(|one| (one.act, one.name.to_string())).collect()
+            };
+            prop_assert_eq!(acts(&compare(&one.objects, &two.objects)), acts(&two.changes));
+        }
+    }
 }

@@ -54,8 +54,21 @@ pub enum Command {
     /// Plugins that were pushed
     #[command(subcommand)]
     Plugin(PluginCommand),
+    /// Look for mistakes in specs, without a control plane
+    Lint(LintArgs),
+    /// Say what applying specs would change, and what that does
+    Plan(PlanArgs),
+    /// Show the same line by line
+    Diff(DiffArgs),
     /// Apply specs: all of them, or none when anything is wrong
     Apply(ApplyArgs),
+    /// Systems: what was applied as one folder, and every version of it
+    #[command(subcommand)]
+    System(SystemCommand),
+    /// Say what a kind or a field of a spec means
+    Explain(ExplainArgs),
+    /// Print the JSON schema of specs, for editors
+    Schema(SchemaArgs),
     /// Print applied objects as they would be written
     Get(GetArgs),
     /// Delete applied objects
@@ -150,29 +163,130 @@ pub enum PluginCommand {
     Ls,
 }
 
+/// Which spec, in which environment.
+#[derive(Args, Clone, Debug)]
+pub struct SpecArgs {
+    /// A system's folder, or a file; - for standard input
+    #[arg(short, long, value_name = "FOLDER|FILE", required = true)]
+    pub file: Vec<PathBuf>,
+    /// The environment: env/NAME.yaml is laid over the rest
+    #[arg(long, value_name = "NAME")]
+    pub env: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub struct LintArgs {
+    #[command(flatten)]
+    pub spec: SpecArgs,
+}
+
+#[derive(Args, Debug)]
+pub struct PlanArgs {
+    #[command(flatten)]
+    pub spec: SpecArgs,
+    /// Also keep the plan in a file, for apply --plan
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Exit with 3 when there is something to do
+    #[arg(long)]
+    pub detailed_exitcode: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct DiffArgs {
+    #[command(flatten)]
+    pub spec: SpecArgs,
+    /// Exit with 3 when there is something to do
+    #[arg(long)]
+    pub detailed_exitcode: bool,
+}
+
 #[derive(Args, Debug)]
 pub struct ApplyArgs {
-    /// A spec, or a folder of specs; - for standard input
-    #[arg(short, long, value_name = "FILE|FOLDER", required = true)]
+    /// A system's folder, or a file; - for standard input
+    #[arg(short, long, value_name = "FOLDER|FILE", required_unless_present = "plan", conflicts_with = "plan")]
     pub file: Vec<PathBuf>,
+    /// The environment: env/NAME.yaml is laid over the rest
+    #[arg(long, value_name = "NAME", conflicts_with = "plan")]
+    pub env: Option<String>,
+    /// A plan that was kept with plan --out: exactly that, if nothing changed since
+    #[arg(long, value_name = "FILE")]
+    pub plan: Option<PathBuf>,
+    /// Why; kept in the history
+    #[arg(short, long, value_name = "WHY")]
+    pub message: Option<String>,
     /// Say what would change, and change nothing
-    #[arg(long)]
+    #[arg(long, conflicts_with = "plan")]
     pub dry_run: bool,
+    /// Do not ask before something is deleted
+    #[arg(long)]
+    pub yes: bool,
+}
+
+impl ApplyArgs {
+    pub fn spec(&self) -> SpecArgs {
+        SpecArgs { file: self.file.clone(), env: self.env.clone() }
+    }
+}
+
+#[derive(Subcommand, Debug)]
+pub enum SystemCommand {
+    /// List systems
+    Ls,
+    /// What is in a system, or was in a version of it
+    Show {
+        #[arg(value_name = "NAME[@N]")]
+        system: String,
+    },
+    /// Every version of a system that is kept, the newest first
+    History {
+        name: String,
+        /// With what each one changed
+        #[arg(long)]
+        diff: bool,
+    },
+    /// Apply an old version of a system again, as its newest one
+    Rollback {
+        #[arg(value_name = "NAME@N")]
+        system: String,
+        /// Why; kept in the history
+        #[arg(short, long, value_name = "WHY")]
+        message: Option<String>,
+        /// Say what would change, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// Do not ask before something is deleted
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+#[derive(Args, Debug)]
+pub struct ExplainArgs {
+    /// A kind, or a field of one: service.rollout.canary
+    pub path: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub struct SchemaArgs {
+    /// Of env/NAME.yaml, where nothing is required and null removes
+    #[arg(long)]
+    pub overlay: bool,
 }
 
 #[derive(Args, Debug)]
 pub struct GetArgs {
-    /// node, plugin or check
+    /// A kind such as check, several with commas between, or all
     pub kind: String,
     pub name: Option<String>,
-    /// With every default
+    /// With every default, and where each value was written
     #[arg(long)]
     pub full: bool,
 }
 
 #[derive(Args, Debug)]
 pub struct DeleteArgs {
-    /// node, plugin or check
+    /// A kind such as check; a system goes with all of its objects
     pub kind: String,
     #[arg(required = true)]
     pub names: Vec<String>,

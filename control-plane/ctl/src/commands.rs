@@ -4,42 +4,57 @@ mod access;
 mod checks;
 mod contexts;
 mod events;
+mod language;
 mod nodes;
 mod plugins;
 mod specs;
+mod systems;
 
-use crate::cli::{Cli, Command, Format};
+use crate::cli::{Cli, Command, Format, Global};
 use crate::client;
 use crate::output::Out;
 use crate::problem::Problem;
 use hostler_proto::admin as wire;
 use std::io::{self, BufRead, IsTerminal, Write};
+use std::process::ExitCode;
 
-pub async fn run(cli: Cli) -> Result<(), Problem> {
+pub async fn run(cli: Cli) -> Result<ExitCode, Problem> {
     let (global, out) = (&cli.global, Out::new());
-    // What needs no control plane.
-    if let Command::Context(command) = cli.command {
-        return contexts::run(global, &out, command);
-    }
-    if let Command::Apply(args) = &cli.command {
-        // A spec that is wrong is told before anything is asked.
-        let documents = specs::read(&args.file)?;
-        let client = client::connect(global).await?;
-        return specs::apply(client, &out, global.output, documents, args.dry_run).await;
-    }
-    let client = client::connect(global).await?;
     let format = global.output;
     match cli.command {
-        Command::Node(command) => nodes::run(client, &out, format, command).await,
-        Command::Check(command) => checks::run(client, &out, format, command).await,
-        Command::Token(command) => access::token(client, &out, format, command).await,
-        Command::Operator(command) => access::operator(client, &out, format, command).await,
-        Command::Plugin(command) => plugins::run(client, &out, format, command).await,
-        Command::Get(args) => specs::get(client, &out, format, args).await,
-        Command::Delete(args) => specs::delete(client, &out, args).await,
-        Command::Events(args) => events::run(client, &out, format, args).await,
-        Command::Status => status(client, &out, format).await,
-        Command::Context(_) | Command::Apply(_) => Ok(()),
+        // What needs no control plane, or reads before it asks one.
+        Command::Context(command) => return contexts::run(global, &out, command).map(|()| ExitCode::SUCCESS),
+        Command::Explain(args) => return language::explain(&out, &args).map(|()| ExitCode::SUCCESS),
+        Command::Schema(args) => return language::schema(&out, &args).map(|()| ExitCode::SUCCESS),
+        Command::Lint(args) => return specs::lint(&out, format, &args),
+        Command::Plan(args) => return specs::plan(global, &out, args).await,
+        Command::Diff(args) => return specs::diff(global, &out, args).await,
+        Command::Apply(args) => return specs::apply(global, &out, args).await,
+        command => ask(global, &out, command).await.map(|()| ExitCode::SUCCESS),
+    }
+}
+
+async fn ask(global: &Global, out: &Out, command: Command) -> Result<(), Problem> {
+    let client = client::connect(global).await?;
+    let format = global.output;
+    match command {
+        Command::Node(command) => nodes::run(client, out, format, command).await,
+        Command::Check(command) => checks::run(client, out, format, command).await,
+        Command::Token(command) => access::token(client, out, format, command).await,
+        Command::Operator(command) => access::operator(client, out, format, command).await,
+        Command::Plugin(command) => plugins::run(client, out, format, command).await,
+        Command::System(command) => systems::run(client, out, global, command).await,
+        Command::Get(args) => specs::get(client, out, format, args).await,
+        Command::Delete(args) => specs::delete(client, out, args).await,
+        Command::Events(args) => events::run(client, out, format, args).await,
+        Command::Status => status(client, out, format).await,
+        Command::Context(_)
+        | Command::Explain(_)
+        | Command::Schema(_)
+        | Command::Lint(_)
+        | Command::Plan(_)
+        | Command::Diff(_)
+        | Command::Apply(_) => Ok(()),
     }
 }
 

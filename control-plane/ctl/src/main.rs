@@ -1,12 +1,16 @@
 //! `hostlerctl`: what people and scripts ask of a control plane.
 //!
 //! Results go to standard output, all else to standard error. Exit 0: done; 1:
-//! it failed; 2: the command line is wrong.
+//! it failed; 2: the command line is wrong; 3, where asked for: there is something
+//! to do.
 
 mod cli;
 mod client;
 mod commands;
+mod folder;
 mod output;
+mod plan_file;
+mod plan_view;
 mod problem;
 
 use clap::Parser;
@@ -28,7 +32,7 @@ fn main() -> ExitCode {
         }
     };
     match runtime.block_on(commands::run(cli)) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(problem) => problem.report(),
     }
 }
