@@ -375,6 +375,10 @@ fn describe(change: &Change) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn no_blobs() -> crate::blobs::Blobs {
+        crate::blobs::Blobs::open(tempfile::tempdir().expect("a folder").path()).expect("opens")
+    }
     use crate::records::{Member, member_key};
     use hostler_types::{Labels, Name, Policy};
 
@@ -399,7 +403,7 @@ mod tests {
         for one in [&bad, &good] {
             store.commit(Txn::new().put(member_key(&one.id), one.encode())).await.expect("commits");
         }
-        let mirror = Mirror::load(&*store).await.expect("loads");
+        let mirror = Mirror::load(&*store, no_blobs()).await.expect("loads");
         let journal = Journal::load(&*store, 7, 1).await.expect("loads");
         let fleet = Fleet::new(&mirror);
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
@@ -416,7 +420,7 @@ mod tests {
     #[tokio::test]
     async fn the_end_of_an_old_session_leaves_the_new_one() {
         let store = hostler_store::open_memory().expect("opens");
-        let fleet = Fleet::new(&Mirror::load(&*store).await.expect("loads"));
+        let fleet = Fleet::new(&Mirror::load(&*store, no_blobs()).await.expect("loads"));
         let (node, address) = (member(1).id, SocketAddr::from(([127, 0, 0, 1], 1)));
         fleet.joined(node.clone(), Timestamp::default());
         let cut = CancellationToken::new();

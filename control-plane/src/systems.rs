@@ -199,6 +199,6 @@ mod tests {
         let one = version("d");
         let key = records::system_version_key(&one.system, one.number);
         assert_eq!(key, "/system-version/shop/00000000000000000004");
-        assert_eq!(SystemVersion::decode(one.system.clone(), &key, &one.encode()), Ok(one));
+        assert_eq!(SystemVersion::decode(one.system.clone(), &key, &one.encode()).expect("reads"), one);
     }
 }

@@ -253,16 +253,17 @@ fn not_pushed(object: &Object, after: &Applied, catalogue: &Catalogue) -> Vec<Pr
             Body::Check(check) => misconfigured(object, &chosen.artifact.manifest, &check.with.0),
             _ => Vec::new(),
         },
-        Err(error) => {
-            let help = match &error {
-                CatalogueError::NoPlugin { plugin, known } => match nearest(plugin, known.iter().map(String::as_str)) {
-                    Some(word) => format!("did you mean {word}?"),
-                    None if known.is_empty() => "push it first: hostlerctl plugin push FILE".to_owned(),
-                    None => format!("there are {}; push another with hostlerctl plugin push FILE", known.join(", ")),
-                },
-                CatalogueError::NoVersion { .. } => "hostlerctl plugin ls shows what was pushed".to_owned(),
+        Err(CatalogueError::NoPlugin { plugin, known }) => {
+            let help = match nearest(&plugin, known.iter().map(String::as_str)) {
+                Some(word) => format!("did you mean {word}?"),
+                None if known.is_empty() => "push it first: hostlerctl plugin push FILE".to_owned(),
+                None => format!("there are {}; push another with hostlerctl plugin push FILE", known.join(", ")),
             };
-            vec![problem(object, path, format!("can't be: {error}"), Some(help))]
+            vec![problem(object, path, format!("is {plugin:?}, and no such plugin was pushed"), Some(help))]
+        }
+        Err(CatalogueError::NoVersion { version, known, .. }) => {
+            let help = "write one of those, or push it: hostlerctl plugin push FILE".to_owned();
+            vec![problem(object, path, format!("asks for version {version}, and {known} were pushed"), Some(help))]
         }
     }
 }

@@ -173,8 +173,8 @@ fn everything_wrong_is_told_with_its_place() {
     assert_eq!(
         problems(&plan),
         [
-            "plugin http [version] can't be: plugin http has no version \"9.9.9\"; there are 0.9.0, 0.10.0 -> hostlerctl plugin ls shows what was pushed",
-            "check a [plugin] can't be: there is no plugin \"htpp\" here -> did you mean http?",
+            "plugin http [version] asks for version 9.9.9, and 0.9.0, 0.10.0 were pushed -> write one of those, or push it: hostlerctl plugin push FILE",
+            "check a [plugin] is \"htpp\", and no such plugin was pushed -> did you mean http?",
             "check c [service] names the service shop, and none is applied -> hostlerctl get service shows what there is",
         ]
     );
