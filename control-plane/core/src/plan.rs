@@ -5,6 +5,7 @@ use crate::applied::{Applied, LOOSE, Owned};
 use crate::catalogue::{Catalogue, CatalogueError};
 use crate::effects::{self, Host};
 use hostler_types::Name;
+use hostler_types::plugin::{WithProblem, check_with};
 use hostler_types::spec::{Body, Kind, Object, Target, nearest};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -268,13 +269,18 @@ fn not_pushed(object: &Object, after: &Applied, catalogue: &Catalogue) -> Vec<Pr
     }
 }
 
-/// A plugin says what may stand under `with`.
+/// A plugin says itself what may stand under `with`.
 fn misconfigured(
-    _object: &Object,
-    _manifest: &hostler_types::plugin::Manifest,
-    _with: &serde_json::Map<String, Value>,
+    object: &Object,
+    manifest: &hostler_types::plugin::Manifest,
+    config: &serde_json::Map<String, Value>,
 ) -> Vec<Problem> {
-    Vec::new()
+    let Some(with) = &manifest.with else { return Vec::new() };
+    let told = |one: WithProblem| {
+        let path = if one.path.is_empty() { "with".to_owned() } else { format!("with.{}", one.path) };
+        problem(object, &path, one.message, one.help)
+    };
+    check_with(with, config).into_iter().map(told).collect()
 }
 
 /// Nothing goes that another system still names.

@@ -21,6 +21,10 @@ fn artifact(name: &str, version: &str) -> Artifact {
         world: "check".into(),
         summary: String::new(),
         grants: Grants { http, system: true },
+        with: (name == "http").then(|| {
+            let field = r#"{"type": "text", "help": "What.", "example": "x"}"#;
+            [("url".to_owned(), serde_json::from_str(field).unwrap())].into()
+        }),
     };
     Artifact { manifest, digest: format!("{name}-{version}"), size_bytes: 1 }
 }
@@ -177,6 +181,15 @@ fn everything_wrong_is_told_with_its_place() {
             "check a [plugin] is \"htpp\", and no such plugin was pushed -> did you mean http?",
             "check c [service] names the service shop, and none is applied -> hostlerctl get service shows what there is",
         ]
+    );
+}
+
+#[test]
+fn a_plugin_judges_its_own_configuration() {
+    let text = "check:\n  a: {where: all, plugin: http, with: {ulr: x}}\n  b: {where: all, plugin: disk, with: {anything: 1}}\n";
+    assert_eq!(
+        problems(&planned(&Applied::default(), text, &[])),
+        ["check a [with.ulr~] is no option of this plugin -> did you mean url? It is written like this: url: x"]
     );
 }
 

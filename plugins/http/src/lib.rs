@@ -1,5 +1,6 @@
 //! Whether a URL answers as it should.
 
+mod certificate;
 mod components;
 
 use hostler_plugin_sdk::units::{self, format_micros};
@@ -27,6 +28,8 @@ pub struct Options {
     components: bool,
     #[serde(default)]
     max_redirects: u8,
+    cert_days: Option<u32>,
+    cert_critical_days: Option<u32>,
 }
 
 #[derive(Deserialize)]
@@ -78,6 +81,12 @@ impl Check for Http {
         if options.max_redirects > REDIRECTS_MAX {
             problems.push(ConfigError::new("/max_redirects", format!("is more than {REDIRECTS_MAX}")));
         }
+        if let (Some(warn), Some(critical)) = (options.cert_days, options.cert_critical_days)
+            && warn <= critical
+        {
+            problems
+                .push(ConfigError::new("/cert_days", "is not above cert_critical_days, so it would never be reached"));
+        }
         if options.timeout.is_some_and(|timeout| timeout.is_zero()) {
             problems.push(ConfigError::new("/timeout", "is nothing"));
         }
@@ -93,7 +102,7 @@ impl Check for Http {
             ..Request::get(&options.url)
         };
         match host.http(&request) {
-            Ok(response) => Ok(judge(options, &response)),
+            Ok(response) => Ok(judge(options, &response, host.wall())),
             Err(Error::Timeout) => Ok(Report::critical(match options.timeout {
                 Some(timeout) => format!("no answer within {} ms", timeout.as_millis()),
                 None => "no answer in time".to_owned(),
@@ -108,7 +117,39 @@ impl Check for Http {
     }
 }
 
-fn judge(options: &Options, response: &Response) -> Report {
+const DAY: u64 = 86_400;
+
+/// What is to be said of a certificate that ends soon.
+fn judge_certificate(options: &Options, report: Report, response: &Response, now: u64) -> Report {
+    if options.cert_days.is_none() && options.cert_critical_days.is_none() {
+        return report;
+    }
+    let Some(ends) = response.peer_certificates.first().and_then(|leaf| certificate::not_after(leaf)) else {
+        // Without TLS there is nothing to end.
+        return report;
+    };
+    let days = ends.saturating_sub(now) / DAY;
+    let words = if ends <= now {
+        "its certificate has ended".to_owned()
+    } else {
+        format!("its certificate ends in {days} days")
+    };
+    let report = report.attr("certificate_days", days);
+    let status = if ends <= now || options.cert_critical_days.is_some_and(|least| days < u64::from(least)) {
+        Status::Critical
+    } else if options.cert_days.is_some_and(|least| days < u64::from(least)) {
+        Status::Warning
+    } else {
+        return report;
+    };
+    // What is worse speaks first.
+    match report.status {
+        Status::Critical | Status::Unknown => report,
+        _ => Report { status, summary: format!("{}, {words}", response.status), ..report },
+    }
+}
+
+fn judge(options: &Options, response: &Response, now: u64) -> Report {
     let took = format_micros(response.timings.total.into());
     let mut report = if !options.status.list().contains(&response.status) {
         Report::critical(format!("{}, want {}", response.status, options.status.words()))
@@ -124,6 +165,7 @@ fn judge(options: &Options, response: &Response) -> Report {
     if options.components {
         report = components::judge(report, response.status, &body, response.truncated);
     }
+    report = judge_certificate(options, report, response, now);
     if let Some(location) = response.header("location").filter(|_| report.status != Status::Ok) {
         report = report.attr("location", location);
     }
@@ -225,6 +267,27 @@ mod tests {
     }
 
     #[test]
+    fn a_certificate_that_ends_soon_is_told() {
+        // 2030-01-02 03:04:05, seen so many days before.
+        let (ends, leaf) = (1_893_553_445, certificate::tests::ending(0x17, "300102030405Z"));
+        let check = |config: &str, days: u64, status: u16| {
+            let response = Response { peer_certificates: vec![leaf.clone()], ..answer(status, "").expect("an answer") };
+            let host = FakeHost { http: Some(Ok(response)), wall: ends - days * DAY - 60, ..FakeHost::default() };
+            let report = Http::run(&read_options(config).expect(config), &host).expect("a report");
+            (report.status, report.summary)
+        };
+        let config = r#"{"url": "https://x/", "cert_days": 21, "cert_critical_days": 7}"#;
+        assert_eq!(check(config, 30, 200).0, Status::Ok);
+        assert_eq!(check(config, 20, 200), (Status::Warning, "200, its certificate ends in 20 days".into()));
+        assert_eq!(check(config, 3, 200), (Status::Critical, "200, its certificate ends in 3 days".into()));
+        assert_eq!(check(config, 3, 503), (Status::Critical, "503, want 200".into()));
+        assert_eq!(check(r#"{"url": "https://x/"}"#, 3, 200).0, Status::Ok);
+        let host = FakeHost { http: Some(answer(200, "")), ..FakeHost::default() };
+        let report = Http::run(&read_options(config).expect(config), &host).expect("a report");
+        assert_eq!(report.status, Status::Ok, "without TLS");
+    }
+
+    #[test]
     fn options_that_make_no_sense_are_named() {
         for (config, pointer) in [
             (r#"{"url": "x"}"#, "/url"),
@@ -232,6 +295,7 @@ mod tests {
             (r#"{"url": "http://x", "status": [99]}"#, "/status"),
             (r#"{"url": "http://x", "max_redirects": 11}"#, "/max_redirects"),
             (r#"{"url": "http://x", "timeout": "0s"}"#, "/timeout"),
+            (r#"{"url": "http://x", "cert_days": 7, "cert_critical_days": 7}"#, "/cert_days"),
         ] {
             let options: Options = read_options(config).expect(config);
             let problems = Http::problems(&options);

@@ -94,6 +94,10 @@ impl Host for RealHost {
         Duration::from_nanos(clock::remaining())
     }
 
+    fn wall(&self) -> u64 {
+        clock::now().seconds
+    }
+
     fn http(&self, request: &crate::Request) -> Result<crate::Response, crate::Error> {
         let builder = http::Request::new(&request.method, &request.url);
         for (name, value) in &request.headers {
@@ -114,6 +118,7 @@ impl Host for RealHost {
             headers: response.headers(),
             body: response.body(),
             truncated: response.truncated(),
+            peer_certificates: response.peer_certificates(),
             timings: crate::Timings {
                 dns: timings.dns,
                 connect: timings.connect,

@@ -9,6 +9,8 @@ pub trait Host {
     fn log(&self, level: Level, message: &str, fields: &[(&str, &str)]);
     /// How long until the agent ends this run.
     fn remaining(&self) -> Duration;
+    /// Seconds since 1970.
+    fn wall(&self) -> u64;
     /// Needs `grants.http`.
     fn http(&self, request: &Request) -> Result<Response, Error>;
     /// Needs `grants.system`, as do the next two.
@@ -86,6 +88,8 @@ pub struct Response {
     pub body: Vec<u8>,
     pub truncated: bool,
     pub timings: Timings,
+    /// The chain of whoever answered, leaf first, in DER; empty without TLS.
+    pub peer_certificates: Vec<Vec<u8>>,
 }
 
 impl Response {
@@ -150,6 +154,8 @@ pub struct FakeHost {
     pub cpu: Option<Cpu>,
     pub memory: Option<Memory>,
     pub filesystems: Option<Vec<Filesystem>>,
+    /// Seconds since 1970.
+    pub wall: u64,
     /// The requests it was sent, in order.
     pub requests: RefCell<Vec<Request>>,
     pub lines: RefCell<Vec<String>>,
@@ -166,6 +172,10 @@ impl Host for FakeHost {
 
     fn remaining(&self) -> Duration {
         Duration::from_secs(10)
+    }
+
+    fn wall(&self) -> u64 {
+        self.wall
     }
 
     fn http(&self, request: &Request) -> Result<Response, Error> {

@@ -344,7 +344,8 @@ pub struct PlanResponse {
     pub env: ::prost::alloc::string::String,
 }
 /// What is wrong with one object, at a place that the client can find in its
-/// files: "with.url", "rollout.drain.where", or empty for the object itself.
+/// files: "with.url", "rollout.drain.where", or empty for the object itself. A "~"
+/// behind it means the name of the field, not its value.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Problem {
     #[prost(string, tag = "1")]

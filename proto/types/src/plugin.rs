@@ -6,15 +6,17 @@
 
 mod component;
 mod grant;
+mod with;
 
 pub use component::{ComponentError, MANIFEST_SECTION, embed_manifest, embedded_manifest};
 pub use grant::{Grants, HttpPattern, HttpPatternError, Scheme};
+pub use with::{With, WithField, WithProblem, WithType, check as check_with};
 
 use crate::Name;
 use serde::{Deserialize, Serialize};
 
 /// A manifest is read on every push and every load: enough for any honest one.
-pub const MANIFEST_BYTES_MAX: usize = 16 * 1024;
+pub const MANIFEST_BYTES_MAX: usize = 32 * 1024;
 /// One line of a list.
 pub const SUMMARY_BYTES_MAX: usize = 200;
 /// As long as a version with a pre-release and a build hash gets.
@@ -35,6 +37,9 @@ pub struct Manifest {
     /// What it asks for; who runs it may give less.
     #[serde(default)]
     pub grants: Grants,
+    /// What may stand under `with`; absent where the plugin does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub with: Option<With>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,6 +54,8 @@ pub enum ManifestError {
     World(String),
     #[error("plugin.toml: summary is longer than {SUMMARY_BYTES_MAX} bytes or not one line")]
     Summary,
+    #[error("plugin.toml: {0}")]
+    With(String),
 }
 
 impl Manifest {
@@ -71,6 +78,9 @@ impl Manifest {
         }
         if manifest.summary.len() > SUMMARY_BYTES_MAX || manifest.summary.chars().any(char::is_control) {
             return Err(ManifestError::Summary);
+        }
+        if let Some(with) = &manifest.with {
+            with::check_table(with).map_err(ManifestError::With)?;
         }
         Ok(manifest)
     }

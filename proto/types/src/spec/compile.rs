@@ -362,17 +362,19 @@ impl Compiled {
     }
 
     /// What somebody else found wrong, at its place in the files. A path that is
-    /// not there points at the nearest part that is.
+    /// not there points at the nearest part that is; one that ends in `~` points at
+    /// the name instead of the value.
     pub fn problem(&self, kind: &str, name: &str, path: &str, message: &str, help: Option<String>) -> Problem {
         let entry = Kind::parse(kind).and_then(|kind| self.tree.get(&(kind, name.to_owned())));
-        let at = entry.map(|(at, node)| find(node, path).unwrap_or(*at)).unwrap_or_default();
+        let (path, of_key) = path.strip_suffix('~').map_or((path, false), |path| (path, true));
+        let at = entry.map(|(at, node)| find(node, path, of_key).unwrap_or(*at)).unwrap_or_default();
         let subject = if path.is_empty() { format!("{kind} {name}") } else { format!("{kind} {name}: {path}") };
         placed(&self.sources, Fault { at, message: format!("{subject} {message}"), help })
     }
 }
 
 /// The place of a path's value, or of the last part of it that is there.
-fn find(node: &Node, path: &str) -> Option<At> {
+fn find(node: &Node, path: &str, of_key: bool) -> Option<At> {
     let mut found = None;
     let mut node = node;
     for step in steps(path) {
@@ -384,7 +386,7 @@ fn find(node: &Node, path: &str) -> Option<At> {
             _ => None,
         };
         let Some((at, value)) = next else { break };
-        found = Some(if matches!(value.value, Value::Map(_) | Value::List(_)) { at } else { value.at });
+        found = Some(if of_key || matches!(value.value, Value::Map(_) | Value::List(_)) { at } else { value.at });
         node = value;
     }
     found
