@@ -1,7 +1,8 @@
 //! What a change does, in words.
 
 use crate::applied::Applied;
-use crate::plan::{Act, Basis, Change, Wanted};
+use crate::plan::{Basis, Change, Wanted};
+use hostler_types::spec::kinds::OnChange;
 use hostler_types::spec::{Amount, Body, CheckSpec, Kind, Object, ServiceSpec};
 use hostler_types::{Labels, Name, Selector};
 use std::collections::{BTreeMap, BTreeSet};
@@ -100,20 +101,47 @@ fn moved(stays: &str, old: &BTreeSet<&Name>, new: &BTreeSet<&Name>) -> String {
 const NOT_RESTARTING: [&str; 10] =
     ["where", "replicas", "rollout", "heal", "live", "ready", "logs", "drift", "restart", "stop"];
 
+/// What a change of a service does to what runs, the strongest last.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Touch {
+    Nothing,
+    Reload,
+    Restart,
+}
+
+fn touch(change: &Change, service: &ServiceSpec) -> Touch {
+    let of_field = |path: &str| {
+        let head = path.split(['.', '[']).next().unwrap_or_default();
+        if NOT_RESTARTING.contains(&head) {
+            return Touch::Nothing;
+        }
+        // A file says itself how the service learns of it.
+        let file = path.strip_prefix("files.").and_then(|rest| {
+            service.files.iter().find(|(name, _)| rest.trim_start_matches('"').starts_with(name.as_str()))
+        });
+        match file.map(|(_, file)| file.change) {
+            Some(OnChange::Reload) => Touch::Reload,
+            Some(OnChange::Nothing) => Touch::Nothing,
+            Some(OnChange::Restart) | None => Touch::Restart,
+        }
+    };
+    change.fields.iter().map(|field| of_field(&field.path)).max().unwrap_or(Touch::Nothing)
+}
+
 fn service(basis: Basis<'_>, after: &Applied, change: &Change, old: Option<&ServiceSpec>, new: &ServiceSpec) -> String {
     let there = taken(basis.hosts, after, &new.where_);
     let name = &change.name;
     let Some(old) = old else { return format!("starts {name} on {}", nodes(there.len())) };
     let before = taken(basis.hosts, basis.applied, &old.where_);
-    let restarts = change.fields.iter().any(|field| {
-        let head = field.path.split(['.', '[']).next().unwrap_or_default();
-        !NOT_RESTARTING.contains(&head)
-    });
-    let both = before.intersection(&there).count();
-    if change.act == Act::Update && restarts && both > 0 && before == there {
-        return format!("restarts {name} on {}{}", nodes(both), at_once(new, both));
+    let word = match touch(change, new) {
+        Touch::Restart => "restarts",
+        Touch::Reload => "reloads",
+        Touch::Nothing => "changes",
+    };
+    if word != "changes" && before == there && !there.is_empty() {
+        return format!("{word} {name} on {}{}", nodes(there.len()), at_once(new, there.len()));
     }
-    moved(if restarts { "restarts on" } else { "changes on" }, &before, &there)
+    moved(&format!("{word} on"), &before, &there)
 }
 
 fn at_once(service: &ServiceSpec, count: usize) -> String {

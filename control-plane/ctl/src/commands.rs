@@ -23,13 +23,13 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Problem> {
     let format = global.output;
     match cli.command {
         // What needs no control plane, or reads before it asks one.
-        Command::Context(command) => return contexts::run(global, &out, command).map(|()| ExitCode::SUCCESS),
-        Command::Explain(args) => return language::explain(&out, &args).map(|()| ExitCode::SUCCESS),
-        Command::Schema(args) => return language::schema(&out, &args).map(|()| ExitCode::SUCCESS),
-        Command::Lint(args) => return specs::lint(&out, format, &args),
-        Command::Plan(args) => return specs::plan(global, &out, args).await,
-        Command::Diff(args) => return specs::diff(global, &out, args).await,
-        Command::Apply(args) => return specs::apply(global, &out, args).await,
+        Command::Context(command) => contexts::run(global, &out, command).map(|()| ExitCode::SUCCESS),
+        Command::Explain(args) => language::explain(&out, &args).map(|()| ExitCode::SUCCESS),
+        Command::Schema(args) => language::schema(&out, &args).map(|()| ExitCode::SUCCESS),
+        Command::Lint(args) => specs::lint(&out, format, &args),
+        Command::Plan(args) => specs::plan(global, &out, args).await,
+        Command::Diff(args) => specs::diff(global, &out, args).await,
+        Command::Apply(args) => specs::apply(global, &out, args).await,
         command => ask(global, &out, command).await.map(|()| ExitCode::SUCCESS),
     }
 }

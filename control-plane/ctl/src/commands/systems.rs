@@ -41,8 +41,8 @@ fn at(text: &str) -> Result<(String, Option<u64>), Problem> {
     }
 }
 
-fn version_json(version: &wire::Version) -> Value {
-    json!({
+fn version_json(version: &wire::Version, objects: Option<Value>) -> Value {
+    let mut value = json!({
         "system": version.system,
         "version": version.number,
         "at": time(version.at_ms),
@@ -52,17 +52,18 @@ fn version_json(version: &wire::Version) -> Value {
         "created": version.created,
         "updated": version.updated,
         "deleted": version.deleted,
-    })
+    });
+    if let (Value::Object(map), Some(objects)) = (&mut value, objects) {
+        map.insert("objects".to_owned(), objects);
+    }
+    value
 }
 
 async fn list(client: &mut Client, out: &Out, format: Format) -> Result<(), Problem> {
     let answer = client.list_systems(wire::ListSystemsRequest {}).await?.into_inner();
     if format != Format::Table {
-        let system = |one: &wire::System| {
-            let mut value = version_json(&one.version.clone().unwrap_or_default());
-            value["objects"] = json!(one.objects);
-            value
-        };
+        let system =
+            |one: &wire::System| version_json(&one.version.clone().unwrap_or_default(), Some(json!(one.objects)));
         return out.json(&answer.systems.iter().map(system).collect::<Vec<_>>());
     }
     if answer.systems.is_empty() {
@@ -96,9 +97,9 @@ async fn show(client: &mut Client, out: &Out, format: Format, system: &str) -> R
         documents.iter().filter(|one| one.kind == kind.word()).map(|one| one.name.as_str()).collect()
     };
     if format != Format::Table {
-        let mut value = version_json(&version);
         let kinds = Kind::ALL.iter().map(|kind| (kind.word().to_owned(), json!(named(kind))));
-        value["objects"] = Value::Object(kinds.filter(|(_, names)| names != &json!([])).collect());
+        let objects = Value::Object(kinds.filter(|(_, names)| names != &json!([])).collect());
+        let value = version_json(&version, Some(objects));
         return if format == Format::Yaml { yaml(out, &value) } else { out.json(&value) };
     }
     out.line(title(&version.system, &version.env))?;
@@ -126,7 +127,7 @@ fn counts(version: &wire::Version) -> String {
 async fn history(client: &mut Client, out: &Out, format: Format, name: &str, diff: bool) -> Result<(), Problem> {
     let answer = client.list_versions(wire::ListVersionsRequest { name: name.to_owned() }).await?.into_inner();
     if format != Format::Table {
-        return out.json(&answer.versions.iter().map(version_json).collect::<Vec<_>>());
+        return out.json(&answer.versions.iter().map(|one| version_json(one, None)).collect::<Vec<_>>());
     }
     if !diff {
         let row = |one: &wire::Version| {
