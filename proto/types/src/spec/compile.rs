@@ -7,7 +7,7 @@
 use super::interpolate;
 use super::kind::{Body, Kind};
 use super::overlay;
-use super::problem::{Problem, Problems, nearest};
+use super::problem::{Problem, Problems, as_name, nearest, nearest_word};
 use super::shape::{Content, Link, Reader, Target};
 use super::yaml::{self, At, Fault, Node, Value, fault};
 use crate::{Labels, Name};
@@ -146,6 +146,12 @@ fn read_root(root: Node, sources: &[SourceFile], tree: &mut Tree, faults: &mut V
                 // Its body says what is wrong with it.
                 _ => String::new(),
             };
+            if let Some(named) = named_above(&node) {
+                let message = format!("system has no field {:?}: its name is a field", named.text);
+                let help = format!("write it like this: system: {{name: {}, ...}}", named.text);
+                faults.push(fault(named.at, &message, Some(&help)));
+                continue;
+            }
             let first = tree.iter().find(|((found, _), _)| *found == Kind::System).map(|(_, (at, _))| *at);
             match first {
                 Some(first) => {
@@ -161,16 +167,26 @@ fn read_root(root: Node, sources: &[SourceFile], tree: &mut Tree, faults: &mut V
             Value::Map(named) => named,
             other => {
                 let message = format!("{kind} is {}, and should be a map of names", other.describe());
-                let help = format!("write it like this: {kind}: {{NAME: {{...}}}}");
+                let body = if kind.record().fields.is_empty() { "{}" } else { "{...}" };
+                let names = match &other {
+                    Value::List(items) => items.iter().filter_map(|item| item.name_in_list()).collect(),
+                    _ => Vec::new(),
+                };
+                let names = if names.is_empty() { vec!["NAME".to_owned()] } else { names };
+                let entries: Vec<String> = names.iter().map(|name| format!("{name}: {body}")).collect();
+                let help = format!("write it like this: {kind}: {{{}}}", entries.join(", "));
                 faults.push(fault(node.at, &message, Some(&help)));
                 continue;
             }
         };
         for (name, body) in named {
             if let Err(error) = Name::new(name.text.clone()) {
-                let help =
-                    Some("use lower case letters, digits, - and _").filter(|_| !error.to_string().contains("use"));
-                faults.push(fault(name.at, &format!("{kind}: {error}"), help));
+                let help = match as_name(&name.text) {
+                    Some(near) => Some(format!("did you mean {near}?")),
+                    None => Some("use lower case letters, digits, - and _".to_owned())
+                        .filter(|_| !error.to_string().contains("use")),
+                };
+                faults.push(fault(name.at, &format!("{kind}: {error}"), help.as_deref()));
                 continue;
             }
             let slot = (kind, name.text);
@@ -184,6 +200,18 @@ fn read_root(root: Node, sources: &[SourceFile], tree: &mut Tree, faults: &mut V
     }
 }
 
+/// `system: {shop: {...}}`, as every other kind is written.
+fn named_above(node: &Node) -> Option<&yaml::Key> {
+    let Value::Map(fields) = &node.value else { return None };
+    match fields.as_slice() {
+        [(key, Node { value: Value::Map(_) | Value::Null, .. })] => {
+            let known = Kind::System.record().fields.iter().any(|field| field.key == key.text);
+            (!known).then_some(key)
+        }
+        _ => None,
+    }
+}
+
 fn place(sources: &[SourceFile], at: At) -> String {
     match sources.get(at.file as usize) {
         Some(source) => format!("{}:{}", source.path, at.line),
@@ -192,7 +220,7 @@ fn place(sources: &[SourceFile], at: At) -> String {
 }
 
 fn unknown_kind(at: At, word: &str) -> Fault {
-    let help = match nearest(word, Kind::words()) {
+    let help = match nearest_word(word, Kind::words()) {
         Some(kind) => format!("did you mean {kind}?"),
         None => format!("kinds are {}", Kind::words().join(", ")),
     };

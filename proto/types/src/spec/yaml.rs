@@ -88,6 +88,14 @@ impl Node {
         }
     }
 
+    /// What an item of a list would be called in a map: itself, or what its `name` says.
+    pub(super) fn name_in_list(&self) -> Option<String> {
+        match self.get("name").map_or(&self.value, |name| &name.value) {
+            Value::Text(name) => crate::Name::new(name.clone()).ok().map(|name| name.to_string()),
+            _ => None,
+        }
+    }
+
     /// The value under a key, where this is a map that has it.
     pub fn get(&self, key: &str) -> Option<&Node> {
         let Value::Map(entries) = &self.value else { return None };
@@ -204,7 +212,13 @@ impl<'text> Events<'text> {
             };
             let key = Key { at: key_at, text: text.into_owned() };
             let (event, value_at) = self.required(key_at)?;
-            let value = self.node(event, value_at, depth + 1)?;
+            let mut value = self.node(event, value_at, depth + 1)?;
+            // A map without braces begins at its first key, and belongs to the key above.
+            if let Value::Map(inner) = &value.value
+                && inner.first().is_some_and(|(first, _)| first.at == value.at)
+            {
+                value.at = key_at;
+            }
             if key.text == "<<" {
                 let help = "write the fields out; what differs between environments goes to env/NAME.yaml";
                 self.faults.push(fault(key_at, "merge keys (<<) are not used in specs", Some(help)));
