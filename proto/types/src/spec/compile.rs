@@ -179,6 +179,20 @@ fn read_root(root: Node, sources: &[SourceFile], tree: &mut Tree, faults: &mut V
                 continue;
             }
         };
+        let is_field = |name: &str| kind.record().fields.iter().any(|field| field.key == name);
+        let stray = named.iter().position(|(name, body)| {
+            is_field(&name.text) && !matches!(body.value, Value::Map(_) | Value::Null)
+        });
+        if let Some((index, (field, _))) = stray.and_then(|index| named.get(index).map(|entry| (index, entry))) {
+            let above = named.iter().take(index).rev().find(|(_, body)| body.value == Value::Null);
+            let help = match above {
+                Some((name, _)) => format!("indent it deeper, below {}", name.text),
+                None => format!("write it like this: {kind}: {{NAME: {{{}: ...}}}}", field.text),
+            };
+            let message = format!("{kind}: {} is a field, and a name should stand here", field.text);
+            faults.push(fault(field.at, &message, Some(&help)));
+            continue;
+        }
         for (name, body) in named {
             if let Err(error) = Name::new(name.text.clone()) {
                 let help = match as_name(&name.text) {

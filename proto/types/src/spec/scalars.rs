@@ -548,6 +548,10 @@ fn in_brackets<T: Shape>(node: &Node, reader: &Reader<'_>) -> Option<String> {
         Form::Record(record) => record().short.is_some(),
         _ => false,
     };
+    if let Some(item) = text.strip_prefix('-').filter(|_| node.plain) {
+        let item = item.split_whitespace().next().unwrap_or_default();
+        return Some(format!("an item of a list is a dash, a blank and its value: - {item}"));
+    }
     let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-'));
     let item = if plain && node.plain { text.clone() } else { format!("{text:?}") };
     reader.field().filter(|_| alone && !text.is_empty()).map(|field| format!("write it like this: {field}: [{item}]"))

@@ -218,6 +218,14 @@ impl<'node> Fields<'node> {
         let mut meant = Vec::new();
         for (key, _) in &self.entries {
             let needed = self.missing.iter().map(|(needed, _)| *needed);
+            if let Some((word, value)) = key.text.split_once(':')
+                && let Some(field) = known().find(|field| *field == word)
+            {
+                meant.push(field);
+                let help = format!("a blank follows the colon: {word}: {value}");
+                reader.fault(key.at, format!("has no field {:?}", key.text), Some(help));
+                continue;
+            }
             let near = nearest_word(&key.text, needed.clone()).or_else(|| nearest_word(&key.text, known()));
             let only = needed.clone().next().filter(|_| needed.len() == 1 && self.entries.len() == 1);
             let help = match (near.or(only), record.fields.as_slice()) {
