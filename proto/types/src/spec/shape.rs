@@ -167,7 +167,7 @@ impl<'node> Fields<'node> {
                     [only] => format!("a map of the field {only}"),
                     several => format!("a map of the fields {}", several.join(", ")),
                 };
-                let help = reader.example().unwrap_or_else(|| example_of(record));
+                let help = reader.example().unwrap_or_else(|| format!("write it like this: {}", example_of(record)));
                 reader.fault(node.at, format!("is {}, and should be {noun}", node.value.describe()), Some(help));
                 return None;
             }
@@ -242,6 +242,13 @@ impl<'node> Fields<'node> {
             };
             reader.fault(key.at, format!("has no field {:?}", key.text), Some(help));
         }
+        let is_empty = matches!(&node.value, Value::Map(entries) if entries.is_empty()) && self.short.is_none();
+        let groups = record.one_of.len();
+        if is_empty && self.missing.len() + groups > 1 {
+            let help = format!("write it like this: {}", example_of(record));
+            reader.fault(self.at, "has nothing in it", Some(help));
+            return false;
+        }
         for (key, example) in self.missing.iter().filter(|(key, _)| !meant.contains(key)) {
             reader.fault(self.at, format!("needs {key:?}"), Some(format!("add {example}")));
         }
@@ -256,7 +263,18 @@ impl<'node> Fields<'node> {
                 }
                 several => {
                     let message = format!("has {} at once, and takes only one of them", several.join(" and "));
-                    reader.fault(node.at, message, Some("keep the one you mean".to_owned()));
+                    let places = match &node.value {
+                        Value::Map(entries) => entries.as_slice(),
+                        _ => &[],
+                    };
+                    let ours = places.iter().map(|(key, _)| key).filter(|key| several.contains(&key.text.as_str()));
+                    let last = ours.clone().max_by_key(|key| key.at);
+                    let other = ours.clone().find(|key| last.is_some_and(|last| last.at.file != key.at.file));
+                    let help = match other {
+                        Some(other) => format!("take the other one out: {}: null", other.text),
+                        None => "keep the one you mean".to_owned(),
+                    };
+                    reader.fault(last.map_or(node.at, |key| key.at), message, Some(help));
                 }
             }
         }
@@ -265,13 +283,13 @@ impl<'node> Fields<'node> {
 }
 
 /// What must be written, as an example.
-fn example_of(record: &Record) -> String {
+pub(super) fn example_of(record: &Record) -> String {
     let groups = record.one_of.iter().filter_map(|group| group.first().copied());
     let mut keys: Vec<&str> = groups.collect();
     keys.extend(record.fields.iter().filter(|field| field.need == Need::Required).map(|field| field.key));
     let written = |field: &&Field| keys.contains(&field.key) || keys.is_empty();
     let fields: Vec<&str> = record.fields.iter().filter(written).map(|field| field.example).collect();
-    format!("write it like this: {{{}}}", fields.join(", "))
+    format!("{{{}}}", fields.join(", "))
 }
 
 /// A record that says no more than its short field is written as that.

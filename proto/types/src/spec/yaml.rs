@@ -233,7 +233,11 @@ impl<'text> Events<'text> {
                 self.faults.push(found);
             } else if let Some(first) = lines.get(&key.text) {
                 let message = format!("{:?} stands twice; the first is on line {first}", key.text);
-                self.faults.push(fault(key_at, &message, Some("keep one of them")));
+                let help = match &value.value {
+                    Value::Map(_) => "keep one of them, or put what both hold below the first",
+                    _ => "keep one of them",
+                };
+                self.faults.push(fault(key_at, &message, Some(help)));
             } else {
                 lines.insert(key.text.clone(), key_at.line);
                 entries.push((key, value));
