@@ -258,7 +258,10 @@ impl<'node> Fields<'node> {
                 [_] => {}
                 [] if self.short.is_some() || group.iter().any(|key| meant.contains(key)) => {}
                 [] => {
-                    let help = format!("write one of them, such as {}", group.first().map(|key| example(key)).unwrap_or_default());
+                    let help = format!(
+                        "write one of them, such as {}",
+                        group.first().map(|key| example(key)).unwrap_or_default()
+                    );
                     reader.fault(node.at, format!("needs one of {}", group.join(", ")), Some(help));
                 }
                 several => {

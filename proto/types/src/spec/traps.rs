@@ -142,7 +142,8 @@ fn tab(text: &str, found: &Fault) -> Option<Fault> {
     if !found.message.contains("tab") {
         return None;
     }
-    let (number, line, byte) = (found.at.line..).zip(text.lines().skip(found.at.line.saturating_sub(1) as usize))
+    let (number, line, byte) = (found.at.line..)
+        .zip(text.lines().skip(found.at.line.saturating_sub(1) as usize))
         .find_map(|(number, line)| {
             let byte = line.find('\t').filter(|byte| *byte < indentation(line))?;
             Some((number, line, byte))
@@ -257,7 +258,8 @@ fn column_of(text: &str, found: &Fault) -> Option<Fault> {
     let wrong = ["expected key", "indentation", "'-' indicator"].iter().any(|word| found.message.contains(word));
     let above = found.at.line.checked_sub(1).filter(|_| wrong)?;
     let column = indentation(line_at(text, above)) + 1;
-    let what = if line_at(text, above).trim_start().starts_with("- ") { "items of one list" } else { "fields of one map" };
+    let what =
+        if line_at(text, above).trim_start().starts_with("- ") { "items of one list" } else { "fields of one map" };
     let help = format!("the {what} begin in the same column, which is {column} in the line above");
     Some(fault(found.at, "this line begins in a column that fits nothing above it", Some(&help)))
 }

@@ -13,13 +13,13 @@ use std::path::{Path, PathBuf};
 
 const MARK: &str = "--->";
 
-struct Case {
-    title: String,
-    spec: String,
+pub struct Case {
+    pub title: String,
+    pub spec: String,
     said: String,
 }
 
-fn cases(text: &str) -> Vec<Case> {
+pub fn cases(text: &str) -> Vec<Case> {
     let mut cases: Vec<Case> = Vec::new();
     let mut after = false;
     for line in text.lines() {
@@ -65,15 +65,15 @@ fn source(spec: &str) -> Source {
     let envs = overlays.iter().map(env_name).collect();
     let content = |file: SourceFile| (file.path, Content { digest: "ab".repeat(32), size: 1 });
     let contents: BTreeMap<String, Content> = contents.into_iter().map(content).collect();
-    let env = overlays.into_iter().next().map(|file| EnvSource {
-        name: Name::new(env_name(&file)).expect("an environment's name"),
-        files: vec![file],
-    });
+    let env = overlays
+        .into_iter()
+        .next()
+        .map(|file| EnvSource { name: Name::new(env_name(&file)).expect("an environment's name"), files: vec![file] });
     let variables = BTreeMap::from([("TAG".to_owned(), "v1".to_owned()), ("REGION".to_owned(), "eu".to_owned())]);
     Source { files, env, envs: is_folder.then_some(envs), contents: is_folder.then_some(contents), variables }
 }
 
-fn paths() -> Vec<PathBuf> {
+pub fn paths() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/specs/wrong");
     let entries = std::fs::read_dir(folder).expect("the folder of wrong specs");
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
