@@ -208,9 +208,9 @@ fn read_root(root: Node, sources: &[SourceFile], tree: &mut Tree, faults: &mut V
             }
         };
         let is_field = |name: &str| kind.record().fields.iter().any(|field| field.key == name);
-        let stray = named.iter().position(|(name, body)| {
-            is_field(&name.text) && !matches!(body.value, Value::Map(_) | Value::Null)
-        });
+        let stray = named
+            .iter()
+            .position(|(name, body)| is_field(&name.text) && !matches!(body.value, Value::Map(_) | Value::Null));
         if let Some((index, (field, _))) = stray.and_then(|index| named.get(index).map(|entry| (index, entry))) {
             let above = named.iter().take(index).rev().find(|(_, body)| body.value == Value::Null);
             let help = match above {

@@ -119,7 +119,8 @@ fn check_reference(reference: &str, file: bool, at: At, reader: &mut Reader<'_>)
         Some(word) if tail.len() > 1 && word != "file" => {
             let mark = if word == "node" { "." } else { ":" };
             let name = tail.trim_start_matches([':', '.']);
-            let name = Some(name).filter(|_| word != "secret").map_or_else(|| as_name(name), |name| Some(name.to_owned()));
+            let name =
+                Some(name).filter(|_| word != "secret").map_or_else(|| as_name(name), |name| Some(name.to_owned()));
             format!("did you mean ${{{word}{mark}{}}}?", name.as_deref().unwrap_or("NAME"))
         }
         Some("file") if file && tail.is_empty() => "did you mean ${file}?".to_owned(),

@@ -238,7 +238,11 @@ impl<'node> Fields<'node> {
                     format!("write {{}} after its name. {why}")
                 }
                 (None, [only]) => format!("the only field is {}, written like this: {}", only.key, only.example),
-                (None, _) => format!("the fields are {}", known().collect::<Vec<_>>().join(", ")),
+                (None, _) => {
+                    let with = known().any(|field| field == "with");
+                    let plugins = if with { "; those of the plugin go below with" } else { "" };
+                    format!("the fields are {}{plugins}", known().collect::<Vec<_>>().join(", "))
+                }
             };
             reader.fault(key.at, format!("has no field {:?}", key.text), Some(help));
         }
@@ -258,7 +262,10 @@ impl<'node> Fields<'node> {
                 [_] => {}
                 [] if self.short.is_some() || group.iter().any(|key| meant.contains(key)) => {}
                 [] => {
-                    let help = format!("write one of them, such as {}", group.first().map(|key| example(key)).unwrap_or_default());
+                    let help = format!(
+                        "write one of them, such as {}",
+                        group.first().map(|key| example(key)).unwrap_or_default()
+                    );
                     reader.fault(node.at, format!("needs one of {}", group.join(", ")), Some(help));
                 }
                 several => {

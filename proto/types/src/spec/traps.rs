@@ -143,7 +143,8 @@ fn tab(text: &str, found: &Fault) -> Option<Fault> {
     if !found.message.contains("tab") {
         return None;
     }
-    let (number, line, byte) = (found.at.line..).zip(text.lines().skip(found.at.line.saturating_sub(1) as usize))
+    let (number, line, byte) = (found.at.line..)
+        .zip(text.lines().skip(found.at.line.saturating_sub(1) as usize))
         .find_map(|(number, line)| {
             let byte = line.find('\t').filter(|byte| *byte < indentation(line))?;
             Some((number, line, byte))
@@ -280,10 +281,12 @@ fn column_of(text: &str, found: &Fault) -> Option<Fault> {
         return Some(fault(at, "an item of a list stands among fields", Some(help)));
     }
     if item(above) && !item(found.at.line) {
-        let help = format!("the fields of one item begin in the same column, {}; a new item begins with - ", column + 2);
+        let help =
+            format!("the fields of one item begin in the same column, {}; a new item begins with - ", column + 2);
         return Some(fault(at, "a field stands among the items of a list", Some(help.trim_end())));
     }
-    let what = if line_at(text, above).trim_start().starts_with("- ") { "items of one list" } else { "fields of one map" };
+    let what =
+        if line_at(text, above).trim_start().starts_with("- ") { "items of one list" } else { "fields of one map" };
     let help = format!("the {what} begin in the same column, which is {column} in the line above");
     Some(fault(found.at, "this line begins in a column that fits nothing above it", Some(&help)))
 }

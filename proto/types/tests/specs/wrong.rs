@@ -65,10 +65,10 @@ fn source(spec: &str) -> Source {
     let envs = overlays.iter().map(env_name).collect();
     let content = |file: SourceFile| (file.path, Content { digest: "ab".repeat(32), size: 1 });
     let contents: BTreeMap<String, Content> = contents.into_iter().map(content).collect();
-    let env = overlays.into_iter().next().map(|file| EnvSource {
-        name: Name::new(env_name(&file)).expect("an environment's name"),
-        files: vec![file],
-    });
+    let env = overlays
+        .into_iter()
+        .next()
+        .map(|file| EnvSource { name: Name::new(env_name(&file)).expect("an environment's name"), files: vec![file] });
     let variables = BTreeMap::from([("TAG".to_owned(), "v1".to_owned()), ("REGION".to_owned(), "eu".to_owned())]);
     Source { files, env, envs: is_folder.then_some(envs), contents: is_folder.then_some(contents), variables }
 }

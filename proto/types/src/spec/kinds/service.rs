@@ -193,7 +193,11 @@ fn service_rules(spec: &ServiceSpec, node: &Node, reader: &mut Reader<'_>) {
 pub(super) fn absolute(path: Option<&String>, key: &str, node: &Node, reader: &mut Reader<'_>) {
     if let Some(path) = path.filter(|path| !path.starts_with('/')) {
         let at = node.get(key).map_or(node.at, |found| found.at);
-        reader.fault(at, format!("has {key} {path:?}, which is no absolute path"), Some(format!("write it like this: {key}: /{path}")));
+        reader.fault(
+            at,
+            format!("has {key} {path:?}, which is no absolute path"),
+            Some(format!("write it like this: {key}: /{path}")),
+        );
     }
 }
 
