@@ -85,8 +85,16 @@ pub fn compile(source: &Source) -> Result<Compiled, Problems> {
     for (_, body) in tree.values_mut() {
         interpolate::substitute(body, &source.variables, &mut faults);
     }
+    // A value with a variable that is not set is read no further.
+    let unset: Vec<At> = faults.iter().map(|fault| fault.at).collect();
+    let told = faults.len();
     let objects = read_objects(&tree, source.contents.as_ref(), &sources, &mut faults);
     check_links(&objects, source.envs.as_deref(), &tree, &removed, &sources, &mut faults);
+    let mut index = 0;
+    faults.retain(|fault| {
+        index += 1;
+        index <= told || !unset.contains(&fault.at)
+    });
     if faults.is_empty() {
         return Ok(Compiled { objects, sources, tree });
     }

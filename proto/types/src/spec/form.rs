@@ -102,7 +102,10 @@ impl Form {
             Form::Record(record) => {
                 let record = record();
                 let short = record.fields.iter().find(|field| Some(field.key) == record.short);
-                short.map_or("a map of fields".to_owned(), |field| field.form.noun())
+                match short {
+                    Some(field) => format!("{}, or a map of fields", field.form.noun()),
+                    None => "a map of fields".to_owned(),
+                }
             }
             Form::Either(forms) => forms.iter().map(Form::noun).collect::<Vec<_>>().join(", or "),
             Form::Any => "any value".to_owned(),

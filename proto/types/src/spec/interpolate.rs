@@ -114,11 +114,16 @@ fn check_reference(reference: &str, file: bool, at: At, reader: &mut Reader<'_>)
         Some(end) => reference.split_at(end),
         None => (reference, ""),
     };
+    let (head, tail) = (head.trim_matches([' ', '{']), tail.trim_end());
     let help = match nearest(&head.to_lowercase(), ["secret", "node", "env", "file"]) {
         Some(word) if tail.len() > 1 && word != "file" => {
             let mark = if word == "node" { "." } else { ":" };
-            format!("did you mean ${{{word}{mark}{}}}?", tail.trim_start_matches([':', '.']))
+            let name = tail.trim_start_matches([':', '.']);
+            let name =
+                Some(name).filter(|_| word != "secret").map_or_else(|| as_name(name), |name| Some(name.to_owned()));
+            format!("did you mean ${{{word}{mark}{}}}?", name.as_deref().unwrap_or("NAME"))
         }
+        Some("file") if file && tail.is_empty() => "did you mean ${file}?".to_owned(),
         _ if !reference.is_empty() && reference.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') => format!(
             "a variable of the environment you apply in is ${{env:{reference}}}, one that a shell on the host \
              resolves is $${{{reference}}}"

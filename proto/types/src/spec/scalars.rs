@@ -28,6 +28,9 @@ fn text_of<'node>(node: &'node Node, noun: &str, reader: &mut Reader<'_>) -> Opt
                 reader.fault(node.at, format!("is {text}, which is {meaning}"), Some(format!("quote it: \"{text}\"")));
                 return None;
             }
+            if ends_in_comma(node, text, reader) {
+                return None;
+            }
             if text.len() > TEXT_BYTES_MAX {
                 let message = format!("is longer than {} KiB", TEXT_BYTES_MAX / 1024);
                 reader.fault(node.at, message, Some("put it into a file below files/".to_owned()));
@@ -67,7 +70,21 @@ fn parsed<T, E: std::fmt::Display>(
             return None;
         }
     };
+    if ends_in_comma(node, text, reader) {
+        return None;
+    }
     parse(text).map_err(|error| reader.unreadable(node, error)).ok()
+}
+
+/// Commas part fields between braces; on lines of their own they belong to the value.
+fn ends_in_comma(node: &Node, text: &str, reader: &mut Reader<'_>) -> bool {
+    let Some(value) = text.strip_suffix(',').filter(|_| node.plain) else { return false };
+    let help = match reader.field() {
+        Some(field) => format!("write it like this: {field}: {value}"),
+        None => format!("write it like this: {value}"),
+    };
+    reader.fault(node.at, "ends in a comma, and commas are written between braces only", Some(help));
+    true
 }
 
 impl Shape for bool {

@@ -218,11 +218,11 @@ impl<'node> Fields<'node> {
         let mut meant = Vec::new();
         for (key, _) in &self.entries {
             let needed = self.missing.iter().map(|(needed, _)| *needed);
-            if let Some((word, value)) = key.text.split_once(':')
-                && let Some(field) = known().find(|field| *field == word)
+            if let Some((word, value)) = key.text.split_once([':', '='])
+                && let Some(field) = known().find(|field| *field == word.trim())
             {
                 meant.push(field);
-                let help = format!("a blank follows the colon: {word}: {value}");
+                let help = format!("a field is written with a colon and a blank: {field}: {}", value.trim());
                 reader.fault(key.at, format!("has no field {:?}", key.text), Some(help));
                 continue;
             }
@@ -238,7 +238,11 @@ impl<'node> Fields<'node> {
                     format!("write {{}} after its name. {why}")
                 }
                 (None, [only]) => format!("the only field is {}, written like this: {}", only.key, only.example),
-                (None, _) => format!("the fields are {}", known().collect::<Vec<_>>().join(", ")),
+                (None, _) => {
+                    let with = known().any(|field| field == "with");
+                    let plugins = if with { "; those of the plugin go below with" } else { "" };
+                    format!("the fields are {}{plugins}", known().collect::<Vec<_>>().join(", "))
+                }
             };
             reader.fault(key.at, format!("has no field {:?}", key.text), Some(help));
         }

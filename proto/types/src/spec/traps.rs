@@ -13,7 +13,8 @@ pub(super) fn explain(text: &str, found: Fault) -> Fault {
         .or_else(|| bracket(text, &found))
         .or_else(|| colon(text, &found))
         .or_else(|| column_of(text, &found))
-        .or_else(|| escape(text, &found));
+        .or_else(|| escape(text, &found))
+        .or_else(|| comment(&found));
     told.unwrap_or(found)
 }
 
@@ -173,16 +174,27 @@ fn open_quote(line: &str) -> Option<(usize, char)> {
 }
 
 fn quote(text: &str, found: &Fault) -> Option<Fault> {
-    if !found.message.contains("quoted") && !found.message.contains("EOF") && !found.message.contains("end of stream") {
+    if !found.message.contains("quote") && !found.message.contains("EOF") && !found.message.contains("end of stream") {
         return None;
     }
     if found.message.contains("escape") {
         return None;
     }
+    if found.message.contains("trailing content") {
+        let line = line_at(text, found.at.line);
+        let byte = line.char_indices().nth(found.at.column.saturating_sub(1) as usize)?.0;
+        let blanks = line.get(byte..).map_or(0, indentation);
+        let at = place(line, found.at.line, byte + blanks, found);
+        let help = "let the quotes go around the whole value, or take them out";
+        return Some(fault(at, "the value goes on after its closing quote", Some(help)));
+    }
     (1..=found.at.line).rev().find_map(|number| {
         let line = line_at(text, number);
         let (byte, mark) = open_quote(line)?;
-        let help = format!("close it: {}{mark}", line.trim());
+        let value = line.get(byte..)?.trim_end();
+        let within = line.get(..byte).is_some_and(|head| head.contains(['{', '[']));
+        let value = if within { value.trim_end_matches(['}', ']', ',']) } else { value };
+        let help = format!("close it: {value}{mark}");
         Some(fault(place(line, number, byte, found), "the quote is never closed", Some(&help)))
     })
 }
@@ -246,10 +258,13 @@ fn colon(text: &str, found: &Fault) -> Option<Fault> {
     }
     let at = place(line, number, indentation(line), found);
     let word = line.trim();
+    let above = line_at(text, number.saturating_sub(1));
+    let goes_on = indentation(above) > indentation(line) && !above.trim_start().starts_with('-');
     let help = match word.split_once(':').or_else(|| word.split_once(' ')) {
         Some((key, value)) if !value.trim().is_empty() => format!("write it like this: {key}: {}", value.trim()),
         _ => format!("write it like this: {}: ...", word.trim_end_matches(':')),
     };
+    let help = if goes_on { format!("indent it as the line above, or {help}") } else { help };
     let told = if word.contains(':') { "a colon without a blank after it" } else { "a key without its colon" };
     Some(fault(at, told, Some(&help)))
 }
@@ -258,10 +273,27 @@ fn column_of(text: &str, found: &Fault) -> Option<Fault> {
     let wrong = ["expected key", "indentation", "'-' indicator"].iter().any(|word| found.message.contains(word));
     let above = found.at.line.checked_sub(1).filter(|_| wrong)?;
     let column = indentation(line_at(text, above)) + 1;
+    let item = |number: u32| line_at(text, number).trim_start().starts_with("- ");
+    let own = line_at(text, found.at.line);
+    let at = place(own, found.at.line, indentation(own), found);
+    if item(found.at.line) && !item(above) {
+        let help = "a list stands below a field of its own, such as steps: and then - drain";
+        return Some(fault(at, "an item of a list stands among fields", Some(help)));
+    }
+    if item(above) && !item(found.at.line) {
+        let help =
+            format!("the fields of one item begin in the same column, {}; a new item begins with - ", column + 2);
+        return Some(fault(at, "a field stands among the items of a list", Some(help.trim_end())));
+    }
     let what =
         if line_at(text, above).trim_start().starts_with("- ") { "items of one list" } else { "fields of one map" };
     let help = format!("the {what} begin in the same column, which is {column} in the line above");
     Some(fault(found.at, "this line begins in a column that fits nothing above it", Some(&help)))
+}
+
+fn comment(found: &Fault) -> Option<Fault> {
+    let told = "a comment needs a blank before it";
+    found.message.contains("comments must").then(|| fault(found.at, told, Some("put a blank before the #")))
 }
 
 fn escape(text: &str, found: &Fault) -> Option<Fault> {

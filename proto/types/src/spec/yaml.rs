@@ -215,7 +215,8 @@ impl<'text> Events<'text> {
                 return Ok(Value::Map(entries));
             }
             let Event::Scalar(text, ..) = event else {
-                return Err(fault(key_at, "a key must be a word", None));
+                let help = "write one key for each: disk: {...}";
+                return Err(fault(key_at, "a key must be a word", Some(help)));
             };
             let key = Key { at: key_at, text: text.into_owned() };
             let (event, value_at) = self.required(key_at)?;
