@@ -30,7 +30,13 @@ pub struct App {
     pub journal: Arc<Journal>,
     pub fleet: Arc<Fleet>,
     pub pki: Pki,
+    /// Plugins, and the files of specs.
     pub blobs: Blobs,
+    /// The objects of each kept version of a system.
+    pub documents: Blobs,
+    /// Changes of specs take turns: a large one is not overtaken for ever by small
+    /// ones.
+    pub spec_turn: tokio::sync::Mutex<()>,
     /// The history this control plane is part of; kept over restarts.
     pub lineage: u64,
     /// Grows with every start.
@@ -122,10 +128,17 @@ impl App {
         let pki = Pki::open(&data.join("pki"), clock::wall())?;
         let blobs_folder = data.join("blobs");
         let blobs = Blobs::open(&blobs_folder).map_err(|source| StartError::Folder { path: blobs_folder, source })?;
+        let documents_folder = data.join("documents");
+        let documents =
+            Blobs::open(&documents_folder).map_err(|source| StartError::Folder { path: documents_folder, source })?;
         let path = data.join("store");
         let store = hostler_store::open_embedded(&path).map_err(|source| StartError::Store { path, source })?;
         let (lineage, term) = begin_term(&*store).await.map_err(StartError::Term)?;
-        let mirror = Mirror::load(&*store, blobs.clone()).await?;
+        let mirror = Mirror::load(&*store, documents.clone()).await?;
+        let swept = crate::systems::sweep(&*store, &documents).await.map_err(WorldError::Store)?;
+        if swept > 0 {
+            tracing::info!(swept, "removed what an interrupted apply left over");
+        }
         let journal = Journal::load(&*store, lineage, term).await?;
         let fleet = Fleet::new(&mirror);
         Ok(Arc::new(Self {
@@ -138,6 +151,8 @@ impl App {
             fleet,
             pki,
             blobs,
+            documents,
+            spec_turn: tokio::sync::Mutex::default(),
             lineage,
             term,
             generation: AtomicU64::new(0),

@@ -42,6 +42,19 @@ impl Blobs {
         is_digest(digest) && self.path(digest).exists()
     }
 
+    /// Everything in the folder, half-written files included.
+    pub fn list(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.folder).into_iter().flatten();
+        entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect()
+    }
+
+    /// What can't be removed now is tried again at the next start.
+    pub fn remove(&self, name: &str) {
+        if let Err(error) = std::fs::remove_file(self.folder.join(name)) {
+            tracing::warn!(name, error = %error, "a file that is not needed any more stays");
+        }
+    }
+
     /// The digest must have been checked to be one.
     pub fn path(&self, digest: &str) -> PathBuf {
         self.folder.join(digest)

@@ -5,14 +5,17 @@ use crate::blobs::Blobs;
 use crate::records::{self, RecordError};
 use hostler_core::applied::Applied;
 use hostler_proto::store as rest;
+use hostler_store::{Store, StoreError};
 use hostler_types::spec::{Object, read_json};
 use hostler_types::{Name, Timestamp};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// The first line of a blob: what it is, and how it is written.
-const FORMAT: &str = "hostler-system 1";
+/// How the first line of a blob begins: what it is, and how it is written. Its
+/// system and number follow, so that no two versions share one, and it can go with
+/// its version.
+const FORMAT: &str = "hostler-system 1 ";
 
 /// A version of a system, without its objects.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,8 +87,8 @@ pub struct Document {
     pub origins: BTreeMap<String, String>,
 }
 
-pub fn write(documents: &[Document]) -> Vec<u8> {
-    let mut text = format!("{FORMAT}\n");
+pub fn write(system: &Name, number: u64, documents: &[Document]) -> Vec<u8> {
+    let mut text = format!("{FORMAT}{system} {number}\n");
     for document in documents {
         text.push_str(&serde_json::to_string(document).unwrap_or_default());
         text.push('\n');
@@ -109,7 +112,7 @@ pub fn read(blobs: &Blobs, version: &SystemVersion) -> Result<Vec<Document>, Rec
     }
     let text = std::str::from_utf8(&bytes).map_err(|error| damaged(error.to_string()))?;
     let mut lines = text.lines();
-    if lines.next() != Some(FORMAT) {
+    if !lines.next().is_some_and(|line| line.starts_with(FORMAT)) {
         return Err(damaged("it was written by a newer version: upgrade".to_owned()));
     }
     lines.map(|line| serde_json::from_str(line).map_err(|error| damaged(error.to_string()))).collect()
@@ -141,6 +144,29 @@ impl Systems {
         self.versions.insert(version.system.clone(), Arc::new(version));
         Ok(())
     }
+}
+
+/// Removes what no kept version names: what was left over by a crash, or by an
+/// apply that somebody else overtook. Only at a start, when nobody writes.
+pub async fn sweep(store: &dyn Store, documents: &Blobs) -> Result<usize, StoreError> {
+    let kept = store.scan(records::SYSTEM_VERSIONS, None).await?;
+    let digest = |bytes: &[u8]| records::decode::<rest::SystemVersion>("", bytes).ok().map(|one| one.digest);
+    let mut known = BTreeSet::new();
+    for (key, entry) in &kept.entries {
+        match digest(&entry.value) {
+            Some(digest) => drop(known.insert(digest)),
+            // What can't be read might name any of them.
+            None => {
+                tracing::error!(key = %key, "a version could not be read; nothing is swept");
+                return Ok(0);
+            }
+        }
+    }
+    let left_over: Vec<String> = documents.list().into_iter().filter(|digest| !known.contains(digest)).collect();
+    for digest in &left_over {
+        documents.remove(digest);
+    }
+    Ok(left_over.len())
 }
 
 #[cfg(test)]
@@ -179,7 +205,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let blobs = Blobs::open(folder.path()).expect("opens");
         let documents = vec![document("disk"), document("other")];
-        let digest = blobs.put(&write(&documents)).expect("written");
+        let digest = blobs.put(&write(&version("").system, 4, &documents)).expect("written");
         assert_eq!(read(&blobs, &version(&digest)).expect("reads"), documents);
         let mut systems = Systems::default();
         systems.set(version(&digest), &blobs).expect("set");
@@ -187,11 +213,26 @@ mod tests {
         // Deleted: the number stays, the objects go.
         systems.set(SystemVersion { number: 5, ..version("") }, &blobs).expect("set");
         assert_eq!((systems.applied.iter().count(), systems.number(&version("").system)), (0, 5));
-        std::fs::write(blobs.path(&digest), "hostler-system 1\n").expect("damaged");
+        std::fs::write(blobs.path(&digest), "hostler-system 1 shop 4\n").expect("damaged");
         let error = read(&blobs, &version(&digest)).expect_err("damaged").to_string();
         assert!(error.contains("version 4 of system shop") && error.contains("restore"), "{error}");
         let error = read(&blobs, &version(&"0".repeat(64))).expect_err("gone").to_string();
         assert!(error.contains("it is not there"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_no_version_names_is_swept() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (blobs, store) = (Blobs::open(folder.path()).expect("opens"), hostler_store::open_memory().expect("opens"));
+        let put = |number| blobs.put(&write(&version("").system, number, &[document("disk")])).expect("written");
+        let (kept, left_over) = (put(4), put(5));
+        assert_ne!(kept, left_over, "two versions never share one");
+        let one = version(&kept);
+        let key = records::system_version_key(&one.system, one.number);
+        store.commit(hostler_store::Txn::new().put(key.as_str(), one.encode())).await.expect("commits");
+        std::fs::write(folder.path().join("half.0.new"), "x").expect("written");
+        assert_eq!(sweep(&*store, &blobs).await.expect("reads"), 2);
+        assert!(blobs.has(&kept) && !blobs.has(&left_over));
     }
 
     #[test]

@@ -17,8 +17,9 @@ use hostler_store::{Revision, Txn};
 use hostler_types::{EventKind, Name};
 use tonic::Status;
 
-/// Someone else applies at the very same moment: seldom twice, never this often.
-const ATTEMPTS_MAX: usize = 100;
+/// Another control plane on the same store applies at the very same moment: seldom
+/// twice, never this often.
+const ATTEMPTS_MAX: usize = 20;
 /// A year of a few changes a day.
 pub const VERSIONS_KEPT: u64 = 500;
 /// Old versions dropped with one change; there is one more each time.
@@ -51,6 +52,7 @@ impl Writer<'_> {
         seen: Option<u64>,
         plan: impl Fn(&World) -> Result<(Plan, String), Status>,
     ) -> Result<Outcome, Status> {
+        let _turn = self.app.spec_turn.lock().await;
         for _ in 0..ATTEMPTS_MAX {
             let guard = self.app.store.get(SPECS).await.map_err(store_status)?;
             let guard = guard.map(|entry| entry.modified);
@@ -85,8 +87,9 @@ impl Writer<'_> {
             String::new()
         } else {
             let documents: Vec<_> = plan.objects.iter().map(|object| read::to_document(object)).collect();
-            let blobs = self.app.blobs.clone();
-            let stored = tokio::task::spawn_blocking(move || blobs.put(&systems::write(&documents))).await;
+            let (blobs, name) = (self.app.documents.clone(), system.clone());
+            let stored =
+                tokio::task::spawn_blocking(move || blobs.put(&systems::write(&name, number, &documents))).await;
             stored
                 .map_err(|_| Status::internal("storing the system was interrupted"))?
                 .map_err(|error| Status::unavailable(format!("store the system's objects: {error}")))?
@@ -122,15 +125,22 @@ impl Writer<'_> {
         let written = records::encode(&rest::Meta { lineage: 0, created_at_ms: version.at.as_millis() });
         txn = txn.put(SPECS, written).put(system_key(&version.system), version.encode());
         txn = txn.put(system_version_key(&version.system, version.number), version.encode());
+        let mut dropped = Vec::new();
         if let Some(oldest) = version.number.checked_sub(VERSIONS_KEPT) {
-            let prefix = system_version_prefix(&version.system);
-            let kept = self.app.store.scan(&prefix, None).await?;
+            let kept = self.app.store.scan(&system_version_prefix(&version.system), None).await?;
             let limit = system_version_key(&version.system, oldest);
-            for (key, _) in kept.entries.iter().filter(|(key, _)| **key <= *limit).take(DROPPED_MAX) {
+            for (key, entry) in kept.entries.iter().filter(|(key, _)| **key <= *limit).take(DROPPED_MAX) {
                 txn = txn.delete(key.as_ref());
+                dropped.extend(SystemVersion::decode(version.system.clone(), key, &entry.value).ok());
             }
         }
-        self.app.store.commit(self.app.journal.record(txn, version.at, &[self.event(version)])).await
+        let txn = self.app.journal.record(txn, version.at, &[self.event(version)]);
+        let revision = self.app.store.commit(txn).await?;
+        // Nobody can ask for them any more.
+        for version in dropped.iter().filter(|version| version.is_there()) {
+            self.app.documents.remove(&version.digest);
+        }
+        Ok(revision)
     }
 
     fn event(&self, version: &SystemVersion) -> NewEvent {

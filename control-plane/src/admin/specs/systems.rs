@@ -78,11 +78,11 @@ pub async fn get(app: &App, request: &wire::GetSystemRequest) -> Result<wire::Ge
         })
     };
     let version = pick(request.number)?;
-    let documents = systems::read(&app.blobs, version).map_err(damaged)?;
+    let documents = systems::read(&app.documents, version).map_err(damaged)?;
     let changes = if request.compare == 0 {
         Vec::new()
     } else {
-        let before = systems::read(&app.blobs, pick(request.compare)?).map_err(damaged)?;
+        let before = systems::read(&app.documents, pick(request.compare)?).map_err(damaged)?;
         plan::compare(&objects(&before)?, &objects(&documents)?)
     };
     Ok(wire::GetSystemResponse {
@@ -111,7 +111,7 @@ fn document_to_wire(document: Document) -> wire::Document {
 pub fn add_origins(app: &App, world: &World, documents: &mut [wire::Document]) -> Result<(), Status> {
     let mut origins: BTreeMap<(String, String), BTreeMap<String, String>> = BTreeMap::new();
     for version in world.specs.versions.values() {
-        for document in systems::read(&app.blobs, version).map_err(damaged)? {
+        for document in systems::read(&app.documents, version).map_err(damaged)? {
             origins.insert((document.kind, document.name), document.origins);
         }
     }
