@@ -199,13 +199,14 @@ impl<'text> Events<'text> {
             if matches!(event, Event::MappingEnd) {
                 return Ok(Value::Map(entries));
             }
-            let Event::Scalar(text, ..) = event else {
+            let Event::Scalar(text, style, ..) = event else {
                 return Err(fault(key_at, "a key must be a word", None));
             };
+            let merges = text == "<<" && style == ScalarStyle::Plain;
             let key = Key { at: key_at, text: text.into_owned() };
             let (event, value_at) = self.required(key_at)?;
             let value = self.node(event, value_at, depth + 1)?;
-            if key.text == "<<" {
+            if merges {
                 let help = "write the fields out; what differs between environments goes to env/NAME.yaml";
                 self.faults.push(fault(key_at, "merge keys (<<) are not used in specs", Some(help)));
             } else if let Some(found) = traps::unclosed_bracket(&entries, &key, &value) {

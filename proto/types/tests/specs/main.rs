@@ -10,4 +10,9 @@
 
 mod examples;
 mod folder;
+mod overlays;
 mod pages;
+mod properties;
+mod random;
+mod scalars;
+mod strings;
