@@ -160,7 +160,7 @@ fn quoted(text: &str) -> String {
             '\n' => whole.push_str("\\n"),
             '\t' => whole.push_str("\\t"),
             '\r' => whole.push_str("\\r"),
-            c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}') => {
+            c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}') => {
                 whole.push_str(&format!("\\u{:04x}", u32::from(c)));
             }
             c => whole.push(c),
