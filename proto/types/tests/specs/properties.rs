@@ -19,6 +19,12 @@ fn name(rng: &mut Rng) -> String {
 }
 
 fn text(rng: &mut Rng) -> String {
+    let text = any_text(rng);
+    // Only whoever applies from a folder has an environment.
+    if text.contains("${env:") { name(rng) } else { text }
+}
+
+fn any_text(rng: &mut Rng) -> String {
     match rng.below(4) {
         0 => rng.pick(TRICKY).to_string(),
         1 => rng.pick(&["${secret:s}", "a ${node.name} b", "$${HOME}", "${node.label.x}", "$HOME"]).to_string(),
@@ -116,15 +122,15 @@ fn scalar(scalar: &Scalar, rng: &mut Rng) -> Value {
     }
 }
 
-fn any(depth: usize, rng: &mut Rng) -> Value {
+fn anything(depth: usize, rng: &mut Rng) -> Value {
     match rng.below(if depth == 0 { 6 } else { 8 }) {
         0 => Value::Null,
         1 => rng.chance(50).into(),
         2 => number(rng),
         3 => json!(rng.next()),
         4 | 5 => text(rng).into(),
-        6 => (0..rng.below(5)).map(|_| any(depth - 1, rng)).collect(),
-        _ => Value::Object((0..rng.below(5)).map(|_| (text(rng), any(depth - 1, rng))).collect()),
+        6 => (0..rng.below(5)).map(|_| anything(depth - 1, rng)).collect(),
+        _ => Value::Object((0..rng.below(5)).map(|_| (text(rng), anything(depth - 1, rng))).collect()),
     }
 }
 
@@ -173,7 +179,7 @@ fn value(form: &Form, field: &str, rng: &mut Rng) -> Value {
             Form::Scalar(of) if of.noun == "text" => value(&Form::Scalar(of.clone()), "|", rng),
             other => value(other, field, rng),
         },
-        Form::Any => any(3, rng),
+        Form::Any => anything(3, rng),
     }
 }
 
@@ -214,7 +220,7 @@ fn mend_migrate(map: &mut Map<String, Value>) {
 
 /// Most of what the rules between fields would refuse is put right.
 fn mend(kind: Kind, map: &mut Map<String, Value>, rng: &mut Rng) {
-    let mut set = |map: &mut Map<String, Value>, key: &str, value: Value| drop(map.insert(key.to_owned(), value));
+    let set = |map: &mut Map<String, Value>, key: &str, value: Value| drop(map.insert(key.to_owned(), value));
     match kind {
         Kind::Service => match map.get("type").and_then(Value::as_str) {
             Some("container") => {
