@@ -7,11 +7,17 @@
 use super::interpolate;
 use super::kind::{Body, Kind};
 use super::overlay;
-use super::problem::{Problem, Problems, nearest};
+use super::problem::{FAULTS_MAX, MORE, Problem, Problems, nearest};
 use super::shape::{Content, Link, Reader, Target};
 use super::yaml::{self, At, Fault, Node, Value, fault};
 use crate::{Labels, Name};
 use std::collections::BTreeMap;
+
+/// A longer line is not shown.
+const LINE_BYTES_MAX: usize = 4096;
+
+/// Where a value was written is not noted below such a path.
+const PATH_BYTES_MAX: usize = 4096;
 
 /// A spec file, already in memory.
 #[derive(Clone, Debug)]
@@ -91,6 +97,10 @@ pub fn compile(source: &Source) -> Result<Compiled, Problems> {
     }
     faults.sort_by_key(|fault| fault.at);
     faults.dedup();
+    if let Some(rest) = faults.get_mut(FAULTS_MAX) {
+        *rest = fault(rest.at, MORE, None);
+        faults.truncate(FAULTS_MAX + 1);
+    }
     Err(Problems(faults.into_iter().map(|fault| placed(&sources, fault)).collect()))
 }
 
@@ -101,7 +111,7 @@ fn placed(sources: &[SourceFile], fault: Fault) -> Problem {
         file: source.map(|source| source.path.clone()).unwrap_or_default(),
         line: fault.at.line as usize,
         column: fault.at.column as usize,
-        text: line.unwrap_or_default().to_owned(),
+        text: line.filter(|line| line.len() <= LINE_BYTES_MAX).unwrap_or_default().to_owned(),
         message: fault.message,
         help: fault.help,
     }
@@ -220,6 +230,9 @@ fn read_objects(
     let mut objects = Vec::new();
     for ((kind, name), (at, node)) in tree {
         let owner = if name.is_empty() { kind.to_string() } else { format!("{kind} {name}") };
+        if faults.len() > FAULTS_MAX {
+            break;
+        }
         let mut reader = Reader::new(owner, contents);
         // Faults about a missing field point at the name where the body has no braces.
         let node = if node.value == Value::Null { &Node::new(*at, Value::Map(Vec::new())) } else { node };
@@ -243,6 +256,7 @@ fn note_origins(
     origins: &mut BTreeMap<String, String>,
 ) {
     match &node.value {
+        _ if path.len() > PATH_BYTES_MAX => {}
         Value::Map(entries) => {
             for (key, value) in entries {
                 let mut path = path.clone();
@@ -278,6 +292,9 @@ fn check_links(
     for object in objects {
         let owner = format!("{} {}", object.kind(), object.name);
         for link in &object.links {
+            if faults.len() > FAULTS_MAX {
+                return;
+            }
             let found = match &link.to {
                 // Loose objects may name what others applied.
                 Target::Object(kind, name) if has_system => missing_object(*kind, name, tree, sources),

@@ -3,14 +3,18 @@
 
 use super::compile::Tree;
 use super::kind::Kind;
-use super::problem::nearest;
+use super::problem::{FAULTS_MAX, nearest};
 use super::yaml::{Fault, Key, Node, Value, fault};
+use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) fn lay(base: &mut Tree, over: Tree, faults: &mut Vec<Fault>) {
     for ((kind, name), (at, node)) in over {
         // There is one system, whatever the overlay calls it.
-        let system = base.keys().find(|(found, _)| *found == Kind::System && kind == Kind::System).cloned();
-        let slot = system.unwrap_or((kind, name));
+        let system = || base.keys().find(|(found, _)| *found == Kind::System).cloned();
+        let slot = if kind == Kind::System { system() } else { None }.unwrap_or((kind, name));
+        if faults.len() > FAULTS_MAX {
+            return;
+        }
         if node.value == Value::Null {
             if base.remove(&slot).is_none() {
                 let known = base.keys().filter(|(found, _)| *found == kind).map(|(_, name)| name.as_str());
@@ -44,10 +48,15 @@ fn merge(below: &mut Node, over: Node, owner: &str, faults: &mut Vec<Fault>) {
         *below = over;
         return;
     };
+    let places: BTreeMap<String, usize> =
+        entries.iter().enumerate().map(|(index, (key, _))| (key.text.clone(), index)).collect();
+    let mut removed = BTreeSet::new();
     for (key, node) in fields {
-        let index = entries.iter().position(|(found, _)| found.text == key.text);
-        match (index, node.value == Value::Null) {
-            (Some(index), true) => drop(entries.remove(index)),
+        if faults.len() > FAULTS_MAX {
+            return;
+        }
+        match (places.get(&key.text).copied(), node.value == Value::Null) {
+            (Some(index), true) => drop(removed.insert(index)),
             (Some(index), false) => {
                 if let Some((_, value)) = entries.get_mut(index) {
                     merge(value, node, owner, faults);
@@ -64,6 +73,11 @@ fn merge(below: &mut Node, over: Node, owner: &str, faults: &mut Vec<Fault>) {
             }
         }
     }
+    let mut index = 0;
+    entries.retain(|_| {
+        index += 1;
+        !removed.contains(&(index - 1))
+    });
 }
 
 fn nothing_to_remove<'a>(key: &Key, known: impl Iterator<Item = &'a str>) -> String {

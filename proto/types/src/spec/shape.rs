@@ -3,7 +3,7 @@
 
 use super::form::{Field, Form, Record};
 use super::kind::Kind;
-use super::problem::nearest;
+use super::problem::{FAULTS_MAX, nearest};
 use super::yaml::{At, Fault, Key, Node, Value};
 use crate::{Name, Selector};
 use serde_json::Value as Json;
@@ -86,15 +86,19 @@ impl<'a> Reader<'a> {
 
     /// "check disk: every" and what is wrong with it.
     pub fn fault(&mut self, at: At, message: impl std::fmt::Display, help: Option<String>) {
-        let message = format!("{} {message}", self.subject());
-        self.faults.push(Fault { at, message, help });
+        if self.faults.len() <= FAULTS_MAX {
+            let message = format!("{} {message}", self.subject());
+            self.faults.push(Fault { at, message, help });
+        }
     }
 
     /// For an error that names the value itself.
     pub fn unreadable(&mut self, node: &Node, error: impl std::fmt::Display) {
-        let message = format!("{}: {error}", self.subject());
-        let help = self.example();
-        self.faults.push(Fault { at: node.at, message, help });
+        if self.faults.len() <= FAULTS_MAX {
+            let message = format!("{}: {error}", self.subject());
+            let help = self.example();
+            self.faults.push(Fault { at: node.at, message, help });
+        }
     }
 
     /// Says what stands there and what should; shows how it is written.

@@ -3,10 +3,14 @@
 //! A parser says what it did not find; a person wants to know which character to
 //! change. So the line in question is looked at again.
 
+use super::problem::MORE;
 use super::yaml::{At, Fault, Key, Node, Value, fault};
 
 /// Turns a parser's complaint into help, where the line shows a known trap.
 pub(super) fn explain(text: &str, found: Fault) -> Fault {
+    if found.message == MORE {
+        return found;
+    }
     let line_at = |number: u32| text.lines().nth(number.saturating_sub(1) as usize).unwrap_or_default();
     // The parser often notices a line late.
     for number in [found.at.line, found.at.line.saturating_sub(1)] {
@@ -117,23 +121,23 @@ fn unquoted(line: &str) -> Vec<usize> {
 
 /// The bracket that is still open at the end of the text, as far as one can tell.
 fn unclosed(text: &str, found: Fault) -> Fault {
-    let mut open: Vec<(u32, u32, char)> = Vec::new();
+    let mut open: Vec<(usize, &str, usize, char)> = Vec::new();
     for (number, line) in text.lines().enumerate() {
         for at in unquoted(line) {
             let Some(c) = line.get(at..).and_then(|rest| rest.chars().next()) else { continue };
-            let column = line.get(..at).map_or(0, |head| head.chars().count()) + 1;
-            let place = (u32::try_from(number + 1).unwrap_or(1), u32::try_from(column).unwrap_or(1), c);
             match c {
-                '{' | '[' => open.push(place),
+                '{' | '[' => open.push((number + 1, line, at, c)),
                 '}' | ']' => drop(open.pop()),
                 _ => {}
             }
         }
     }
     match open.last() {
-        Some((line, column, bracket)) => {
+        Some((number, line, at, bracket)) => {
             let close = if *bracket == '{' { '}' } else { ']' };
-            let at = At { line: *line, column: *column, ..found.at };
+            let column = line.get(..*at).map_or(0, |head| head.chars().count()) + 1;
+            let [line, column] = [*number, column].map(|place| u32::try_from(place).unwrap_or(1));
+            let at = At { line, column, ..found.at };
             Fault {
                 at,
                 message: format!("{bracket:?} is never closed"),

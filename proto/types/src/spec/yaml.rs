@@ -5,6 +5,7 @@
 //! read by people. What can be told apart from the rest is told and passed over,
 //! so that one look shows every mistake of a file.
 
+use super::problem::{FAULTS_MAX, MORE};
 use super::traps;
 use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, Span, StrInput};
 use std::collections::BTreeMap;
@@ -159,6 +160,9 @@ impl<'text> Events<'text> {
     fn node(&mut self, event: Event<'text>, at: At, depth: usize) -> Result<Node, Fault> {
         if depth > DEPTH_MAX {
             return Err(fault(at, &format!("nested more than {DEPTH_MAX} deep"), None));
+        }
+        if self.faults.len() > FAULTS_MAX {
+            return Err(fault(at, MORE, None));
         }
         let mut plain = false;
         let value = match event {
