@@ -61,8 +61,28 @@ fn seeds() -> Vec<String> {
     seeds
 }
 
+/// One that is large and well formed.
+fn large_and_good(rng: &mut Rng) -> String {
+    let count = 1 << (4 + rng.below(13));
+    let many = |item: &dyn Fn(usize) -> String| (0..count).map(item).collect::<String>();
+    match rng.below(9) {
+        0 => format!("node:\n{}", many(&|number| format!("  n{number}: {{labels: {{a: b}}}}\n"))),
+        1 => format!("system: {{name: s}}\nsecret:\n{}", many(&|number| format!("  n{number}:\n"))),
+        2 => format!("service: {{a: {{where: all, command: a, env: {{{}}}}}}}", many(&|number| format!("k{number}: v, "))),
+        3 => format!("check: {{a: {{where: all, plugin: p, with: {{a: [{}]}}}}}}", many(&|_| "1, ".to_owned())),
+        4 => format!("check: {{a: {{where: all, plugin: p, with: {{a: [{}]}}}}}}", many(&|_| "\"${secret:a}\", ".to_owned())),
+        5 => format!("system: {{name: s}}\nalert:\n{}", many(&|number| format!("  n{number}: {{check: n{number}}}\n"))),
+        6 => format!("task: {{a: {{where: all, steps: [{}]}}}}", many(&|_| "{run: a}, ".to_owned())),
+        7 => format!("check: {{a: {{where: \"{}\", plugin: p}}}}", many(&|_| "a=b,".to_owned()).trim_end_matches(',')),
+        _ => format!("service: {{a: {{where: all, command: \"{}\"}}}}", many(&|_| "${env:A}$${${node.name}".to_owned())),
+    }
+}
+
 /// One that is large, in a way of its own.
 fn large(rng: &mut Rng) -> String {
+    if rng.chance(35) {
+        return large_and_good(rng);
+    }
     let count = 1 << (4 + rng.below(15));
     let head = *rng.pick(&["", "check: ", "check:\n  a:\n    with: ", "check: {a: {where: all, plugin: p, with: {a: ", "service:\n"]);
     let body = match rng.below(16) {
@@ -88,10 +108,12 @@ fn large(rng: &mut Rng) -> String {
 
 fn mutated(seeds: &[String], rng: &mut Rng) -> String {
     let mut bytes = match rng.below(100) {
-        0..=2 => large(rng).into_bytes(),
+        0 => large(rng).into_bytes(),
         _ => rng.pick(seeds).clone().into_bytes(),
     };
-    for _ in 0..=rng.below(6) {
+    // Some large ones stay as they are.
+    let times = if bytes.len() > 50_000 { rng.below(3) } else { 1 + rng.below(6) };
+    for _ in 0..times {
         let at = rng.below(bytes.len() + 1);
         let end = at + rng.below((bytes.len() - at).min(200) + 1);
         match rng.below(12) {
@@ -109,7 +131,7 @@ fn mutated(seeds: &[String], rng: &mut Rng) -> String {
                 if !lines.is_empty() {
                     let line = lines[rng.below(lines.len())];
                     let place = rng.below(lines.len());
-                    let times = if rng.chance(5) { 200 } else { 1 };
+                    let times = if rng.chance(5) { 200.min(1 + INPUT_BYTES_MAX / line.len()) } else { 1 };
                     lines.splice(place..place, std::iter::repeat_n(line, times));
                     bytes = lines.concat();
                 }
@@ -128,8 +150,8 @@ fn mutated(seeds: &[String], rng: &mut Rng) -> String {
             11 => bytes.truncate(bytes.len().saturating_sub(rng.below(40))),
             _ => drop(bytes.splice(at..end, rng.pick(PIECES).bytes())),
         }
-        bytes.truncate(INPUT_BYTES_MAX);
     }
+    bytes.truncate(INPUT_BYTES_MAX);
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
