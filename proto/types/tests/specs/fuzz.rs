@@ -185,6 +185,8 @@ impl Input {
         let files = vec![file("a.yaml", &self.base)];
         let source = Source { files, env, envs: Some(vec!["prod".to_owned()]), ..Source::default() };
         match compile(&source) {
+            // What is large would be in memory several times.
+            Ok(compiled) if self.base.len() > 128 * 1024 => drop(compiled),
             Ok(compiled) => {
                 let printed = [Detail::Short, Detail::Full].map(|detail| write_yaml(&compiled.objects, detail));
                 for text in printed {
@@ -248,7 +250,10 @@ fn child() {
         let peak = peak_kib();
         count += 1;
         taken += u64::from(outcome.is_ok());
-        slowest = slowest.max(took);
+        if took > slowest {
+            slowest = took;
+            println!("fuzz slowest: {took:?}, {} KiB: {:.80?}", input.base.len() / 1024, input.base);
+        }
         if outcome.is_err() {
             println!("fuzz failed: panic at {count}: {}", input.keep(&format!("panic{count}")));
             failed += 1;
