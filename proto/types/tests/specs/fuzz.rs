@@ -38,10 +38,79 @@ const WRONG: &[&str] = &[
 
 /// What means something to YAML, to JSON or to specs.
 const PIECES: &[&str] = &[
-    "[", "]", "{", "}", "- ", ": ", ":", "? ", ", ", "#", " #", "&a ", "*a", "!x ", "!!str ", "|", ">", "|+\n", ">-\n", "'", "\"", "\\", "\\x", "\\u", "%YAML 1.2\n", "---\n",
-    "...\n", "<<: ", "~", "null", "no", "010", "0x1F", "1e999", "-", "\t", "\n", "\r", "\r\n", "\u{0}", "\u{7f}", "\u{85}", "\u{2028}", "\u{feff}", "\u{ffff}", "é", "日本", "😀", "\u{202e}",
-    "${", "${env:A}", "${secret:a}", "$${", "${file}", "}", "system:", "version: 1\n", "check:\n", "all", "role in (", ")", "!", "=", "0 2 * * *", "*/0", "10s", "99999999999999999999", "18446744073709551616d", "1.5GiB", "100%",
-    "files/", "../", "@sha256:",
+    "[",
+    "]",
+    "{",
+    "}",
+    "- ",
+    ": ",
+    ":",
+    "? ",
+    ", ",
+    "#",
+    " #",
+    "&a ",
+    "*a",
+    "!x ",
+    "!!str ",
+    "|",
+    ">",
+    "|+\n",
+    ">-\n",
+    "'",
+    "\"",
+    "\\",
+    "\\x",
+    "\\u",
+    "%YAML 1.2\n",
+    "---\n",
+    "...\n",
+    "<<: ",
+    "~",
+    "null",
+    "no",
+    "010",
+    "0x1F",
+    "1e999",
+    "-",
+    "\t",
+    "\n",
+    "\r",
+    "\r\n",
+    "\u{0}",
+    "\u{7f}",
+    "\u{85}",
+    "\u{2028}",
+    "\u{feff}",
+    "\u{ffff}",
+    "é",
+    "日本",
+    "😀",
+    "\u{202e}",
+    "${",
+    "${env:A}",
+    "${secret:a}",
+    "$${",
+    "${file}",
+    "}",
+    "system:",
+    "version: 1\n",
+    "check:\n",
+    "all",
+    "role in (",
+    ")",
+    "!",
+    "=",
+    "0 2 * * *",
+    "*/0",
+    "10s",
+    "99999999999999999999",
+    "18446744073709551616d",
+    "1.5GiB",
+    "100%",
+    "files/",
+    "../",
+    "@sha256:",
 ];
 
 fn seeds() -> Vec<String> {
@@ -68,13 +137,21 @@ fn large_and_good(rng: &mut Rng) -> String {
     match rng.below(9) {
         0 => format!("node:\n{}", many(&|number| format!("  n{number}: {{labels: {{a: b}}}}\n"))),
         1 => format!("system: {{name: s}}\nsecret:\n{}", many(&|number| format!("  n{number}:\n"))),
-        2 => format!("service: {{a: {{where: all, command: a, env: {{{}}}}}}}", many(&|number| format!("k{number}: v, "))),
+        2 => format!(
+            "service: {{a: {{where: all, command: a, env: {{{}}}}}}}",
+            many(&|number| format!("k{number}: v, "))
+        ),
         3 => format!("check: {{a: {{where: all, plugin: p, with: {{a: [{}]}}}}}}", many(&|_| "1, ".to_owned())),
-        4 => format!("check: {{a: {{where: all, plugin: p, with: {{a: [{}]}}}}}}", many(&|_| "\"${secret:a}\", ".to_owned())),
+        4 => format!(
+            "check: {{a: {{where: all, plugin: p, with: {{a: [{}]}}}}}}",
+            many(&|_| "\"${secret:a}\", ".to_owned())
+        ),
         5 => format!("system: {{name: s}}\nalert:\n{}", many(&|number| format!("  n{number}: {{check: n{number}}}\n"))),
         6 => format!("task: {{a: {{where: all, steps: [{}]}}}}", many(&|_| "{run: a}, ".to_owned())),
         7 => format!("check: {{a: {{where: \"{}\", plugin: p}}}}", many(&|_| "a=b,".to_owned()).trim_end_matches(',')),
-        _ => format!("service: {{a: {{where: all, command: \"{}\"}}}}", many(&|_| "${env:A}$${${node.name}".to_owned())),
+        _ => {
+            format!("service: {{a: {{where: all, command: \"{}\"}}}}", many(&|_| "${env:A}$${${node.name}".to_owned()))
+        }
     }
 }
 
@@ -84,7 +161,13 @@ fn large(rng: &mut Rng) -> String {
         return large_and_good(rng);
     }
     let count = 1 << (4 + rng.below(15));
-    let head = *rng.pick(&["", "check: ", "check:\n  a:\n    with: ", "check: {a: {where: all, plugin: p, with: {a: ", "service:\n"]);
+    let head = *rng.pick(&[
+        "",
+        "check: ",
+        "check:\n  a:\n    with: ",
+        "check: {a: {where: all, plugin: p, with: {a: ",
+        "service:\n",
+    ]);
     let body = match rng.below(16) {
         0 => "[".repeat(count),
         1 => "{".repeat(count),
@@ -93,13 +176,17 @@ fn large(rng: &mut Rng) -> String {
         4 => "? ".repeat(count),
         5 => format!("{}: 1\n", "k".repeat(count)),
         6 => format!("\"{}\": {{}}\n", "k\\u0000".repeat(count / 6)),
-        7 => (0..count.min(40_000)).map(|level| format!("a{level}: &a{level} [*a{0}, *a{0}, *a{0}]\n", level.max(1) - 1)).collect(),
+        7 => (0..count.min(40_000))
+            .map(|level| format!("a{level}: &a{level} [*a{0}, *a{0}, *a{0}]\n", level.max(1) - 1))
+            .collect(),
         8 => "a b c ".repeat(count),
         9 => " ".repeat(INPUT_BYTES_MAX),
         10 => "\n".repeat(count),
         11 => "a, ".repeat(count),
         12 => "x: 1\n".repeat(count),
-        13 => (0..count.min(60_000)).map(|number| format!("  k{number}: {}\n", rng.pick(&["{}", "5", "{where: all}", "null", "&a b"]))).collect(),
+        13 => (0..count.min(60_000))
+            .map(|number| format!("  k{number}: {}\n", rng.pick(&["{}", "5", "{where: all}", "null", "&a b"])))
+            .collect(),
         14 => (0..count.min(1_000)).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect(),
         _ => format!("{{{}}}", (0..count.min(60_000)).map(|number| format!("k{number}: !x 1, ")).collect::<String>()),
     };
@@ -178,10 +265,10 @@ impl Input {
 
     fn run(&self) {
         let file = |path: &str, text: &String| SourceFile { path: path.to_owned(), text: text.clone() };
-        let env = self.over.as_ref().map(|over| EnvSource {
-            name: Name::new("prod").unwrap(),
-            files: vec![file("env/prod.yaml", over)],
-        });
+        let env = self
+            .over
+            .as_ref()
+            .map(|over| EnvSource { name: Name::new("prod").unwrap(), files: vec![file("env/prod.yaml", over)] });
         let files = vec![file("a.yaml", &self.base)];
         let source = Source { files, env, envs: Some(vec!["prod".to_owned()]), ..Source::default() };
         match compile(&source) {
@@ -191,7 +278,8 @@ impl Input {
                 let printed = [Detail::Short, Detail::Full].map(|detail| write_yaml(&compiled.objects, detail));
                 for text in printed {
                     let files = vec![file("printed.yaml", &text)];
-                    let again = compile(&Source { files, ..Source::default() }).unwrap_or_else(|error| panic!("{error}"));
+                    let again =
+                        compile(&Source { files, ..Source::default() }).unwrap_or_else(|error| panic!("{error}"));
                     let bodies = |objects: &[hostler_types::spec::Object]| {
                         objects.iter().map(|one| (one.name.clone(), one.body.clone())).collect::<Vec<_>>()
                     };
@@ -268,7 +356,9 @@ fn child() {
         }
     }
     let peak = peak_kib();
-    println!("fuzz done: {count} executions, {taken} without a panic, seed {seed}, slowest {slowest:?}, peak {peak} KiB");
+    println!(
+        "fuzz done: {count} executions, {taken} without a panic, seed {seed}, slowest {slowest:?}, peak {peak} KiB"
+    );
 }
 
 fn fuzz(seconds_default: u64, seed: u64) {
@@ -289,7 +379,8 @@ fn fuzz(seconds_default: u64, seed: u64) {
     let errors = String::from_utf8_lossy(&outcome.stderr);
     assert!(outcome.status.success(), "the child ended with {}\n{told}\n{errors:.3000}", outcome.status);
     assert!(!told.contains("fuzz failed"), "{told}\n{errors:.3000}");
-    let done = lines.iter().find(|line| line.contains("fuzz done")).unwrap_or_else(|| panic!("it ended early:\n{said}"));
+    let done =
+        lines.iter().find(|line| line.contains("fuzz done")).unwrap_or_else(|| panic!("it ended early:\n{said}"));
     let number = |before: &str| -> u64 {
         let words: Vec<&str> = done.split([' ', ',']).collect();
         let at = words.iter().position(|word| *word == before).unwrap();

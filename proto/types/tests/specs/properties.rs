@@ -3,11 +3,11 @@
 
 use crate::random::Rng;
 use crate::strings::TRICKY;
+use hostler_types::Name;
 use hostler_types::spec::{
     Body, Detail, Form, Json, Kind, Need, Object, Record, Scalar, Source, SourceFile, compile, read_json, write_yaml,
 };
 use hostler_types::units::{format_duration, parse_duration};
-use hostler_types::Name;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use std::time::Duration;
@@ -28,7 +28,9 @@ fn any_text(rng: &mut Rng) -> String {
     match rng.below(4) {
         0 => rng.pick(TRICKY).to_string(),
         1 => rng.pick(&["${secret:s}", "a ${node.name} b", "$${HOME}", "${node.label.x}", "$HOME"]).to_string(),
-        2 => (0..=rng.below(60)).filter_map(|_| char::from_u32(u32::try_from(rng.within(0, 0x2fff)).unwrap())).collect(),
+        2 => {
+            (0..=rng.below(60)).filter_map(|_| char::from_u32(u32::try_from(rng.within(0, 0x2fff)).unwrap())).collect()
+        }
         _ => rng.pick(&["bin/server --port 8080", "a", "1.2.0", "a: b # c", "long ".repeat(40).as_str()]).to_string(),
     }
 }
@@ -95,7 +97,9 @@ fn scalar(scalar: &Scalar, rng: &mut Rng) -> Value {
                 _ => rng.within(least, most.min(least + 20)).into(),
             }
         }
-        Json::Number if noun.contains("processors") => rng.pick(&[json!(0.5), json!(6), json!(0.01), json!(4096)]).clone(),
+        Json::Number if noun.contains("processors") => {
+            rng.pick(&[json!(0.5), json!(6), json!(0.01), json!(4096)]).clone()
+        }
         Json::Number => number(rng),
         Json::Text if noun.starts_with("a duration") => duration(scalar, rng).into(),
         Json::Text if noun.starts_with("a size") => {
@@ -103,9 +107,10 @@ fn scalar(scalar: &Scalar, rng: &mut Rng) -> Value {
         }
         Json::Text if noun.starts_with("a share") => format!("{}{}%", rng.below(101), rng.pick(&["", ".0"])).into(),
         Json::Text if noun.contains("cron") => cron(rng).into(),
-        Json::Text if noun.contains("selector") => {
-            rng.pick(&["all", "role=app", "role in (a, b),!spare", "zone not in (1,2)", "x!=é", "no", "role==1e3"]).to_string().into()
-        }
+        Json::Text if noun.contains("selector") => rng
+            .pick(&["all", "role=app", "role in (a, b),!spare", "zone not in (1,2)", "x!=é", "no", "role==1e3"])
+            .to_string()
+            .into(),
         Json::Text if noun.contains("time zone") => rng.pick(&["UTC", "Europe/Berlin", "Etc/GMT+5"]).to_string().into(),
         Json::Text if noun.contains("files/") => format!(
             "files/{}@sha256:{}",
@@ -162,7 +167,9 @@ fn value(form: &Form, field: &str, rng: &mut Rng) -> Value {
                 let word = key(of, field, rng);
                 let value = match field {
                     // Labels have no blanks.
-                    "labels" => rng.pick(&[json!("a"), json!(12), json!(true), json!("010"), json!("no"), json!("ü#")]).clone(),
+                    "labels" => {
+                        rng.pick(&[json!("a"), json!(12), json!(true), json!("010"), json!("no"), json!("ü#")]).clone()
+                    }
                     _ => value(inner, "entry", rng),
                 };
                 (word, value)
@@ -267,7 +274,9 @@ fn mend(kind: Kind, map: &mut Map<String, Value>, rng: &mut Rng) {
 
 fn body(kind: Kind, rng: &mut Rng) -> Value {
     let mut body = record_value(kind.record(), rng);
-    if rng.chance(90) && let Value::Object(map) = &mut body {
+    if rng.chance(90)
+        && let Value::Object(map) = &mut body
+    {
         mend(kind, map, rng);
     }
     body

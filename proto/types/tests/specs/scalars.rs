@@ -9,7 +9,11 @@ use std::time::Duration;
 fn field(least: u32, most: u32, names: &'static [&'static str]) -> BoxedStrategy<String> {
     let one = prop_oneof![
         (least..=most).prop_map(|number| number.to_string()),
-        prop::sample::select(if names.is_empty() { vec![least.to_string()] } else { names.iter().map(|name| name.to_string()).collect() }),
+        prop::sample::select(if names.is_empty() {
+            vec![least.to_string()]
+        } else {
+            names.iter().map(|name| name.to_string()).collect()
+        }),
     ];
     let range = (least..=most, least..=most).prop_map(|(a, b)| format!("{}-{}", a.min(b), a.max(b)));
     let step = (prop_oneof![Just("*".to_owned()), range.clone()], 1..=most.max(2) / 2)
