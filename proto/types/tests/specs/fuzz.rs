@@ -399,3 +399,38 @@ fn fuzzing_finds_nothing() {
 fn slow_fuzzing_finds_nothing() {
     fuzz(60, 2);
 }
+
+/// Each took minutes, or hundreds of megabytes, before this was looked for.
+#[test]
+fn what_was_slow_is_soon() {
+    let many = |count: usize, item: &dyn Fn(usize) -> String| (0..count).map(item).collect::<String>();
+    let nodes = format!("node:\n{}", many(40_000, &|number| format!("  n{number}: {{labels: {{a: b}}}}\n")));
+    let inputs = [
+        ("brackets", "[".repeat(INPUT_BYTES_MAX), None),
+        ("an open bracket in a long line", format!("a: [{}", "[], ".repeat(INPUT_BYTES_MAX / 4)), None),
+        ("mistakes in one line", format!("{{{}}}", many(60_000, &|number| format!("k{number}: !x 1, "))), None),
+        ("keys that stand twice", format!("{{{}}}", "a: 1, ".repeat(100_000)), None),
+        ("a long field", format!("check: {{a: {{? {} : 1}}}}", "k".repeat(500_000)), None),
+        (
+            "missing references",
+            format!("system: {{name: s}}\nalert:\n{}", many(20_000, &|n| format!("  n{n}: {{check: n{n}}}\n"))),
+            None,
+        ),
+        ("a large overlay", nodes.clone(), Some(nodes)),
+        (
+            "a long map laid over another",
+            format!(
+                "service: {{a: {{where: all, command: a, env: {{{}}}}}}}",
+                many(40_000, &|number| format!("k{number}: v, "))
+            ),
+            Some(format!("service: {{a: {{env: {{{}}}}}}}", many(40_000, &|number| format!("k{number}: w, ")))),
+        ),
+    ];
+    for (what, base, over) in inputs {
+        let began = Instant::now();
+        Input { base, over }.run();
+        let took = began.elapsed();
+        println!("{what}: {took:?}");
+        assert!(took < LONGEST, "{what}: {took:?}");
+    }
+}
