@@ -445,6 +445,11 @@ pub fn read_json(kind: &str, name: &str, body_json: &str, origin: &str) -> Resul
     let name = Name::new(name).map_err(|error| Problems(vec![problem(format!("{kind}: {error}"), None)]))?;
     let value: serde_json::Value = serde_json::from_str(body_json)
         .map_err(|error| Problems(vec![problem(format!("{kind} {name}: its body is not JSON: {error}"), None)]))?;
+    // As a file would hold it, below its kind and its name.
+    if depth(&value) + 2 > yaml::DEPTH_MAX {
+        let message = format!("{kind} {name}: nested more than {} deep", yaml::DEPTH_MAX);
+        return Err(Problems(vec![problem(message, None)]));
+    }
     let mut reader = Reader::new(format!("{kind} {name}"), None);
     match Body::read(kind, &from_json(&value), &mut reader) {
         Some(body) if reader.faults.is_empty() => {
@@ -452,6 +457,15 @@ pub fn read_json(kind: &str, name: &str, body_json: &str, origin: &str) -> Resul
             Ok(Object { name, body, origin, origins, links: reader.links })
         }
         _ => Err(Problems(reader.faults.into_iter().map(|fault| problem(fault.message, fault.help)).collect())),
+    }
+}
+
+/// How many maps and lists are around the innermost value.
+fn depth(value: &serde_json::Value) -> usize {
+    match value {
+        serde_json::Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        serde_json::Value::Object(map) => 1 + map.values().map(depth).max().unwrap_or(0),
+        _ => 0,
     }
 }
 

@@ -11,7 +11,7 @@ use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, Span, StrInput};
 use std::collections::BTreeMap;
 
 /// Deep enough for any plugin's configuration, shallow enough for any stack.
-const DEPTH_MAX: usize = 32;
+pub(super) const DEPTH_MAX: usize = 32;
 
 /// A place in one of the files of a spec. Lines and columns count from 1; line 0
 /// is no place.
@@ -203,9 +203,11 @@ impl<'text> Events<'text> {
             if matches!(event, Event::MappingEnd) {
                 return Ok(Value::Map(entries));
             }
-            let Event::Scalar(text, style, ..) = event else {
+            let Event::Scalar(text, style, anchor, tag) = event else {
                 return Err(fault(key_at, "a key must be a word", None));
             };
+            let tag = tag.map(|tag| tag.to_string());
+            self.refuse_extras(key_at, anchor, tag.as_deref().map(|tag| (tag, text.as_ref())));
             let merges = text == "<<" && style == ScalarStyle::Plain;
             let key = Key { at: key_at, text: text.into_owned() };
             let (event, value_at) = self.required(key_at)?;

@@ -241,3 +241,19 @@ proptest! {
         everywhere(&text);
     }
 }
+
+/// Nested as deep as a file may be, and no deeper.
+#[test]
+fn what_is_taken_as_json_is_not_too_deep_for_a_file() {
+    let nested = |depth: usize| (0..depth).fold(json!(1), |inner, _| json!([inner]));
+    let taken: Vec<usize> = (1..60).filter(|depth| survives("check", &with(&json!({ "a": nested(*depth) })))).collect();
+    assert_eq!(taken, (1..=28).collect::<Vec<_>>());
+}
+
+#[test]
+fn keys_have_no_anchors_and_no_tags() {
+    for key in ["&a secret", "!!str secret", "<<"] {
+        let files = vec![SourceFile { path: "a.yaml".into(), text: format!("{key}: {{}}\n") }];
+        assert!(compile(&Source { files, ..Source::default() }).is_err(), "{key}");
+    }
+}
