@@ -13,6 +13,12 @@ use super::yaml::{self, At, Fault, Node, Value, fault};
 use crate::{Labels, Name};
 use std::collections::BTreeMap;
 
+/// A longer line is not shown.
+const LINE_BYTES_MAX: usize = 4096;
+
+/// Where a value was written is not noted below such a path.
+const PATH_BYTES_MAX: usize = 4096;
+
 /// A spec file, already in memory.
 #[derive(Clone, Debug)]
 pub struct SourceFile {
@@ -100,6 +106,10 @@ pub fn compile(source: &Source) -> Result<Compiled, Problems> {
     }
     faults.sort_by_key(|fault| fault.at);
     faults.dedup();
+    if let Some(rest) = faults.get_mut(FAULTS_MAX) {
+        *rest = fault(rest.at, MORE, None);
+        faults.truncate(FAULTS_MAX + 1);
+    }
     Err(Problems(faults.into_iter().map(|fault| placed(&sources, fault)).collect()))
 }
 
@@ -302,6 +312,9 @@ fn read_objects(
     let mut objects = Vec::new();
     for ((kind, name), (at, node)) in tree {
         let owner = if name.is_empty() { kind.to_string() } else { format!("{kind} {name}") };
+        if faults.len() > FAULTS_MAX {
+            break;
+        }
         let mut reader = Reader::new(owner, contents);
         // Faults about a missing field point at the name where the body has no braces.
         let node = if node.value == Value::Null { &Node::new(*at, Value::Map(Vec::new())) } else { node };
@@ -325,6 +338,7 @@ fn note_origins(
     origins: &mut BTreeMap<String, String>,
 ) {
     match &node.value {
+        _ if path.len() > PATH_BYTES_MAX => {}
         Value::Map(entries) => {
             for (key, value) in entries {
                 let mut path = path.clone();
@@ -361,6 +375,9 @@ fn check_links(
     for object in objects {
         let owner = format!("{} {}", object.kind(), object.name);
         for link in &object.links {
+            if faults.len() > FAULTS_MAX {
+                return;
+            }
             let found = match &link.to {
                 // Loose objects may name what others applied.
                 Target::Object(kind, name) if has_system => {
@@ -527,6 +544,11 @@ pub fn read_json(kind: &str, name: &str, body_json: &str, origin: &str) -> Resul
     let name = Name::new(name).map_err(|error| Problems(vec![problem(format!("{kind}: {error}"), None)]))?;
     let value: serde_json::Value = serde_json::from_str(body_json)
         .map_err(|error| Problems(vec![problem(format!("{kind} {name}: its body is not JSON: {error}"), None)]))?;
+    // As a file would hold it, below its kind and its name.
+    if depth(&value) + 2 > yaml::DEPTH_MAX {
+        let message = format!("{kind} {name}: nested more than {} deep", yaml::DEPTH_MAX);
+        return Err(Problems(vec![problem(message, None)]));
+    }
     let mut reader = Reader::new(format!("{kind} {name}"), None);
     match Body::read(kind, &from_json(&value), &mut reader) {
         Some(body) if reader.faults.is_empty() => {
@@ -534,6 +556,15 @@ pub fn read_json(kind: &str, name: &str, body_json: &str, origin: &str) -> Resul
             Ok(Object { name, body, origin, origins, links: reader.links })
         }
         _ => Err(Problems(reader.faults.into_iter().map(|fault| problem(fault.message, fault.help)).collect())),
+    }
+}
+
+/// How many maps and lists are around the innermost value.
+fn depth(value: &serde_json::Value) -> usize {
+    match value {
+        serde_json::Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        serde_json::Value::Object(map) => 1 + map.values().map(depth).max().unwrap_or(0),
+        _ => 0,
     }
 }
 

@@ -79,6 +79,9 @@ fn merge(below: &mut Node, over: Node, path: &Path<'_>, faults: &mut Vec<Fault>)
         *below = over;
         return;
     };
+    let places: BTreeMap<String, usize> =
+        entries.iter().enumerate().map(|(index, (key, _))| (key.text.clone(), index)).collect();
+    let mut removed = BTreeSet::new();
     for (key, node) in fields {
         let index = entries.iter().position(|(found, _)| found.text == key.text);
         match (index, node.value == Value::Null) {
@@ -101,6 +104,11 @@ fn merge(below: &mut Node, over: Node, path: &Path<'_>, faults: &mut Vec<Fault>)
             }
         }
     }
+    let mut index = 0;
+    entries.retain(|_| {
+        index += 1;
+        !removed.contains(&(index - 1))
+    });
 }
 
 /// In what is new there is nothing to remove.

@@ -86,8 +86,10 @@ impl<'a> Reader<'a> {
 
     /// "check disk: every" and what is wrong with it.
     pub fn fault(&mut self, at: At, message: impl std::fmt::Display, help: Option<String>) {
-        let message = format!("{} {message}", self.subject());
-        self.faults.push(Fault { at, message, help });
+        if self.faults.len() <= FAULTS_MAX {
+            let message = format!("{} {message}", self.subject());
+            self.faults.push(Fault { at, message, help });
+        }
     }
 
     /// For an error that names the value itself.

@@ -3,6 +3,7 @@
 //! A parser says what it did not find; a person wants to know which character to
 //! change. So the line in question is looked at again.
 
+use super::problem::MORE;
 use super::yaml::{At, Fault, Key, Node, Value, fault};
 
 /// Turns a parser's complaint into help, where the text shows a known trap.

@@ -11,6 +11,9 @@ use std::collections::BTreeMap;
 /// Fits beside a comment on most screens.
 const WIDTH: usize = 100;
 
+/// YAML takes no longer key without a mark before it.
+const KEY_BYTES_MAX: usize = 1024;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detail {
     /// What was written.
@@ -53,7 +56,7 @@ fn write_object(text: &mut String, key: &str, depth: usize, object: &Object, det
             let mut written = BTreeMap::new();
             flatten(&object.body.to_json(false), &mut String::new(), &mut written);
             let comments = Comments { object, written };
-            text.push_str(&format!("{}{}:", indent(depth), word(key)));
+            text.push_str(&head(key, depth));
             comments.children(text, depth, &body, &mut String::new());
         }
     }
@@ -61,6 +64,12 @@ fn write_object(text: &mut String, key: &str, depth: usize, object: &Object, det
 
 fn indent(depth: usize) -> String {
     "  ".repeat(depth)
+}
+
+/// A key at the begin of its line, up to its colon.
+fn head(key: &str, depth: usize) -> String {
+    let (indent, key) = (indent(depth), word(key));
+    if key.len() > KEY_BYTES_MAX { format!("{indent}? {key}\n{indent}:") } else { format!("{indent}{key}:") }
 }
 
 /// Any JSON value as YAML, for what is no object of a spec.
@@ -79,7 +88,7 @@ pub fn write_value(value: &Value) -> String {
 
 /// `key: value`, on one line where it fits.
 fn entry(text: &mut String, key: &str, depth: usize, value: &Value) {
-    let head = format!("{}{}:", indent(depth), word(key));
+    let head = head(key, depth);
     let line = flow(value);
     let short = head.len() + 1 + line.len() <= WIDTH;
     match value {
@@ -109,8 +118,11 @@ fn flow(value: &Value) -> String {
         Value::String(text) => word(text),
         Value::Array(items) => format!("[{}]", items.iter().map(flow).collect::<Vec<_>>().join(", ")),
         Value::Object(map) => {
-            let entries: Vec<String> =
-                map.iter().map(|(key, value)| format!("{}: {}", word(key), flow(value))).collect();
+            let entry = |(key, value): (&String, &Value)| {
+                let (key, value) = (word(key), flow(value));
+                if key.len() > KEY_BYTES_MAX { format!("? {key} : {value}") } else { format!("{key}: {value}") }
+            };
+            let entries: Vec<String> = map.iter().map(entry).collect();
             format!("{{{}}}", entries.join(", "))
         }
     }
@@ -148,7 +160,7 @@ fn quoted(text: &str) -> String {
             '\n' => whole.push_str("\\n"),
             '\t' => whole.push_str("\\t"),
             '\r' => whole.push_str("\\r"),
-            c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}') => {
+            c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}') => {
                 whole.push_str(&format!("\\u{:04x}", u32::from(c)));
             }
             c => whole.push(c),
@@ -203,7 +215,7 @@ impl Comments<'_> {
         for (key, value) in map {
             let length = path.len();
             push_step(path, key);
-            text.push_str(&format!("{}{}:", indent(depth), word(key)));
+            text.push_str(&head(key, depth));
             self.children(text, depth, value, path);
             path.truncate(length);
         }

@@ -5,12 +5,13 @@
 //! read by people. What can be told apart from the rest is told and passed over,
 //! so that one look shows every mistake of a file.
 
+use super::problem::{FAULTS_MAX, MORE};
 use super::traps;
 use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, Span, StrInput};
 use std::collections::BTreeMap;
 
 /// Deep enough for any plugin's configuration, shallow enough for any stack.
-const DEPTH_MAX: usize = 32;
+pub(super) const DEPTH_MAX: usize = 32;
 
 /// A place in one of the files of a spec. Lines and columns count from 1; line 0
 /// is no place.
@@ -171,6 +172,9 @@ impl<'text> Events<'text> {
         if depth > DEPTH_MAX {
             return Err(fault(at, &format!("nested more than {DEPTH_MAX} deep"), None));
         }
+        if self.faults.len() > FAULTS_MAX {
+            return Err(fault(at, MORE, None));
+        }
         let mut plain = false;
         let value = match event {
             Event::Scalar(text, style, anchor, tag) => {
@@ -218,6 +222,9 @@ impl<'text> Events<'text> {
                 let help = "write one key for each: disk: {...}";
                 return Err(fault(key_at, "a key must be a word", Some(help)));
             };
+            let tag = tag.map(|tag| tag.to_string());
+            self.refuse_extras(key_at, anchor, tag.as_deref().map(|tag| (tag, text.as_ref())));
+            let merges = text == "<<" && style == ScalarStyle::Plain;
             let key = Key { at: key_at, text: text.into_owned() };
             let (event, value_at) = self.required(key_at)?;
             let mut value = self.node(event, value_at, depth + 1)?;

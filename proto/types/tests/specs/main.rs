@@ -10,5 +10,7 @@
 
 mod examples;
 mod folder;
+mod fuzz;
+mod overlays;
 mod pages;
 mod wrong;
