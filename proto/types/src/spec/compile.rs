@@ -7,14 +7,11 @@
 use super::interpolate;
 use super::kind::{Body, Kind};
 use super::overlay;
-use super::problem::{Problem, Problems, as_name, nearest, nearest_word};
+use super::problem::{FAULTS_MAX, LINE_BYTES_MAX, MORE, Problem, Problems, as_name, nearest, nearest_word};
 use super::shape::{Content, Link, Reader, Target, example_of};
 use super::yaml::{self, At, Fault, Node, Value, fault};
 use crate::{Labels, Name};
 use std::collections::BTreeMap;
-
-/// A longer line is not shown.
-const LINE_BYTES_MAX: usize = 4096;
 
 /// Where a value was written is not noted below such a path.
 const PATH_BYTES_MAX: usize = 4096;
@@ -116,7 +113,7 @@ pub fn compile(source: &Source) -> Result<Compiled, Problems> {
 fn placed(sources: &[SourceFile], fault: Fault) -> Problem {
     let source = sources.get(fault.at.file as usize);
     let line = (fault.at.line as usize).checked_sub(1).and_then(|index| source?.text.lines().nth(index));
-    let text = line.unwrap_or_default();
+    let text = line.filter(|line| line.len() <= LINE_BYTES_MAX).unwrap_or_default();
     Problem {
         file: source.map(|source| source.path.clone()).unwrap_or_default(),
         line: fault.at.line as usize,

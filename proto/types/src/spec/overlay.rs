@@ -4,10 +4,10 @@
 use super::compile::Tree;
 use super::form::Need;
 use super::kind::Kind;
-use super::problem::nearest;
+use super::problem::{FAULTS_MAX, nearest};
 use super::shape::push_step;
 use super::yaml::{At, Fault, Key, Node, Value, fault};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What was removed, and where.
 pub(super) fn lay(base: &mut Tree, over: Tree, faults: &mut Vec<Fault>) -> BTreeMap<(Kind, String), At> {
@@ -83,10 +83,12 @@ fn merge(below: &mut Node, over: Node, path: &Path<'_>, faults: &mut Vec<Fault>)
         entries.iter().enumerate().map(|(index, (key, _))| (key.text.clone(), index)).collect();
     let mut removed = BTreeSet::new();
     for (key, node) in fields {
-        let index = entries.iter().position(|(found, _)| found.text == key.text);
-        match (index, node.value == Value::Null) {
+        if faults.len() > FAULTS_MAX {
+            return;
+        }
+        match (places.get(&key.text).copied(), node.value == Value::Null) {
             (Some(index), true) => {
-                entries.remove(index);
+                removed.insert(index);
                 // What is missed afterwards is missed because of this line.
                 below.at = key.at;
             }

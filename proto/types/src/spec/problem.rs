@@ -69,12 +69,28 @@ pub(super) fn as_name(text: &str) -> Option<String> {
     (text.chars().all(near) && crate::Name::new(name.clone()).is_ok()).then_some(name)
 }
 
+/// A longer line is no help.
+pub(super) const LINE_BYTES_MAX: usize = 4096;
+
+/// After so many, nobody reads on.
+pub(super) const FAULTS_MAX: usize = 100;
+
+pub(super) const MORE: &str = "more is wrong from here on; mend what is told above first";
+
+const NEAR_BYTES_MAX: usize = 256;
+
 /// The word that was probably meant, if one is near enough to be worth saying.
 pub fn nearest<'a>(found: &str, words: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = (found.chars().count() / 3).max(1);
+    // What is longer is no slip, and would be long in comparing.
+    if found.len() > NEAR_BYTES_MAX {
+        return None;
+    }
+    let length = found.chars().count();
+    let limit = (length / 3).max(1);
     let lower = found.to_lowercase();
     words
         .into_iter()
+        .filter(|word| word.len() <= NEAR_BYTES_MAX && word.chars().count().abs_diff(length) <= limit)
         .map(|word| (distance(&lower, &word.to_lowercase()), word))
         .filter(|(steps, _)| *steps <= limit)
         .min_by_key(|(steps, _)| *steps)

@@ -3,7 +3,7 @@
 
 use super::form::{Field, Form, Need, Record};
 use super::kind::Kind;
-use super::problem::nearest_word;
+use super::problem::{FAULTS_MAX, nearest_word};
 use super::yaml::{At, Fault, Key, Node, Value};
 use crate::{Name, Selector};
 use serde_json::Value as Json;
@@ -100,8 +100,10 @@ impl<'a> Reader<'a> {
 
     /// For a sentence of its own about what is at the path.
     pub fn told(&mut self, at: At, sentence: impl std::fmt::Display, help: Option<String>) {
-        let message = format!("{}: {sentence}", self.subject());
-        self.faults.push(Fault { at, message, help });
+        if self.faults.len() <= FAULTS_MAX {
+            let message = format!("{}: {sentence}", self.subject());
+            self.faults.push(Fault { at, message, help });
+        }
     }
 
     /// The field that is read, for an example with its own value.

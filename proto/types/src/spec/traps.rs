@@ -3,11 +3,15 @@
 //! A parser says what it did not find; a person wants to know which character to
 //! change. So the line in question is looked at again.
 
-use super::problem::MORE;
+use super::problem::{LINE_BYTES_MAX, MORE};
 use super::yaml::{At, Fault, Key, Node, Value, fault};
 
 /// Turns a parser's complaint into help, where the text shows a known trap.
 pub(super) fn explain(text: &str, found: Fault) -> Fault {
+    // No person wrote such a line, and looking at it again and again would be long.
+    if found.message == MORE || text.lines().any(|line| line.len() > LINE_BYTES_MAX) {
+        return found;
+    }
     let told = in_one_line(text, &found)
         .or_else(|| tab(text, &found))
         .or_else(|| quote(text, &found))
@@ -189,8 +193,8 @@ fn quote(text: &str, found: &Fault) -> Option<Fault> {
         let help = "let the quotes go around the whole value, or take them out";
         return Some(fault(at, "the value goes on after its closing quote", Some(help)));
     }
-    (1..=found.at.line).rev().find_map(|number| {
-        let line = line_at(text, number);
+    let lines: Vec<(u32, &str)> = (1..=found.at.line).zip(text.lines()).collect();
+    lines.into_iter().rev().find_map(|(number, line)| {
         let (byte, mark) = open_quote(line)?;
         let value = line.get(byte..)?.trim_end();
         let within = line.get(..byte).is_some_and(|head| head.contains(['{', '[']));
@@ -206,20 +210,20 @@ fn bracket(text: &str, found: &Fault) -> Option<Fault> {
         return None;
     }
     let closes = |open: char| if open == '{' { '}' } else { ']' };
-    let never = |(at, open): (At, char)| {
+    let never = |(number, line, byte, open): (u32, &str, usize, char)| {
         let help = format!("add {} where it ends", closes(open));
-        fault(at, &format!("{open} is never closed"), Some(&help))
+        fault(place(line, number, byte, found), &format!("{open} is never closed"), Some(&help))
     };
-    let mut open: Vec<(At, char)> = Vec::new();
+    let mut open: Vec<(u32, &str, usize, char)> = Vec::new();
     for (number, line) in (1..).zip(text.lines()) {
         for byte in unquoted(line) {
             let Some(c) = line.get(byte..).and_then(|rest| rest.chars().next()) else { continue };
             let before = line.get(..byte).unwrap_or_default().trim_end();
             let begins = before.is_empty() || before.ends_with([':', '-', ',', '{', '[']);
             match c {
-                '{' | '[' if begins => open.push((place(line, number, byte, found), c)),
+                '{' | '[' if begins => open.push((number, line, byte, c)),
                 '}' | ']' => match open.pop() {
-                    Some((_, mark)) if closes(mark) == c => {}
+                    Some((.., mark)) if closes(mark) == c => {}
                     Some(wrong) => return Some(never(wrong)),
                     None if number == found.at.line => {
                         let at = place(line, number, byte, found);

@@ -218,7 +218,7 @@ impl<'text> Events<'text> {
             if matches!(event, Event::MappingEnd) {
                 return Ok(Value::Map(entries));
             }
-            let Event::Scalar(text, ..) = event else {
+            let Event::Scalar(text, style, anchor, tag) = event else {
                 let help = "write one key for each: disk: {...}";
                 return Err(fault(key_at, "a key must be a word", Some(help)));
             };
@@ -234,7 +234,7 @@ impl<'text> Events<'text> {
             {
                 value.at = key_at;
             }
-            if key.text == "<<" {
+            if merges {
                 let help = "write the fields out; what differs between environments goes to env/NAME.yaml";
                 self.faults.push(fault(key_at, "merge keys (<<) are not used in specs", Some(help)));
             } else if let Some(found) = traps::unclosed_bracket(&mut entries, &key, &value) {

@@ -13,4 +13,8 @@ mod folder;
 mod fuzz;
 mod overlays;
 mod pages;
+mod properties;
+mod random;
+mod scalars;
+mod strings;
 mod wrong;
