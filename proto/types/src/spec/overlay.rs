@@ -17,11 +17,12 @@ pub(super) fn lay(base: &mut Tree, over: Tree, faults: &mut Vec<Fault>) -> BTree
         let system = base.keys().find(|(found, _)| *found == Kind::System && kind == Kind::System).cloned();
         let slot = system.unwrap_or((kind, name));
         let owner = format!("{kind} {}", slot.1);
-        let known = base.keys().filter(|(found, _)| *found == kind).map(|(_, name)| name.as_str());
-        let near = nearest(&slot.1, known).map(|near| format!("did you mean {near}?"));
+        if faults.len() > FAULTS_MAX {
+            break;
+        }
         if node.value == Value::Null {
             if base.remove(&slot).is_none() {
-                let help = near.unwrap_or_else(|| NOTHING.to_owned());
+                let help = near(base, &slot).unwrap_or_else(|| NOTHING.to_owned());
                 faults.push(fault(at, &format!("{owner} is removed, and is not there"), Some(&help)));
             } else {
                 removed.insert(slot, at);
@@ -31,8 +32,9 @@ pub(super) fn lay(base: &mut Tree, over: Tree, faults: &mut Vec<Fault>) -> BTree
         match base.get_mut(&slot) {
             Some((_, below)) => merge(below, node, &Path { owner: &owner, path: String::new() }, faults),
             None => {
-                let needed = || kind.record().fields.iter().filter(|field| field.need == Need::Required);
-                if let Some(help) = near.filter(|_| needed().any(|field| node.get(field.key).is_none())) {
+                let mut needed = kind.record().fields.iter().filter(|field| field.need == Need::Required);
+                let lacks = needed.any(|field| node.get(field.key).is_none());
+                if let Some(help) = if lacks { near(base, &slot) } else { None } {
                     let message = format!("{owner} is changed, and is not there");
                     faults.push(fault(at, &message, Some(&help)));
                     continue;
@@ -44,6 +46,12 @@ pub(super) fn lay(base: &mut Tree, over: Tree, faults: &mut Vec<Fault>) -> BTree
         }
     }
     removed
+}
+
+/// The object of the same kind that was probably meant.
+fn near(base: &Tree, (kind, name): &(Kind, String)) -> Option<String> {
+    let known = base.keys().filter(|(found, _)| found == kind).map(|(_, name)| name.as_str());
+    nearest(name, known).map(|near| format!("did you mean {near}?"))
 }
 
 const NOTHING: &str = "take the line out: there is nothing to remove";
