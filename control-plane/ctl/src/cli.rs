@@ -178,6 +178,9 @@ pub struct SpecArgs {
 pub struct LintArgs {
     #[command(flatten)]
     pub spec: SpecArgs,
+    /// In each of the folder's environments, as without --env
+    #[arg(long, conflicts_with = "env")]
+    pub all_envs: bool,
 }
 
 #[derive(Args, Debug)]
@@ -209,7 +212,7 @@ pub struct ApplyArgs {
     /// The environment: env/NAME.yaml is laid over the rest
     #[arg(long, value_name = "NAME", conflicts_with = "plan")]
     pub env: Option<String>,
-    /// A plan that was kept with plan --out: exactly that, if nothing changed since
+    /// A plan that plan --out kept: exactly that, and only if nothing changed since
     #[arg(long, value_name = "FILE")]
     pub plan: Option<PathBuf>,
     /// Why; kept in the history
