@@ -72,7 +72,7 @@ pub fn render(plan: &wire::PlanResponse, files: &FileChanges, provenance: &Prove
     text
 }
 
-fn tone(act: &str) -> Tone {
+pub fn tone(act: &str) -> Tone {
     match act {
         "create" => Tone::Good,
         "delete" => Tone::Bad,
@@ -90,8 +90,8 @@ fn other_environment(plan: &wire::PlanResponse) -> Option<String> {
     if plan.env_before == plan.env || plan.env_before.is_empty() {
         return None;
     }
-    let after = if after.is_empty() { "without one".into() } else { format!("with --env {after}") };
-    Some(format!("it is applied with --env {before}, and this is {after}"))
+    let after = if after.is_empty() { "this is without one".into() } else { format!("this is --env {after}") };
+    Some(hanging("", &format!("it was applied with --env {before} until now, and {after}")).trim_end().to_owned())
 }
 
 fn notes(notes: &[String]) -> String {
@@ -157,7 +157,7 @@ fn effect_lines(act: &str, subject: &str, wide: usize, effect: &str) -> String {
 }
 
 /// Words in lines that fit; a word that fits nowhere is cut.
-fn hanging(head: &str, text: &str) -> String {
+pub fn hanging(head: &str, text: &str) -> String {
     let indent = " ".repeat(head.width());
     let room = WIDTH.saturating_sub(head.width());
     let (mut whole, mut line, mut begun) = (String::new(), head.to_owned(), false);

@@ -97,8 +97,17 @@ fn as_json(objects: &[Object], full: bool) -> Value {
 
 pub async fn delete(mut client: Client, out: &Out, args: DeleteArgs) -> Result<(), Problem> {
     let kind = known(&args.kind)?;
-    let whole = if kind == Kind::System { ", with all of its objects" } else { "" };
-    confirm(&format!("{kind} {} goes{whole}.", sanitize(&args.names.join(", "))), args.yes)?;
+    let names = sanitize(&args.names.join(", ")).into_owned();
+    let question = if kind == Kind::System && !args.yes {
+        let systems = client.list_systems(wire::ListSystemsRequest {}).await?.into_inner().systems;
+        let named = systems.iter().filter(|system| args.names.contains(&system.name));
+        let objects: u32 = named.flat_map(|system| system.objects.values()).sum();
+        let objects = plural(objects as usize, "object");
+        format!("system {names} goes, {objects} in all; hostlerctl system rollback brings it back.")
+    } else {
+        format!("{kind} {names} goes.")
+    };
+    confirm(&question, args.yes)?;
     let request = wire::DeleteObjectsRequest { kind: args.kind, names: args.names };
     let answer = client.delete_objects(request).await?.into_inner();
     out.line(format!("{} deleted", plural(answer.changes.len(), "object")))

@@ -121,7 +121,8 @@ pub async fn plan(global: &Global, out: &Out, args: PlanArgs) -> Result<ExitCode
         let made = Made { control_plane: client::addresses(global)?, at_ms: now_ms(), files };
         PlanFile::new(&planned.plan, &planned.spec, made).write(path)?;
     }
-    show(&mut client, out, global.output, &planned.plan, Some(&planned.input)).await?;
+    let view = View { format: global.output, dry_run: true };
+    show(&mut client, out, view, &planned.plan, Some(&planned.input)).await?;
     if global.output == Format::Table && has_changes(&planned.plan.changes) {
         let next = match &args.out {
             Some(path) => format!("apply --plan {}", folder::quoted(path)),
@@ -132,17 +133,24 @@ pub async fn plan(global: &Global, out: &Out, args: PlanArgs) -> Result<ExitCode
     Ok(exit(&planned.plan.changes, args.detailed_exitcode))
 }
 
+/// How a plan is shown, and whether more than that was asked for.
+#[derive(Clone, Copy)]
+pub struct View {
+    pub format: Format,
+    pub dry_run: bool,
+}
+
 /// The plan, with what only further questions tell: whose version it is against,
 /// and how its files differ.
 pub async fn show(
     client: &mut Client,
     out: &Out,
-    format: Format,
+    view: View,
     plan: &wire::PlanResponse,
     input: Option<&Input>,
 ) -> Result<(), Problem> {
-    if format != Format::Table {
-        return out.json(&to_json(plan, true));
+    if view.format != Format::Table {
+        return out.json(&to_json(plan, view.dry_run));
     }
     let files = contents::changes(client, plan, input).await?;
     let provenance = provenance(client, plan).await?;
@@ -196,12 +204,13 @@ pub async fn apply(global: &Global, out: &Out, args: ApplyArgs) -> Result<ExitCo
     }
     let (mut client, planned) = planned(global, &args.spec()).await?;
     let changes = has_changes(&planned.plan.changes);
+    let view = View { format: global.output, dry_run: args.dry_run };
     if args.dry_run || !changes {
-        show(&mut client, out, global.output, &planned.plan, Some(&planned.input)).await?;
+        show(&mut client, out, view, &planned.plan, Some(&planned.input)).await?;
         return nothing_done(out, global.output, args.dry_run && changes).map(|()| ExitCode::SUCCESS);
     }
     if global.output == Format::Table {
-        show(&mut client, out, Format::Table, &planned.plan, Some(&planned.input)).await?;
+        show(&mut client, out, view, &planned.plan, Some(&planned.input)).await?;
     }
     ask(&planned.plan, args.yes)?;
     contents::send(&mut client, &planned.compiled.files(), &planned.input).await?;

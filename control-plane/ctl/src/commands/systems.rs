@@ -2,11 +2,11 @@
 
 use super::contents;
 use super::nodes::time;
-use super::specs::{Commit, ask, changes_json, commit, nothing_done, show as show_plan, without_place};
+use super::specs::{Commit, View, ask, changes_json, commit, nothing_done, show as show_plan, without_place};
 use crate::cli::{Format, Global, SystemCommand};
 use crate::client::Client;
 use crate::output::{Cell, Out, age, plural};
-use crate::plan_view::{field_line, has_changes, title};
+use crate::plan_view::{field_line, hanging, has_changes, title, tone};
 use crate::problem::Problem;
 use hostler_proto::admin as wire;
 use hostler_types::Timestamp;
@@ -14,6 +14,9 @@ use hostler_types::spec::{Kind, write_value};
 use hostler_types::terminal::sanitize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+
+/// Some lines of a terminal; `hostlerctl get` prints all.
+const NAMES_SHOWN: usize = 40;
 
 pub async fn run(mut client: Client, out: &Out, global: &Global, command: SystemCommand) -> Result<(), Problem> {
     match command {
@@ -113,10 +116,20 @@ async fn show(client: &mut Client, out: &Out, format: Format, system: &str) -> R
     for kind in Kind::ALL {
         let names = named(kind);
         if !names.is_empty() {
-            out.line(sanitize(&format!("  {:10} {:4}  {}", kind.word(), names.len(), names.join(", "))))?;
+            let head = format!("  {:10} {:4}  ", kind.word(), names.len());
+            out.print(&hanging(&head, &sanitize(&listed(&names))))?;
         }
     }
     out.line(format!("next:  hostlerctl system history {} --diff", sanitize(&version.system)))
+}
+
+/// `a, b, c and 4997 more`
+fn listed(names: &[&str]) -> String {
+    let shown = names.iter().take(NAMES_SHOWN).copied().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(NAMES_SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
 }
 
 fn counts(version: &wire::Version) -> String {
@@ -164,7 +177,8 @@ async fn history(client: &mut Client, out: &Out, format: Format, name: &str, dif
         let plan = wire::PlanResponse { changes, ..wire::PlanResponse::default() };
         let files = contents::changes(client, &plan, None).await?;
         for change in &plan.changes {
-            out.line(sanitize(&format!("  {:6}  {} {}", change.act, change.kind, change.name)))?;
+            let act = out.paint(&format!("{:6}", sanitize(&change.act)), tone(&change.act));
+            out.line(format!("  {act}  {}", sanitize(&format!("{} {}", change.kind, change.name))))?;
             let fields: String = change.fields.iter().map(|field| field_line(field, &files)).collect();
             out.print(&fields)?;
         }
@@ -223,7 +237,7 @@ async fn rollback(client: &mut Client, out: &Out, global: &Global, back: Back) -
     let done = back.dry_run || !changes;
     // A script gets one document: of what was done, or else of what would be.
     if done || global.output == Format::Table {
-        show_plan(client, out, global.output, &plan, None).await?;
+        show_plan(client, out, View { format: global.output, dry_run: back.dry_run }, &plan, None).await?;
     }
     if done {
         return nothing_done(out, global.output, changes);
@@ -237,6 +251,12 @@ async fn rollback(client: &mut Client, out: &Out, global: &Global, back: Back) -
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn many_names_are_counted() {
+        assert_eq!(listed(&["a", "b"]), "a, b");
+        assert!(listed(&["a"; 5_000]).ends_with("a, a and 4960 more"));
+    }
 
     #[test]
     fn a_version_is_named_after_its_system() {
