@@ -3,7 +3,7 @@
 
 use crate::applied::{Applied, LOOSE, Owned};
 use crate::catalogue::{Catalogue, CatalogueError};
-use crate::effects::{self, Host};
+use crate::effects::{Effects, Host};
 use hostler_types::Name;
 use hostler_types::plugin::{WithProblem, check_with};
 use hostler_types::spec::{Body, Kind, Object, Target, nearest};
@@ -112,7 +112,7 @@ pub fn plan(basis: Basis<'_>, wanted: &Wanted) -> Plan {
     let named = keyed(&wanted.objects);
     plan.changes
         .retain(|change| change.act != Act::Unchanged || named.contains_key(&(change.kind, change.name.clone())));
-    plan.notes = effects::notes(basis, &plan.after, wanted);
+    plan.notes = Effects::new(basis, &plan.after).notes(wanted);
     plan
 }
 
@@ -124,14 +124,16 @@ pub fn replace(basis: Basis<'_>, system: &Name, objects: Vec<Arc<Object>>) -> Pl
     let gone: Vec<&Arc<Object>> =
         before.iter().copied().filter(|one| after.get(one.kind(), &one.name).is_none()).collect();
     let problems = still_needed(&gone, &after, system);
+    let effects = Effects::new(basis, &after);
     let mut changes: Vec<Change> =
-        gone.iter().rev().map(|one| change(basis, &after, one.kind(), &one.name, Some(one), None)).collect();
+        gone.iter().rev().map(|one| change(&effects, one.kind(), &one.name, Some(one), None)).collect();
     let before: BTreeMap<(Kind, &Name), &Arc<Object>> =
         before.iter().map(|one| ((one.kind(), &one.name), *one)).collect();
-    let there = objects.iter().map(|one| {
-        change(basis, &after, one.kind(), &one.name, before.get(&(one.kind(), &one.name)).copied(), Some(one))
-    });
+    let there = objects
+        .iter()
+        .map(|one| change(&effects, one.kind(), &one.name, before.get(&(one.kind(), &one.name)).copied(), Some(one)));
     changes.extend(there);
+    drop(effects);
     Plan { changes, problems, notes: Vec::new(), after, objects }
 }
 
@@ -163,8 +165,7 @@ fn plain(kind: Kind, name: &Name, before: Option<&Arc<Object>>, after: Option<&A
 }
 
 fn change(
-    basis: Basis<'_>,
-    after: &Applied,
+    effects: &Effects<'_>,
     kind: Kind,
     name: &Name,
     before: Option<&Arc<Object>>,
@@ -172,7 +173,7 @@ fn change(
 ) -> Change {
     let mut change = plain(kind, name, before, wanted);
     if change.act != Act::Unchanged {
-        change.effect = effects::effect(basis, after, &change, before.map(|one| &**one), wanted.map(|one| &**one));
+        change.effect = effects.of(&change, before.map(|one| &**one), wanted.map(|one| &**one));
     }
     change
 }

@@ -171,6 +171,25 @@ fn a_plan_says_what_it_does_deletions_first() {
 }
 
 #[test]
+fn a_file_says_whether_its_service_reloads() {
+    let hosts = [host("lb1", &[("role", "lb")]), host("lb2", &[("role", "lb")])];
+    let spec = |digest: char| {
+        format!(
+            "system: {{name: lb}}\nservice: {{haproxy: {{where: role=lb, type: systemd, unit: haproxy.service, files: {{/etc/h.cfg: {{from: \"files/h@sha256:{}\", change: reload}}}}}}}}\n",
+            digest.to_string().repeat(64)
+        )
+    };
+    let first = planned(&Applied::default(), &spec('a'), &hosts);
+    let second = planned(&first.after, &spec('b'), &hosts);
+    assert_eq!(
+        told(&second),
+        [
+            "update service haproxy: reloads haproxy on 2 nodes, one at a time; accepted; takes effect in a later version"
+        ]
+    );
+}
+
+#[test]
 fn everything_wrong_is_told_with_its_place() {
     let text = "check:\n  a: {where: all, plugin: htpp}\n  b: {where: all, plugin: disk}\n  c: {service: shop, plugin: disk}\nplugin: {http: {version: \"9.9.9\"}}\n";
     let plan = planned(&Applied::default(), text, &[]);

@@ -86,6 +86,15 @@ fn a_command_line_that_is_wrong_says_how_it_should_be() {
         (&["--context", "nowhere", "node", "ls"], 1, "there is no context \"nowhere\""),
         (&["--context-file", "/nowhere", "node", "ls"], 1, "there is no context file"),
         (&["token", "rm", "12"], 1, "no join code"),
+        (&["explain", "servce"], 2, "did you mean service?"),
+        (&["explain", "service.rolout"], 2, "did you mean rollout?"),
+        (&["plan"], 2, "--file <FOLDER|FILE>"),
+        (&["apply", "--plan", "/nowhere.json"], 1, "read the plan in /nowhere.json"),
+        (&["apply", "--plan", "x", "-f", "y"], 2, "cannot be used with"),
+        (&["system", "show", "shop"], 1, "there is no system \"shop\"; hostlerctl system ls"),
+        (&["system", "show", "shop@x"], 2, "write NAME@N"),
+        (&["system", "rollback", "shop", "--yes"], 2, "say which version"),
+        (&["delete", "chekc", "x", "--yes"], 2, "did you mean check?"),
     ] {
         let ran = control_plane.ctl(args);
         assert_eq!(ran.code, Some(code), "{args:?}: {ran:#?}");

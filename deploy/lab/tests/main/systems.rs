@@ -180,3 +180,36 @@ fn what_only_the_control_plane_knows_is_told_at_its_line() {
         assert!(ran.err.contains(told), "{told}: {}", ran.err);
     }
 }
+
+#[test]
+fn of_systems_that_claim_one_object_one_gets_it_and_a_crash_forgets_nothing() {
+    let mut control_plane = ControlPlane::with_plugins(&["disk"]);
+    let files: Vec<String> = (0..12)
+        .map(|number| {
+            let file = control_plane.path(&format!("claim{number}.yaml"));
+            let own = format!("own{number}: {{where: all, plugin: disk}}");
+            let text =
+                format!("system: {{name: s{number}}}\ncheck:\n  claimed: {{where: all, plugin: disk}}\n  {own}\n");
+            fs::write(&file, text).expect("written");
+            file.display().to_string()
+        })
+        .collect();
+    let ran: Vec<Ran> = std::thread::scope(|scope| {
+        let control_plane = &control_plane;
+        let running: Vec<_> =
+            files.iter().map(|file| scope.spawn(move || control_plane.ctl(&["apply", "-f", file]))).collect();
+        running.into_iter().map(|one| one.join().expect("ran")).collect()
+    });
+    let won = ran.iter().filter(|one| one.code == Some(0)).count();
+    assert_eq!(won, 1, "{ran:#?}");
+    assert!(
+        ran.iter().filter(|one| one.code != Some(0)).all(|one| one.err.contains("belongs to system s")),
+        "{ran:#?}"
+    );
+    let before = (control_plane.ctl_ok(&["get", "all"]), control_plane.ctl_json(&["system", "ls"]));
+    assert_eq!(before.1.as_array().map(Vec::len), Some(1), "{:#}", before.1);
+    control_plane.kill();
+    control_plane.start();
+    let after = (control_plane.ctl_ok(&["get", "all"]), control_plane.ctl_json(&["system", "ls"]));
+    assert_eq!(before, after);
+}

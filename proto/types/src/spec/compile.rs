@@ -7,8 +7,8 @@
 use super::interpolate;
 use super::kind::{Body, Kind};
 use super::overlay;
-use super::problem::{Problem, Problems, nearest};
-use super::shape::{Content, Link, Reader, Target};
+use super::problem::{Problem, Problems, as_name, nearest, nearest_word};
+use super::shape::{Content, Link, Reader, Target, example_of};
 use super::yaml::{self, At, Fault, Node, Value, fault};
 use crate::{Labels, Name};
 use std::collections::BTreeMap;
@@ -76,16 +76,25 @@ pub fn compile(source: &Source) -> Result<Compiled, Problems> {
     let mut faults = Vec::new();
     let mut sources = Vec::new();
     let mut tree = read_trees(&source.files, &mut sources, &mut faults);
+    let mut removed = BTreeMap::new();
     if let Some(env) = &source.env {
         let over = read_trees(&env.files, &mut sources, &mut faults);
-        overlay::lay(&mut tree, over, &mut faults);
+        removed = overlay::lay(&mut tree, over, &mut faults);
         name_environment(&mut tree, &env.name);
     }
     for (_, body) in tree.values_mut() {
         interpolate::substitute(body, &source.variables, &mut faults);
     }
+    // A value with a variable that is not set is read no further.
+    let unset: Vec<At> = faults.iter().map(|fault| fault.at).collect();
+    let told = faults.len();
     let objects = read_objects(&tree, source.contents.as_ref(), &sources, &mut faults);
-    check_links(&objects, source.envs.as_deref(), &tree, &sources, &mut faults);
+    check_links(&objects, source.envs.as_deref(), &tree, &removed, &sources, &mut faults);
+    let mut index = 0;
+    faults.retain(|fault| {
+        index += 1;
+        index <= told || !unset.contains(&fault.at)
+    });
     if faults.is_empty() {
         return Ok(Compiled { objects, sources, tree });
     }
@@ -97,14 +106,27 @@ pub fn compile(source: &Source) -> Result<Compiled, Problems> {
 fn placed(sources: &[SourceFile], fault: Fault) -> Problem {
     let source = sources.get(fault.at.file as usize);
     let line = (fault.at.line as usize).checked_sub(1).and_then(|index| source?.text.lines().nth(index));
+    let text = line.unwrap_or_default();
     Problem {
         file: source.map(|source| source.path.clone()).unwrap_or_default(),
         line: fault.at.line as usize,
-        column: fault.at.column as usize,
-        text: line.unwrap_or_default().to_owned(),
+        column: reference_in(text, fault.at.column as usize, &fault.message),
+        text: text.to_owned(),
         message: fault.message,
         help: fault.help,
     }
+}
+
+/// A reference that a message is about stands inside of its value: there it is pointed at.
+fn reference_in(line: &str, column: usize, message: &str) -> usize {
+    let find = || {
+        let start = message.find("${")?;
+        let reference = message.get(start..=start + message.get(start..)?.find('}')?)?;
+        let byte = line.char_indices().nth(column.checked_sub(1)?)?.0;
+        let found = line.get(byte..)?.find(reference)?;
+        Some(line.get(..byte + found)?.chars().count() + 1)
+    };
+    find().unwrap_or(column)
 }
 
 fn read_trees(files: &[SourceFile], sources: &mut Vec<SourceFile>, faults: &mut Vec<Fault>) -> Tree {
@@ -125,6 +147,11 @@ fn read_root(root: Node, sources: &[SourceFile], tree: &mut Tree, faults: &mut V
         faults.push(fault(root.at, &message, Some("write it like this: check: {disk: {where: all, plugin: disk}}")));
         return;
     };
+    if let Some((key, help)) = another_tool(&kinds) {
+        let message = format!("a spec is written by kind and name, and has no {:?}", key.text);
+        faults.push(fault(key.at, &message, Some(&help)));
+        return;
+    }
     for (key, node) in kinds {
         if key.text == "version" {
             if node.value != Value::Number("1".into()) {
@@ -146,6 +173,12 @@ fn read_root(root: Node, sources: &[SourceFile], tree: &mut Tree, faults: &mut V
                 // Its body says what is wrong with it.
                 _ => String::new(),
             };
+            if let Some(named) = named_above(&node) {
+                let message = format!("system has no field {:?}: its name is a field", named.text);
+                let help = format!("write it like this: system: {{name: {}, ...}}", named.text);
+                faults.push(fault(named.at, &message, Some(&help)));
+                continue;
+            }
             let first = tree.iter().find(|((found, _), _)| *found == Kind::System).map(|(_, (at, _))| *at);
             match first {
                 Some(first) => {
@@ -161,16 +194,42 @@ fn read_root(root: Node, sources: &[SourceFile], tree: &mut Tree, faults: &mut V
             Value::Map(named) => named,
             other => {
                 let message = format!("{kind} is {}, and should be a map of names", other.describe());
-                let help = format!("write it like this: {kind}: {{NAME: {{...}}}}");
+                let body = if kind.record().fields.is_empty() { "{}" } else { "{...}" };
+                let names = match &other {
+                    Value::Text(name) if Name::new(name.clone()).is_ok() => vec![name.clone()],
+                    Value::List(items) => items.iter().filter_map(|item| item.name_in_list()).collect(),
+                    _ => Vec::new(),
+                };
+                let names = if names.is_empty() { vec!["NAME".to_owned()] } else { names };
+                let entries: Vec<String> = names.iter().map(|name| format!("{name}: {body}")).collect();
+                let help = format!("write it like this: {kind}: {{{}}}", entries.join(", "));
                 faults.push(fault(node.at, &message, Some(&help)));
                 continue;
             }
         };
+        let is_field = |name: &str| kind.record().fields.iter().any(|field| field.key == name);
+        let stray = named
+            .iter()
+            .position(|(name, body)| is_field(&name.text) && !matches!(body.value, Value::Map(_) | Value::Null));
+        if let Some((index, (field, _))) = stray.and_then(|index| named.get(index).map(|entry| (index, entry))) {
+            let above = named.iter().take(index).rev().find(|(_, body)| body.value == Value::Null);
+            let help = match above {
+                Some((name, _)) => format!("indent it deeper, below {}", name.text),
+                None => format!("write it like this: {kind}: {{NAME: {{{}: ...}}}}", field.text),
+            };
+            let message = format!("{kind}: {} is a field, and a name should stand here", field.text);
+            faults.push(fault(field.at, &message, Some(&help)));
+            continue;
+        }
         for (name, body) in named {
             if let Err(error) = Name::new(name.text.clone()) {
-                let help =
-                    Some("use lower case letters, digits, - and _").filter(|_| !error.to_string().contains("use"));
-                faults.push(fault(name.at, &format!("{kind}: {error}"), help));
+                let help = match as_name(&name.text) {
+                    Some(near) => Some(format!("did you mean {near}?")),
+                    None if error.to_string().contains("longer") => Some("make it shorter".to_owned()),
+                    None => Some("use lower case letters, digits, - and _".to_owned())
+                        .filter(|_| !error.to_string().contains("use")),
+                };
+                faults.push(fault(name.at, &format!("{kind}: {error}"), help.as_deref()));
                 continue;
             }
             let slot = (kind, name.text);
@@ -184,6 +243,29 @@ fn read_root(root: Node, sources: &[SourceFile], tree: &mut Tree, faults: &mut V
     }
 }
 
+/// `kind: service` and `name: shop` as fields of their own, as others have it.
+fn another_tool(kinds: &[(yaml::Key, Node)]) -> Option<(&yaml::Key, String)> {
+    let text = |key: &str| match kinds.iter().find(|(found, _)| found.text == key).map(|(_, node)| &node.value) {
+        Some(Value::Text(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    let (key, _) = kinds.iter().find(|(key, _)| matches!(key.text.as_str(), "kind" | "apiVersion"))?;
+    let kind = text("kind").and_then(|word| nearest_word(word, Kind::words())).unwrap_or("service");
+    Some((key, format!("write it like this: {kind}: {{{}: {{...}}}}", text("name").unwrap_or("NAME"))))
+}
+
+/// `system: {shop: {...}}`, as every other kind is written.
+fn named_above(node: &Node) -> Option<&yaml::Key> {
+    let Value::Map(fields) = &node.value else { return None };
+    match fields.as_slice() {
+        [(key, Node { value: Value::Map(_) | Value::Null, .. })] => {
+            let known = Kind::System.record().fields.iter().any(|field| field.key == key.text);
+            (!known).then_some(key)
+        }
+        _ => None,
+    }
+}
+
 fn place(sources: &[SourceFile], at: At) -> String {
     match sources.get(at.file as usize) {
         Some(source) => format!("{}:{}", source.path, at.line),
@@ -192,7 +274,7 @@ fn place(sources: &[SourceFile], at: At) -> String {
 }
 
 fn unknown_kind(at: At, word: &str) -> Fault {
-    let help = match nearest(word, Kind::words()) {
+    let help = match nearest_word(word, Kind::words()) {
         Some(kind) => format!("did you mean {kind}?"),
         None => format!("kinds are {}", Kind::words().join(", ")),
     };
@@ -264,6 +346,7 @@ fn check_links(
     objects: &[Object],
     envs: Option<&[String]>,
     tree: &Tree,
+    removed: &BTreeMap<(Kind, String), At>,
     sources: &[SourceFile],
     faults: &mut Vec<Fault>,
 ) {
@@ -280,7 +363,16 @@ fn check_links(
         for link in &object.links {
             let found = match &link.to {
                 // Loose objects may name what others applied.
-                Target::Object(kind, name) if has_system => missing_object(*kind, name, tree, sources),
+                Target::Object(kind, name) if has_system => {
+                    let slot = (*kind, name.to_string());
+                    missing_object(*kind, name, tree, sources).map(|(message, help)| match removed.get(&slot) {
+                        Some(at) => {
+                            let help = format!("it is removed at {}; remove this too, or keep it", place(sources, *at));
+                            (message, help)
+                        }
+                        None => (message, help),
+                    })
+                }
                 Target::Nodes(selector) if has_system && !nodes.is_empty() => {
                     let none = BTreeMap::new();
                     let facts = selector.names_facts();
@@ -317,14 +409,19 @@ fn missing_object(kind: Kind, name: &Name, tree: &Tree, sources: &[SourceFile]) 
             format!("name it: secret: {{{name}: {{}}}}; its value: hostlerctl secret set {name}")
         }
         None => {
-            let needed = kind.record().fields.iter().filter(|field| field.need == super::form::Need::Required);
-            let fields: Vec<&str> = needed.map(|field| field.example).collect();
-            let several = known().take(5).collect::<Vec<_>>().join(", ");
-            let there = if several.is_empty() { String::new() } else { format!("; there are {several}") };
-            format!("write it: {kind}: {{{name}: {{{}}}}}{there}", fields.join(", "))
+            let there = match known().take(5).collect::<Vec<_>>().as_slice() {
+                [] => String::new(),
+                [only] => format!("; the only one here is {only}"),
+                several => format!("; there are {}", several.join(", ")),
+            };
+            format!("begin it like this: {kind}: {{{name}: {}}}{there}", example_of(kind.record()))
         }
     };
-    Some((format!("names the {kind} {name}, and there is none here"), help))
+    let message = match kind {
+        Kind::Secret => format!("names ${{secret:{name}}}, and there is no secret {name} here"),
+        _ => format!("names the {kind} {name}, and there is none here"),
+    };
+    Some((message, help))
 }
 
 fn missing_environment(name: &Name, envs: Option<&[String]>) -> Option<(String, String)> {

@@ -99,7 +99,14 @@ impl Form {
             Form::Reference(kind) => format!("the name of {}", kind.with_article()),
             Form::List(of) => format!("a list: each item {}", of.noun()),
             Form::Map { key, value } => format!("a map of {} to {}", key.noun, value.noun()),
-            Form::Record(_) => "a map of fields".to_owned(),
+            Form::Record(record) => {
+                let record = record();
+                let short = record.fields.iter().find(|field| Some(field.key) == record.short);
+                match short {
+                    Some(field) => format!("{}, or a map of fields", field.form.noun()),
+                    None => "a map of fields".to_owned(),
+                }
+            }
             Form::Either(forms) => forms.iter().map(Form::noun).collect::<Vec<_>>().join(", or "),
             Form::Any => "any value".to_owned(),
         }

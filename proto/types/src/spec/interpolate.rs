@@ -6,7 +6,7 @@
 //! anything else looks; the others are resolved on the host.
 
 use super::kind::Kind;
-use super::problem::nearest;
+use super::problem::{as_name, nearest};
 use super::shape::{Reader, Target};
 use super::yaml::{At, Fault, Node, Value};
 use crate::Name;
@@ -66,7 +66,7 @@ pub(super) fn check(text: &str, file: bool, node: &Node, reader: &mut Reader<'_>
         match piece {
             Piece::Plain(_) => {}
             Piece::Open(rest) => {
-                let help = format!("close it, {rest}}}; write $${{ for a brace that is text");
+                let help = format!("close it: {rest}}}; write $${{ for a brace that is text");
                 reader.fault(node.at, format!("has a ${{ without its }} in {rest:?}"), Some(help));
             }
             Piece::Reference(reference) => check_reference(reference, file, node.at, reader),
@@ -80,8 +80,11 @@ fn check_reference(reference: &str, file: bool, at: At, reader: &mut Reader<'_>)
         match Name::new(secret) {
             Ok(name) => reader.link(at, Target::Object(Kind::Secret, name)),
             Err(error) => {
-                let help = Some("write it like this: ${secret:smtp}".to_owned());
-                reader.fault(at, format!("names the secret {secret:?}: {error}"), help);
+                let help = match as_name(secret) {
+                    Some(name) => format!("did you mean ${{secret:{name}}}?"),
+                    None => "write it like this: ${secret:smtp}".to_owned(),
+                };
+                reader.fault(at, format!("names ${{{reference}}}: {error}"), Some(help));
             }
         }
         return;
@@ -94,6 +97,7 @@ fn check_reference(reference: &str, file: bool, at: At, reader: &mut Reader<'_>)
         }
         let help = match nearest(fact, known()) {
             Some(word) => format!("did you mean ${{node.{word}}}?"),
+            None if fact.starts_with("label") => "write the label's key: ${node.label.role}".to_owned(),
             None => format!("a node has {} and label.KEY", known().collect::<Vec<_>>().join(", ")),
         };
         reader.fault(at, format!("names ${{{reference}}}, and a node has no {fact:?}"), Some(help));
@@ -110,11 +114,16 @@ fn check_reference(reference: &str, file: bool, at: At, reader: &mut Reader<'_>)
         Some(end) => reference.split_at(end),
         None => (reference, ""),
     };
+    let (head, tail) = (head.trim_matches([' ', '{']), tail.trim_end());
     let help = match nearest(&head.to_lowercase(), ["secret", "node", "env", "file"]) {
         Some(word) if tail.len() > 1 && word != "file" => {
             let mark = if word == "node" { "." } else { ":" };
-            format!("did you mean ${{{word}{mark}{}}}?", tail.trim_start_matches([':', '.']))
+            let name = tail.trim_start_matches([':', '.']);
+            let name =
+                Some(name).filter(|_| word != "secret").map_or_else(|| as_name(name), |name| Some(name.to_owned()));
+            format!("did you mean ${{{word}{mark}{}}}?", name.as_deref().unwrap_or("NAME"))
         }
+        Some("file") if file && tail.is_empty() => "did you mean ${file}?".to_owned(),
         _ if !reference.is_empty() && reference.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') => format!(
             "a variable of the environment you apply in is ${{env:{reference}}}, one that a shell on the host \
              resolves is $${{{reference}}}"
@@ -208,11 +217,15 @@ fn substituted(text: &str, at: At, variables: &BTreeMap<String, String>, faults:
                     // What a variable holds is text, whatever it looks like.
                     Some(value) => whole.push_str(&value.replace("${", "$${")),
                     None => {
-                        let message = format!("${{env:{name}}}: {name} is not set in this environment");
+                        let message = match name {
+                            "" => "${env:} names no variable".to_owned(),
+                            name => format!("${{env:{name}}}: {name} is not set where you run hostlerctl"),
+                        };
                         let near = nearest(name, variables.keys().map(String::as_str));
                         let help = match near {
+                            None if name.is_empty() => "write it like this: ${env:HOME}".to_owned(),
                             Some(word) => format!("did you mean ${{env:{word}}}? Or set it: {name}=... hostlerctl ..."),
-                            None => format!("set it where you run hostlerctl: {name}=... hostlerctl ..."),
+                            None => format!("set it: {name}=... hostlerctl ..."),
                         };
                         faults.push(Fault { at, message, help: Some(help) });
                     }

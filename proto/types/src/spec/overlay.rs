@@ -2,87 +2,116 @@
 //! merge, lists and values replace, nothing (null) removes.
 
 use super::compile::Tree;
+use super::form::Need;
 use super::kind::Kind;
 use super::problem::nearest;
-use super::yaml::{Fault, Key, Node, Value, fault};
+use super::shape::push_step;
+use super::yaml::{At, Fault, Key, Node, Value, fault};
+use std::collections::BTreeMap;
 
-pub(super) fn lay(base: &mut Tree, over: Tree, faults: &mut Vec<Fault>) {
+/// What was removed, and where.
+pub(super) fn lay(base: &mut Tree, over: Tree, faults: &mut Vec<Fault>) -> BTreeMap<(Kind, String), At> {
+    let mut removed = BTreeMap::new();
     for ((kind, name), (at, node)) in over {
         // There is one system, whatever the overlay calls it.
         let system = base.keys().find(|(found, _)| *found == Kind::System && kind == Kind::System).cloned();
         let slot = system.unwrap_or((kind, name));
+        let owner = format!("{kind} {}", slot.1);
+        let known = base.keys().filter(|(found, _)| *found == kind).map(|(_, name)| name.as_str());
+        let near = nearest(&slot.1, known).map(|near| format!("did you mean {near}?"));
         if node.value == Value::Null {
             if base.remove(&slot).is_none() {
-                let known = base.keys().filter(|(found, _)| *found == kind).map(|(_, name)| name.as_str());
-                let help = match nearest(&slot.1, known) {
-                    Some(near) => format!("did you mean {near}?"),
-                    None => "take the line out: it is not in the files above either".to_owned(),
-                };
-                faults.push(fault(at, &format!("{kind} {} is removed, and is not there", slot.1), Some(&help)));
+                let help = near.unwrap_or_else(|| NOTHING.to_owned());
+                faults.push(fault(at, &format!("{owner} is removed, and is not there"), Some(&help)));
+            } else {
+                removed.insert(slot, at);
             }
             continue;
         }
         match base.get_mut(&slot) {
-            Some((_, below)) => merge(below, node, &format!("{kind} {}", slot.1), faults),
+            Some((_, below)) => merge(below, node, &Path { owner: &owner, path: String::new() }, faults),
             None => {
+                let needed = || kind.record().fields.iter().filter(|field| field.need == Need::Required);
+                if let Some(help) = near.filter(|_| needed().any(|field| node.get(field.key).is_none())) {
+                    let message = format!("{owner} is changed, and is not there");
+                    faults.push(fault(at, &message, Some(&help)));
+                    continue;
+                }
                 let mut node = node;
-                refuse_nulls(&mut node, &format!("{kind} {}", slot.1), faults);
+                refuse_nulls(&mut node, &Path { owner: &owner, path: String::new() }, faults);
                 base.insert(slot, (at, node));
             }
         }
     }
+    removed
 }
 
-fn merge(below: &mut Node, over: Node, owner: &str, faults: &mut Vec<Fault>) {
+const NOTHING: &str = "take the line out: there is nothing to remove";
+
+/// Of a field, for messages.
+struct Path<'owner> {
+    owner: &'owner str,
+    path: String,
+}
+
+impl Path<'_> {
+    fn step(&self, key: &Key) -> Self {
+        let mut path = self.path.clone();
+        push_step(&mut path, &key.text);
+        Path { owner: self.owner, path }
+    }
+
+    fn not_there<'a>(&self, key: &Key, known: impl Iterator<Item = &'a str>) -> Fault {
+        let help = nearest(&key.text, known).map(|near| format!("did you mean {near}?"));
+        let message = format!("{}: {} is removed, and is not there", self.owner, self.step(key).path);
+        fault(key.at, &message, Some(help.as_deref().unwrap_or(NOTHING)))
+    }
+}
+
+fn merge(below: &mut Node, over: Node, path: &Path<'_>, faults: &mut Vec<Fault>) {
     let Value::Map(fields) = over.value else {
         *below = over;
         return;
     };
     let Value::Map(entries) = &mut below.value else {
         let mut over = Node { value: Value::Map(fields), ..over };
-        refuse_nulls(&mut over, owner, faults);
+        refuse_nulls(&mut over, path, faults);
         *below = over;
         return;
     };
     for (key, node) in fields {
         let index = entries.iter().position(|(found, _)| found.text == key.text);
         match (index, node.value == Value::Null) {
-            (Some(index), true) => drop(entries.remove(index)),
+            (Some(index), true) => {
+                entries.remove(index);
+                // What is missed afterwards is missed because of this line.
+                below.at = key.at;
+            }
             (Some(index), false) => {
-                if let Some((_, value)) = entries.get_mut(index) {
-                    merge(value, node, owner, faults);
+                if let Some((written, value)) = entries.get_mut(index) {
+                    written.at = key.at;
+                    merge(value, node, &path.step(&key), faults);
                 }
             }
-            (None, true) => {
-                let help = nothing_to_remove(&key, entries.iter().map(|(key, _)| key.text.as_str()));
-                faults.push(fault(key.at, &format!("{owner}: {} is removed, and is not there", key.text), Some(&help)));
-            }
+            (None, true) => faults.push(path.not_there(&key, entries.iter().map(|(key, _)| key.text.as_str()))),
             (None, false) => {
                 let mut node = node;
-                refuse_nulls(&mut node, owner, faults);
+                refuse_nulls(&mut node, &path.step(&key), faults);
                 entries.push((key, node));
             }
         }
     }
 }
 
-fn nothing_to_remove<'a>(key: &Key, known: impl Iterator<Item = &'a str>) -> String {
-    match nearest(&key.text, known) {
-        Some(near) => format!("did you mean {near}?"),
-        None => "take the line out: it is not in the files above either".to_owned(),
-    }
-}
-
 /// In what is new there is nothing to remove.
-fn refuse_nulls(node: &mut Node, owner: &str, faults: &mut Vec<Fault>) {
+fn refuse_nulls(node: &mut Node, path: &Path<'_>, faults: &mut Vec<Fault>) {
     let Value::Map(entries) = &mut node.value else { return };
     entries.retain_mut(|(key, value)| {
         if value.value == Value::Null {
-            let help = nothing_to_remove(key, std::iter::empty());
-            faults.push(fault(key.at, &format!("{owner}: {} is removed, and is not there", key.text), Some(&help)));
+            faults.push(path.not_there(key, std::iter::empty()));
             return false;
         }
-        refuse_nulls(value, owner, faults);
+        refuse_nulls(value, &path.step(key), faults);
         true
     });
 }

@@ -51,12 +51,31 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
+/// The word that was probably meant, of those that are fixed: one that is near, or
+/// one that is in the other.
+pub(super) fn nearest_word<'a>(found: &str, words: impl IntoIterator<Item = &'a str> + Clone) -> Option<&'a str> {
+    let lower = found.to_lowercase();
+    let within = |word: &&str| {
+        let (word, least) = (word.to_lowercase(), word.len().min(lower.len()));
+        least >= 3 && (lower.contains(&word) || word.contains(&lower))
+    };
+    nearest(found, words.clone()).or_else(|| words.into_iter().filter(within).max_by_key(|word| word.len()))
+}
+
+/// A name that is one, from text that nearly is: `My Shop` to `my-shop`.
+pub(super) fn as_name(text: &str) -> Option<String> {
+    let near = |c: char| c.is_ascii_alphanumeric() || matches!(c, ' ' | '-' | '_' | '.');
+    let name = text.trim().to_ascii_lowercase().replace(' ', "-");
+    (text.chars().all(near) && crate::Name::new(name.clone()).is_ok()).then_some(name)
+}
+
 /// The word that was probably meant, if one is near enough to be worth saying.
 pub fn nearest<'a>(found: &str, words: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let limit = (found.chars().count() / 3).max(1);
+    let lower = found.to_lowercase();
     words
         .into_iter()
-        .map(|word| (distance(found, word), word))
+        .map(|word| (distance(&lower, &word.to_lowercase()), word))
         .filter(|(steps, _)| *steps <= limit)
         .min_by_key(|(steps, _)| *steps)
         .map(|(_, word)| word)

@@ -4,7 +4,7 @@
 use super::form::{Form, Json as JsonKind, Scalar};
 use super::interpolate;
 use super::kind::Noun;
-use super::problem::nearest;
+use super::problem::{as_name, nearest, nearest_word};
 use super::shape::{Reader, Shape, Target};
 use super::traps;
 use super::yaml::{Node, Value};
@@ -28,6 +28,9 @@ fn text_of<'node>(node: &'node Node, noun: &str, reader: &mut Reader<'_>) -> Opt
                 reader.fault(node.at, format!("is {text}, which is {meaning}"), Some(format!("quote it: \"{text}\"")));
                 return None;
             }
+            if ends_in_comma(node, text, reader) {
+                return None;
+            }
             if text.len() > TEXT_BYTES_MAX {
                 let message = format!("is longer than {} KiB", TEXT_BYTES_MAX / 1024);
                 reader.fault(node.at, message, Some("put it into a file below files/".to_owned()));
@@ -36,7 +39,8 @@ fn text_of<'node>(node: &'node Node, noun: &str, reader: &mut Reader<'_>) -> Opt
             Some(text)
         }
         Value::Number(text) => {
-            let message = format!("is the number {text}, and should be {noun}: YAML drops what a number does not need");
+            let why = if is_whole(text) { "" } else { ": YAML drops what a number does not need" };
+            let message = format!("is the number {text}, and should be {noun}{why}");
             reader.fault(node.at, message, Some(format!("quote it: \"{text}\"")));
             None
         }
@@ -66,7 +70,21 @@ fn parsed<T, E: std::fmt::Display>(
             return None;
         }
     };
+    if ends_in_comma(node, text, reader) {
+        return None;
+    }
     parse(text).map_err(|error| reader.unreadable(node, error)).ok()
+}
+
+/// Commas part fields between braces; on lines of their own they belong to the value.
+fn ends_in_comma(node: &Node, text: &str, reader: &mut Reader<'_>) -> bool {
+    let Some(value) = text.strip_suffix(',').filter(|_| node.plain) else { return false };
+    let help = match reader.field() {
+        Some(field) => format!("write it like this: {field}: {value}"),
+        None => format!("write it like this: {value}"),
+    };
+    reader.fault(node.at, "ends in a comma, and commas are written between braces only", Some(help));
+    true
 }
 
 impl Shape for bool {
@@ -109,7 +127,8 @@ impl Shape for String {
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         let text = text_of(node, "text", reader)?;
         if text.is_empty() {
-            reader.wrong(node, "text");
+            let help = reader.example();
+            reader.fault(node.at, "is empty", help);
             return None;
         }
         Some(text.to_owned())
@@ -167,7 +186,8 @@ impl<const FILE: bool> Shape for Template<FILE> {
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         let text = text_of(node, "text", reader)?;
         if text.is_empty() {
-            reader.wrong(node, "text");
+            let help = reader.example();
+            reader.fault(node.at, "is empty", help);
             return None;
         }
         interpolate::check(text, FILE, node, reader).then(|| Self(text.to_owned()))
@@ -188,7 +208,11 @@ impl Shape for Name {
             Value::Number(text) if is_whole(text) => text,
             _ => text_of(node, "a name", reader)?,
         };
-        Name::new(text).map_err(|error| reader.unreadable(node, error)).ok()
+        let told = |error| {
+            let help = as_name(text).map(|name| format!("did you mean {name}?")).or_else(|| reader.example());
+            reader.told(node.at, error, help);
+        };
+        Name::new(text).map_err(told).ok()
     }
 
     fn print(&self, _: bool) -> Json {
@@ -247,6 +271,10 @@ impl<T: Noun> Shape for Ref<T> {
     }
 
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        if matches!(node.value, Value::List(_) | Value::Map(_)) {
+            reader.wrong(node, &Self::form().noun());
+            return None;
+        }
         let name = Name::read(node, reader)?;
         reader.link(node.at, Target::Object(T::KIND, name.clone()));
         Some(Self::new(name))
@@ -508,7 +536,8 @@ impl Shape for Amount {
             Value::Text(text) if text.ends_with('%') => {
                 let share = Share::read(node, reader)?;
                 if share > Share::WHOLE {
-                    reader.fault(node.at, format!("is {text}, and may be at most 100%"), None);
+                    let help = reader.example();
+                    reader.fault(node.at, format!("is {text}, and may be at most 100%"), help);
                     return None;
                 }
                 Some(Self::Share(share))
@@ -528,6 +557,23 @@ impl Shape for Amount {
     }
 }
 
+/// One value as the list that it should be.
+fn in_brackets<T: Shape>(node: &Node, reader: &Reader<'_>) -> Option<String> {
+    let (Value::Text(text) | Value::Number(text)) = &node.value else { return None };
+    let alone = match T::form() {
+        Form::Scalar(_) | Form::Words(_) | Form::Reference(_) => true,
+        Form::Record(record) => record().short.is_some(),
+        _ => false,
+    };
+    if let Some(item) = text.strip_prefix('-').filter(|_| node.plain) {
+        let item = item.split_whitespace().next().unwrap_or_default();
+        return Some(format!("an item of a list is a dash, a blank and its value: - {item}"));
+    }
+    let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-'));
+    let item = if plain && node.plain { text.clone() } else { format!("{text:?}") };
+    reader.field().filter(|_| alone && !text.is_empty()).map(|field| format!("write it like this: {field}: [{item}]"))
+}
+
 impl<T: Shape> Shape for Vec<T> {
     fn form() -> Form {
         Form::List(Box::new(T::form()))
@@ -535,8 +581,9 @@ impl<T: Shape> Shape for Vec<T> {
 
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         let Value::List(items) = &node.value else {
-            let noun = Self::form().noun();
-            reader.wrong(node, &noun);
+            let message = format!("is {}, and should be {}", node.value.describe(), Self::form().noun());
+            let help = in_brackets::<T>(node, reader).or_else(|| reader.example());
+            reader.fault(node.at, message, help);
             return None;
         };
         let mut values = Vec::new();
@@ -693,11 +740,11 @@ pub(super) fn read_word<'node>(
     if known().any(|word| word == text) {
         return Some(text);
     }
-    let lower = text.to_lowercase();
-    let help = match nearest(&lower, known()) {
-        Some(word) => format!("did you mean {word}?"),
-        None => format!("it is one of {}", list()),
+    let words: Vec<&str> = known().collect();
+    let help = match nearest_word(text, words.iter().copied()) {
+        Some(word) => Some(format!("did you mean {word}?")),
+        None => reader.example(),
     };
-    reader.fault(node.at, format!("is {text:?}, and should be one of {}", list()), Some(help));
+    reader.fault(node.at, format!("is {text:?}, and should be one of {}", list()), help);
     None
 }

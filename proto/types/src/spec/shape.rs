@@ -1,9 +1,9 @@
 //! What every type of the language can do: say its form, read itself from the
 //! tree, and print itself as it would be written.
 
-use super::form::{Field, Form, Record};
+use super::form::{Field, Form, Need, Record};
 use super::kind::Kind;
-use super::problem::nearest;
+use super::problem::nearest_word;
 use super::yaml::{At, Fault, Key, Node, Value};
 use crate::{Name, Selector};
 use serde_json::Value as Json;
@@ -92,9 +92,20 @@ impl<'a> Reader<'a> {
 
     /// For an error that names the value itself.
     pub fn unreadable(&mut self, node: &Node, error: impl std::fmt::Display) {
-        let message = format!("{}: {error}", self.subject());
         let help = self.example();
-        self.faults.push(Fault { at: node.at, message, help });
+        self.told(node.at, error, help);
+    }
+
+    /// For a sentence of its own about what is at the path.
+    pub fn told(&mut self, at: At, sentence: impl std::fmt::Display, help: Option<String>) {
+        let message = format!("{}: {sentence}", self.subject());
+        self.faults.push(Fault { at, message, help });
+    }
+
+    /// The field that is read, for an example with its own value.
+    pub fn field(&self) -> Option<&str> {
+        let plain = |step: &&str| !step.is_empty() && step.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        self.path.rsplit('.').next().filter(plain)
     }
 
     /// Says what stands there and what should; shows how it is written.
@@ -131,21 +142,33 @@ pub(super) struct Fields<'node> {
     entries: Vec<(&'node Key, &'node Node)>,
     /// The field that stands alone, without its braces.
     short: Option<(&'static str, &'node Node)>,
+    /// What must be written and is not: keys and examples.
+    missing: Vec<(&'static str, &'static str)>,
     faults_before: usize,
 }
 
 impl<'node> Fields<'node> {
     pub fn of(node: &'node Node, record: &Record, reader: &mut Reader<'_>) -> Option<Self> {
         let faults_before = reader.faults.len();
-        let mut fields = Self { at: node.at, entries: Vec::new(), short: None, faults_before };
+        let mut fields = Self { at: node.at, entries: Vec::new(), short: None, missing: Vec::new(), faults_before };
         match (&node.value, record.short) {
             (Value::Map(map), _) => fields.entries = map.iter().map(|(key, value)| (key, value)).collect(),
             (Value::Null, None) => {}
             (Value::Text(_) | Value::Number(_) | Value::Bool(_), Some(short)) => fields.short = Some((short, node)),
+            // What stands there may be the value of a secret: it is not repeated.
+            _ if record.fields.is_empty() => {
+                let why = record.doc.split_once(". ").map_or("", |(_, rest)| rest);
+                reader.fault(node.at, "has a value here, and takes none", Some(format!("write {{}} instead. {why}")));
+                return None;
+            }
             _ => {
                 let known: Vec<&str> = record.fields.iter().map(|field| field.key).collect();
-                let noun = format!("a map of the fields {}", known.join(", "));
-                reader.wrong(node, &noun);
+                let noun = match known.as_slice() {
+                    [only] => format!("a map of the field {only}"),
+                    several => format!("a map of the fields {}", several.join(", ")),
+                };
+                let help = reader.example().unwrap_or_else(|| format!("write it like this: {}", example_of(record)));
+                reader.fault(node.at, format!("is {}, and should be {noun}", node.value.describe()), Some(help));
                 return None;
             }
         }
@@ -164,6 +187,10 @@ impl<'node> Fields<'node> {
     #[expect(clippy::option_option, reason = "absent and wrong are different outcomes of one reading")]
     pub fn read<T: Shape>(&mut self, field: &Field, reader: &mut Reader<'_>) -> Option<Option<T>> {
         let Some(node) = self.take(field.key) else { return Some(None) };
+        if self.short.is_some() {
+            // Nobody wrote the field's name.
+            return T::read(node, reader).map(Some);
+        }
         reader.inside(field.key, Some(field.example), |reader| {
             if node.value == Value::Null && !matches!(field.form, Form::Record(_)) {
                 let help = format!("write it like this: {}, or leave it out", field.example);
@@ -177,7 +204,7 @@ impl<'node> Fields<'node> {
     pub fn required<T: Shape>(&mut self, field: &Field, reader: &mut Reader<'_>) -> Option<T> {
         let read = self.read(field, reader)?;
         if read.is_none() {
-            reader.fault(self.at, format!("needs {}", field.key), Some(format!("add {}", field.example)));
+            self.missing.push((field.key, field.example));
         }
         read
     }
@@ -185,36 +212,91 @@ impl<'node> Fields<'node> {
     /// Says of what is left over that it is no field, and of groups that not
     /// exactly one of them stands there.
     pub fn finish(self, node: &Node, record: &Record, reader: &mut Reader<'_>) -> bool {
+        let known = || record.fields.iter().map(|field| field.key);
+        let example = |key: &str| record.fields.iter().find(|field| field.key == key).map_or("", |field| field.example);
+        // A needed field under a wrong name is one mistake, not two.
+        let mut meant = Vec::new();
         for (key, _) in &self.entries {
-            let known: Vec<&Field> = record.fields.iter().collect();
-            let help = match nearest(&key.text, known.iter().map(|field| field.key)) {
-                Some(word) => {
-                    let example = known.iter().find(|field| field.key == word).map_or("", |field| field.example);
-                    format!("did you mean {word}? It is written like this: {example}")
+            let needed = self.missing.iter().map(|(needed, _)| *needed);
+            if let Some((word, value)) = key.text.split_once([':', '='])
+                && let Some(field) = known().find(|field| *field == word.trim())
+            {
+                meant.push(field);
+                let help = format!("a field is written with a colon and a blank: {field}: {}", value.trim());
+                reader.fault(key.at, format!("has no field {:?}", key.text), Some(help));
+                continue;
+            }
+            let near = nearest_word(&key.text, needed.clone()).or_else(|| nearest_word(&key.text, known()));
+            let only = needed.clone().next().filter(|_| needed.len() == 1 && self.entries.len() == 1);
+            let help = match (near.or(only), record.fields.as_slice()) {
+                (Some(word), _) => {
+                    meant.push(word);
+                    format!("did you mean {word}? It is written like this: {}", example(word))
                 }
-                None if known.is_empty() => "it has no fields: write {} after its name".to_owned(),
-                None => format!("the fields are {}", known.iter().map(|f| f.key).collect::<Vec<_>>().join(", ")),
+                (None, []) => {
+                    let why = record.doc.split_once(". ").map_or("", |(_, rest)| rest);
+                    format!("write {{}} after its name. {why}")
+                }
+                (None, [only]) => format!("the only field is {}, written like this: {}", only.key, only.example),
+                (None, _) => {
+                    let with = known().any(|field| field == "with");
+                    let plugins = if with { "; those of the plugin go below with" } else { "" };
+                    format!("the fields are {}{plugins}", known().collect::<Vec<_>>().join(", "))
+                }
             };
             reader.fault(key.at, format!("has no field {:?}", key.text), Some(help));
         }
+        let is_empty = matches!(&node.value, Value::Map(entries) if entries.is_empty()) && self.short.is_none();
+        let groups = record.one_of.len();
+        if is_empty && self.missing.len() + groups > 1 {
+            let help = format!("write it like this: {}", example_of(record));
+            reader.fault(self.at, "has nothing in it", Some(help));
+            return false;
+        }
+        for (key, example) in self.missing.iter().filter(|(key, _)| !meant.contains(key)) {
+            reader.fault(self.at, format!("needs {key:?}"), Some(format!("add {example}")));
+        }
         for group in record.one_of {
             let written: Vec<&str> = group.iter().copied().filter(|key| node.get(key).is_some()).collect();
-            let example = |key: &&str| record.fields.iter().find(|field| field.key == *key).map_or("", |f| f.example);
             match written.as_slice() {
                 [_] => {}
-                [] if self.short.is_some() => {}
+                [] if self.short.is_some() || group.iter().any(|key| meant.contains(key)) => {}
                 [] => {
-                    let help = format!("write one of them, such as {}", group.first().map(example).unwrap_or_default());
+                    let help = format!(
+                        "write one of them, such as {}",
+                        group.first().map(|key| example(key)).unwrap_or_default()
+                    );
                     reader.fault(node.at, format!("needs one of {}", group.join(", ")), Some(help));
                 }
                 several => {
                     let message = format!("has {} at once, and takes only one of them", several.join(" and "));
-                    reader.fault(node.at, message, Some("keep the one you mean".to_owned()));
+                    let places = match &node.value {
+                        Value::Map(entries) => entries.as_slice(),
+                        _ => &[],
+                    };
+                    let ours = places.iter().map(|(key, _)| key).filter(|key| several.contains(&key.text.as_str()));
+                    let last = ours.clone().max_by_key(|key| key.at);
+                    let other = ours.clone().find(|key| last.is_some_and(|last| last.at.file != key.at.file));
+                    let help = match other {
+                        Some(other) => format!("take the other one out: {}: null", other.text),
+                        None => "keep the one you mean".to_owned(),
+                    };
+                    reader.fault(last.map_or(node.at, |key| key.at), message, Some(help));
                 }
             }
         }
         reader.faults.len() == self.faults_before
     }
+}
+
+/// What must be written, as an example.
+pub(super) fn example_of(record: &Record) -> String {
+    let groups = record.one_of.iter().filter_map(|group| group.first().copied());
+    let mut keys: Vec<&str> = groups.collect();
+    keys.extend(record.fields.iter().filter(|field| field.need == Need::Required).map(|field| field.key));
+    let written = |field: &&Field| keys.contains(&field.key) || keys.is_empty();
+    let fields: Vec<&str> = record.fields.iter().filter(written).map(|field| field.example).collect();
+    format!("{{{}}}", fields.join(", "))
 }
 
 /// A record that says no more than its short field is written as that.

@@ -5,87 +5,316 @@
 
 use super::yaml::{At, Fault, Key, Node, Value, fault};
 
-/// Turns a parser's complaint into help, where the line shows a known trap.
+/// Turns a parser's complaint into help, where the text shows a known trap.
 pub(super) fn explain(text: &str, found: Fault) -> Fault {
-    let line_at = |number: u32| text.lines().nth(number.saturating_sub(1) as usize).unwrap_or_default();
+    let told = in_one_line(text, &found)
+        .or_else(|| tab(text, &found))
+        .or_else(|| quote(text, &found))
+        .or_else(|| bracket(text, &found))
+        .or_else(|| colon(text, &found))
+        .or_else(|| column_of(text, &found))
+        .or_else(|| escape(text, &found))
+        .or_else(|| comment(&found));
+    told.unwrap_or(found)
+}
+
+fn line_at(text: &str, number: u32) -> &str {
+    (number as usize).checked_sub(1).and_then(|index| text.lines().nth(index)).unwrap_or_default()
+}
+
+/// A place by its line and its byte in it.
+fn place(line: &str, number: u32, byte: usize, found: &Fault) -> At {
+    let column = line.get(..byte).map_or(0, |head| head.chars().count()) + 1;
+    At { line: number, column: u32::try_from(column).unwrap_or(1), ..found.at }
+}
+
+fn indentation(line: &str) -> usize {
+    line.len() - line.trim_start().len()
+}
+
+/// A value in quotes that leave it as it is.
+fn in_quotes(value: &str) -> String {
+    if value.contains(['"', '\\']) { format!("'{}'", value.replace('\'', "''")) } else { format!("\"{value}\"") }
+}
+
+fn in_one_line(text: &str, found: &Fault) -> Option<Fault> {
     // The parser often notices a line late.
     for number in [found.at.line, found.at.line.saturating_sub(1)] {
-        if number == 0 {
-            continue;
-        }
-        if let Some((column, message, help)) = trap(line_at(number), &found.message) {
-            let at = At { line: number, column, ..found.at };
-            return Fault { at, message, help: Some(help) };
+        let line = line_at(text, number);
+        let told = braced(line).into_iter().find_map(|entry| in_braces(line, &entry));
+        if let Some((byte, message, help)) = told.or_else(|| trap(line, &found.message)) {
+            return Some(fault(place(line, number, byte, found), &message, Some(&help)));
         }
     }
-    if found.message.contains("tabs") {
-        let help = "indent with blanks; two a level is the custom";
-        return Fault {
-            help: Some(help.to_owned()),
-            message: "a tab indents here, and YAML knows blanks only".to_owned(),
-            ..found
-        };
-    }
-    if found.message.contains("EOF") || found.message.contains("eof") {
-        return unclosed(text, found);
-    }
-    let help = found.help.or_else(|| plain_help(&found.message));
-    Fault { help, ..found }
+    None
 }
 
-fn plain_help(message: &str) -> Option<String> {
-    let help = match message {
-        found if found.contains("simple key") => "a key ends in a colon and a blank: every: 10s",
-        found if found.contains("expected key") || found.contains("indentation") => {
-            "the fields of one map begin in the same column; look at the lines above"
+/// Where a value between braces begins, its key, and the value up to the comma
+/// that a person would see as its end.
+fn braced(line: &str) -> Vec<(usize, &str, &str)> {
+    let places = unquoted(line);
+    let is = |at: usize, what: &str| line.get(at..).is_some_and(|rest| rest.starts_with(what));
+    let mut entries = Vec::new();
+    let mut end = 0;
+    for at in places.iter().copied().filter(|at| is(*at, ": ")) {
+        let Some(head) = line.get(..at) else { continue };
+        let Some(open) = head.rfind(['{', ',']).filter(|_| at >= end && head.contains('{')) else { continue };
+        let Some(rest) = line.get(at + 2..) else { continue };
+        let start = at + 2 + indentation(rest);
+        let mut depth = 0;
+        end = line.trim_end().len();
+        for inner in places.iter().copied().filter(|inner| *inner >= start) {
+            match line.as_bytes().get(inner) {
+                Some(b'(' | b'[' | b'{') => depth += 1,
+                Some(b',' | b')' | b']' | b'}') if depth == 0 => {
+                    end = inner;
+                    break;
+                }
+                Some(b')' | b']' | b'}') => depth -= 1,
+                _ => {}
+            }
         }
-        found if found.contains("'-' indicator") => "the items of one list begin in the same column, each with \"- \"",
-        found if found.contains("',' or") => {
-            "between braces, fields are separated by commas: {every: 10s, plugin: disk}"
-        }
-        found if found.contains("escape") => {
-            "in double quotes a backslash is written twice; single quotes take it as it is"
-        }
-        _ => return None,
-    };
-    Some(help.to_owned())
-}
-
-/// Column, message and help of the first trap that the line shows.
-fn trap(line: &str, message: &str) -> Option<(u32, String, String)> {
-    let column = |at: usize| u32::try_from(line.get(..at).map_or(0, |head| head.chars().count()) + 1).unwrap_or(1);
-    if let Some(at) = unquoted(line).into_iter().find(|at| line.get(*at..).is_some_and(|rest| rest.starts_with("${"))) {
-        let inside = line.get(..at).is_some_and(|head| head.contains(['{', '[']));
-        if inside {
-            let rest = line.get(at..).unwrap_or_default();
-            let whole = rest.find('}').and_then(|end| rest.get(..=end)).unwrap_or(rest);
-            let told = "a brace inside braces ends YAML's value too early".to_owned();
-            return Some((column(at), told, format!("quote it: \"{whole}\"")));
+        let (key, value) = (head.get(open + 1..).unwrap_or_default().trim(), line.get(start..end).unwrap_or_default());
+        if value.starts_with(['{', '[']) {
+            // Its own entries come next.
+            end = start;
+        } else if !value.is_empty() && !value.starts_with(['"', '\'']) {
+            entries.push((start, key, value.trim_end()));
         }
     }
+    entries
+}
+
+fn in_braces(line: &str, (start, key, value): &(usize, &str, &str)) -> Option<(usize, String, String)> {
+    let quoted = format!("quote it: {key}: {}", in_quotes(value));
+    if let Some(told) = begins(value, &quoted) {
+        return Some((*start, told.0, told.1));
+    }
+    if value.contains('{') || value.contains('[') {
+        let what = if value.contains('{') { "brace" } else { "bracket" };
+        return Some((*start, format!("a {what} inside braces ends YAML's value too early"), quoted));
+    }
+    let inner = value.find(": ")?;
+    let word = value.get(..inner).and_then(|head| head.rfind(' ')).map_or(0, |blank| blank + 1);
+    let name = value.get(word..inner).unwrap_or_default();
+    let help = format!("put a comma before {name}, or {quoted}");
+    let at = line.get(..start + word).map_or(*start, str::len);
+    Some((at, format!("{name} begins a new field to YAML, and no comma stands before it"), help))
+}
+
+/// Marks that mean something else to YAML where a value begins.
+fn begins(value: &str, quoted: &str) -> Option<(String, String)> {
+    let first = value.chars().next()?;
+    let word = value.chars().skip(1).all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
+    match first {
+        '*' if word => {
+            let told = "a value that begins with * is an alias to YAML, and specs have none".to_owned();
+            Some((told, format!("write out what it stands for; if the * is meant, {quoted}")))
+        }
+        '*' => Some(("a value that begins with * is an alias to YAML".to_owned(), quoted.to_owned())),
+        '@' | '`' | '%' => Some((format!("a value can't begin with {first} in YAML"), quoted.to_owned())),
+        _ => None,
+    }
+}
+
+/// Byte, message and help of the first trap that the line shows.
+fn trap(line: &str, message: &str) -> Option<(usize, String, String)> {
     let (at, value) = value_of(line)?;
-    let whole = || value.split(" #").next().unwrap_or(value).trim_end().to_owned();
-    let quoted = || format!("quote it: {}\"{}\"", line.get(..at).unwrap_or_default().trim_start(), whole());
+    let whole = value.split(" #").next().unwrap_or(value).trim_end();
+    let quoted = format!("quote it: {}{}", line.get(..at).unwrap_or_default().trim_start(), in_quotes(whole));
+    if let Some((told, help)) = begins(value, &quoted) {
+        return Some((at, told, help));
+    }
     match value.chars().next()? {
-        '*' => {
-            let told = "a value that begins with * is an alias to YAML".to_owned();
-            Some((column(at), told, quoted()))
-        }
-        '@' | '`' | '%' => {
-            let told = format!("a value can't begin with {} in YAML", value.chars().next().unwrap_or('@'));
-            Some((column(at), told, quoted()))
-        }
         '!' if message.contains("tag") || message.contains("handle") => {
-            Some((column(at), "a value that begins with ! is a tag to YAML".to_owned(), quoted()))
+            Some((at, "a value that begins with ! is a tag to YAML".to_owned(), quoted))
         }
-        '"' | '\'' => None,
+        '"' | '\'' | '{' | '[' => None,
         _ => {
             // `a: b: c`
-            let inner = value.find(": ").filter(|_| !value.starts_with(['{', '[']) && !message.contains("',' or"))?;
+            let inner = value.find(": ").filter(|_| !message.contains("',' or"))?;
             let told = "a colon and a blank inside a value begin a new key to YAML".to_owned();
-            Some((column(at + inner), told, quoted()))
+            Some((at + inner, told, quoted))
         }
     }
+}
+
+fn tab(text: &str, found: &Fault) -> Option<Fault> {
+    if !found.message.contains("tab") {
+        return None;
+    }
+    let (number, line, byte) = (found.at.line..)
+        .zip(text.lines().skip(found.at.line.saturating_sub(1) as usize))
+        .find_map(|(number, line)| {
+            let byte = line.find('\t').filter(|byte| *byte < indentation(line))?;
+            Some((number, line, byte))
+        })?;
+    let help = "indent with blanks; two a level is the custom";
+    Some(fault(place(line, number, byte, found), "a tab indents here, and YAML knows blanks only", Some(help)))
+}
+
+/// Where a quote opens on a line and does not close there.
+fn open_quote(line: &str) -> Option<(usize, char)> {
+    let mut open = None;
+    let mut before = ' ';
+    let mut value = true;
+    for (at, c) in line.char_indices() {
+        match open {
+            Some((_, mark)) if c == mark && before != '\\' => open = None,
+            Some(_) => {}
+            None if c == '"' || c == '\'' => open = Some((at, c)).filter(|_| value),
+            None if c == '#' && before == ' ' => break,
+            None => {}
+        }
+        // A quote in the middle of a word is only a letter.
+        value = matches!(c, ' ' | '{' | '[' | ',') && (value || matches!(before, ':' | '-' | ',') || c != ' ');
+        before = c;
+    }
+    open
+}
+
+fn quote(text: &str, found: &Fault) -> Option<Fault> {
+    if !found.message.contains("quote") && !found.message.contains("EOF") && !found.message.contains("end of stream") {
+        return None;
+    }
+    if found.message.contains("escape") {
+        return None;
+    }
+    if found.message.contains("trailing content") {
+        let line = line_at(text, found.at.line);
+        let byte = line.char_indices().nth(found.at.column.saturating_sub(1) as usize)?.0;
+        let blanks = line.get(byte..).map_or(0, indentation);
+        let at = place(line, found.at.line, byte + blanks, found);
+        let help = "let the quotes go around the whole value, or take them out";
+        return Some(fault(at, "the value goes on after its closing quote", Some(help)));
+    }
+    (1..=found.at.line).rev().find_map(|number| {
+        let line = line_at(text, number);
+        let (byte, mark) = open_quote(line)?;
+        let value = line.get(byte..)?.trim_end();
+        let within = line.get(..byte).is_some_and(|head| head.contains(['{', '[']));
+        let value = if within { value.trim_end_matches(['}', ']', ',']) } else { value };
+        let help = format!("close it: {value}{mark}");
+        Some(fault(place(line, number, byte, found), "the quote is never closed", Some(&help)))
+    })
+}
+
+/// A bracket without its other, as far as one can tell.
+fn bracket(text: &str, found: &Fault) -> Option<Fault> {
+    if !["bracket", "',' or", "EOF", "end of stream"].iter().any(|word| found.message.contains(word)) {
+        return None;
+    }
+    let closes = |open: char| if open == '{' { '}' } else { ']' };
+    let never = |(at, open): (At, char)| {
+        let help = format!("add {} where it ends", closes(open));
+        fault(at, &format!("{open} is never closed"), Some(&help))
+    };
+    let mut open: Vec<(At, char)> = Vec::new();
+    for (number, line) in (1..).zip(text.lines()) {
+        for byte in unquoted(line) {
+            let Some(c) = line.get(byte..).and_then(|rest| rest.chars().next()) else { continue };
+            let before = line.get(..byte).unwrap_or_default().trim_end();
+            let begins = before.is_empty() || before.ends_with([':', '-', ',', '{', '[']);
+            match c {
+                '{' | '[' if begins => open.push((place(line, number, byte, found), c)),
+                '}' | ']' => match open.pop() {
+                    Some((_, mark)) if closes(mark) == c => {}
+                    Some(wrong) => return Some(never(wrong)),
+                    None if number == found.at.line => {
+                        let at = place(line, number, byte, found);
+                        return Some(fault(at, &format!("{c} closes nothing"), Some("take it out")));
+                    }
+                    None => {}
+                },
+                _ => {}
+            }
+        }
+    }
+    if let Some(last) = open.pop() {
+        return Some(never(last));
+    }
+    found.message.contains("',' or").then(|| {
+        let help = "between braces and in brackets, commas separate: {every: 10s, plugin: disk}";
+        fault(found.at, "a comma is missing before this", Some(help))
+    })
+}
+
+/// Keys without a colon, and colons without a blank.
+fn colon(text: &str, found: &Fault) -> Option<Fault> {
+    let line = line_at(text, found.at.line);
+    let (number, line, deep) = if found.message.contains("simple key") {
+        (found.at.line, line, false)
+    } else if found.message.contains("mapping values") {
+        let above = found.at.line.checked_sub(1)?;
+        (above, line_at(text, above), indentation(line) > indentation(line_at(text, above)))
+    } else {
+        return None;
+    };
+    if deep {
+        let own = line_at(text, found.at.line);
+        let help = format!("the line above has a value already; begin in its column, {}", indentation(line) + 1);
+        let at = place(own, found.at.line, indentation(own), found);
+        return Some(fault(at, "this line is indented too far", Some(&help)));
+    }
+    let at = place(line, number, indentation(line), found);
+    let word = line.trim();
+    let above = line_at(text, number.saturating_sub(1));
+    let goes_on = indentation(above) > indentation(line) && !above.trim_start().starts_with('-');
+    let help = match word.split_once(':').or_else(|| word.split_once(' ')) {
+        Some((key, value)) if !value.trim().is_empty() => format!("write it like this: {key}: {}", value.trim()),
+        _ => format!("write it like this: {}: ...", word.trim_end_matches(':')),
+    };
+    let help = if goes_on { format!("indent it as the line above, or {help}") } else { help };
+    let told = if word.contains(':') { "a colon without a blank after it" } else { "a key without its colon" };
+    Some(fault(at, told, Some(&help)))
+}
+
+fn column_of(text: &str, found: &Fault) -> Option<Fault> {
+    let wrong = ["expected key", "indentation", "'-' indicator"].iter().any(|word| found.message.contains(word));
+    let above = found.at.line.checked_sub(1).filter(|_| wrong)?;
+    let column = indentation(line_at(text, above)) + 1;
+    let item = |number: u32| line_at(text, number).trim_start().starts_with("- ");
+    let own = line_at(text, found.at.line);
+    let at = place(own, found.at.line, indentation(own), found);
+    if item(found.at.line) && !item(above) {
+        let help = "a list stands below a field of its own, such as steps: and then - drain";
+        return Some(fault(at, "an item of a list stands among fields", Some(help)));
+    }
+    if item(above) && !item(found.at.line) {
+        let help =
+            format!("the fields of one item begin in the same column, {}; a new item begins with - ", column + 2);
+        return Some(fault(at, "a field stands among the items of a list", Some(help.trim_end())));
+    }
+    let what =
+        if line_at(text, above).trim_start().starts_with("- ") { "items of one list" } else { "fields of one map" };
+    let help = format!("the {what} begin in the same column, which is {column} in the line above");
+    Some(fault(found.at, "this line begins in a column that fits nothing above it", Some(&help)))
+}
+
+fn comment(found: &Fault) -> Option<Fault> {
+    let told = "a comment needs a blank before it";
+    found.message.contains("comments must").then(|| fault(found.at, told, Some("put a blank before the #")))
+}
+
+fn escape(text: &str, found: &Fault) -> Option<Fault> {
+    if !found.message.contains("escape") {
+        return None;
+    }
+    let line = line_at(text, found.at.line);
+    let known = |c: char| "0abtnvfre \"/\\N_LPxuU".contains(c);
+    let mut rest = line.char_indices();
+    let (byte, letter) = loop {
+        let (byte, c) = rest.next()?;
+        if c == '\\' {
+            let (_, letter) = rest.next()?;
+            if !known(letter) {
+                break (byte, letter);
+            }
+        }
+    };
+    let help = "single quotes take a backslash as it is; in double quotes it is written twice";
+    let told = format!("\\{letter} means nothing in double quotes");
+    Some(fault(place(line, found.at.line, byte, found), &told, Some(help)))
 }
 
 /// Where the value after a line's first key begins, and the value.
@@ -115,51 +344,23 @@ fn unquoted(line: &str) -> Vec<usize> {
     places
 }
 
-/// The bracket that is still open at the end of the text, as far as one can tell.
-fn unclosed(text: &str, found: Fault) -> Fault {
-    let mut open: Vec<(u32, u32, char)> = Vec::new();
-    for (number, line) in text.lines().enumerate() {
-        for at in unquoted(line) {
-            let Some(c) = line.get(at..).and_then(|rest| rest.chars().next()) else { continue };
-            let column = line.get(..at).map_or(0, |head| head.chars().count()) + 1;
-            let place = (u32::try_from(number + 1).unwrap_or(1), u32::try_from(column).unwrap_or(1), c);
-            match c {
-                '{' | '[' => open.push(place),
-                '}' | ']' => drop(open.pop()),
-                _ => {}
-            }
-        }
-    }
-    match open.last() {
-        Some((line, column, bracket)) => {
-            let close = if *bracket == '{' { '}' } else { ']' };
-            let at = At { line: *line, column: *column, ..found.at };
-            Fault {
-                at,
-                message: format!("{bracket:?} is never closed"),
-                help: Some(format!("add {close:?} where it ends")),
-            }
-        }
-        None => Fault {
-            message: "the file ends inside a quoted text or a bracket".to_owned(),
-            help: Some("close what was opened".to_owned()),
-            ..found
-        },
-    }
-}
-
-/// `{where: role in (a, b)}`: to YAML the comma begins a new key, `b)`.
-pub(super) fn unclosed_bracket(before: &[(Key, Node)], key: &Key, value: &Node) -> Option<Fault> {
+/// `{where: role in (a, b)}`: to YAML the comma begins a new key, `b)`. The value is
+/// put together again, so that this is the only thing said about it.
+pub(super) fn unclosed_bracket(before: &mut Vec<(Key, Node)>, key: &Key, value: &Node) -> Option<Fault> {
     if !key.text.ends_with(')') || value.value != Value::Null {
         return None;
     }
-    let open = |text: &str| text.contains('(') && !text.contains(')');
-    let (owner, opened) = before.iter().rev().find_map(|(owner, node)| match &node.value {
-        Value::Text(text) if open(text) => Some((owner, text)),
-        _ => None,
-    })?;
-    let help = format!("quote the whole: {}: \"{opened}, {}\"", owner.text, key.text);
-    Some(fault(key.at, "the comma inside the brackets ends the value to YAML", Some(&help)))
+    let is_open = |node: &Node| matches!(&node.value, Value::Text(text) if text.contains('(') && !text.contains(')'));
+    let owner = before.iter().rposition(|(_, node)| node.value != Value::Null)?;
+    let mut parts: Vec<String> = before.iter().skip(owner + 1).map(|(key, _)| key.text.clone()).collect();
+    parts.push(key.text.clone());
+    let (name, node) = before.get_mut(owner).filter(|(_, node)| is_open(node))?;
+    let Value::Text(text) = &mut node.value else { return None };
+    *text = format!("{text}, {}", parts.join(", "));
+    let help = format!("quote it: {}: \"{text}\"", name.text);
+    let told = fault(node.at, "a comma between braces ends the value to YAML, even inside ( and )", Some(&help));
+    before.truncate(owner + 1);
+    Some(told)
 }
 
 /// Words that are true, false or a number to other readers of YAML, where text
@@ -175,7 +376,7 @@ pub(super) fn ambiguous(text: &str) -> Option<&'static str> {
     let parts: Vec<&str> = text.split(':').collect();
     let digits = |part: &&str| !part.is_empty() && part.len() <= 2 && part.chars().all(|c| c.is_ascii_digit());
     if (2..=3).contains(&parts.len()) && parts.iter().all(digits) {
-        return Some("a number to the base of 60 to many readers of YAML");
+        return Some("a number to many readers of YAML");
     }
     None
 }

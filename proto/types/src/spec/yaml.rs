@@ -88,6 +88,14 @@ impl Node {
         }
     }
 
+    /// What an item of a list would be called in a map: itself, or what its `name` says.
+    pub(super) fn name_in_list(&self) -> Option<String> {
+        match self.get("name").map_or(&self.value, |name| &name.value) {
+            Value::Text(name) => crate::Name::new(name.clone()).ok().map(|name| name.to_string()),
+            _ => None,
+        }
+    }
+
     /// The value under a key, where this is a map that has it.
     pub fn get(&self, key: &str) -> Option<&Node> {
         let Value::Map(entries) = &self.value else { return None };
@@ -97,7 +105,7 @@ impl Node {
 
 /// `None` for a file without content, and for one that is no YAML.
 pub fn parse(text: &str, file: u32, faults: &mut Vec<Fault>) -> Option<Node> {
-    let mut reader = Events { parser: Parser::new_from_str(text), file, faults: Vec::new() };
+    let mut reader = Events { parser: Parser::new_from_str(text), text, file, faults: Vec::new() };
     let root = reader.document();
     let mut found = std::mem::take(&mut reader.faults);
     let root = match root {
@@ -113,6 +121,7 @@ pub fn parse(text: &str, file: u32, faults: &mut Vec<Fault>) -> Option<Node> {
 
 struct Events<'text> {
     parser: Parser<'text, StrInput<'text>>,
+    text: &'text str,
     file: u32,
     faults: Vec<Fault>,
 }
@@ -120,12 +129,14 @@ struct Events<'text> {
 impl<'text> Events<'text> {
     fn document(&mut self) -> Result<Option<Node>, Fault> {
         let mut root = None;
+        let mut begins = At::default();
         while let Some((event, at)) = self.next()? {
             match event {
-                Event::StreamStart | Event::DocumentStart(..) | Event::DocumentEnd => {}
+                Event::DocumentStart(..) => begins = at,
+                Event::StreamStart | Event::DocumentEnd => {}
                 Event::StreamEnd => break,
                 other if root.is_none() => root = Some(self.node(other, at, 0)?),
-                _ => return Err(fault(at, "a second document in one file", Some("put it into a file of its own"))),
+                _ => return Err(fault(begins, "a second document in one file", Some("put it into a file of its own"))),
             }
         }
         Ok(root)
@@ -166,7 +177,11 @@ impl<'text> Events<'text> {
                 plain = style == ScalarStyle::Plain;
                 let tag = tag.map(|tag| tag.to_string());
                 self.refuse_extras(at, anchor, tag.as_deref().map(|tag| (tag, text.as_ref())));
-                scalar(&text, plain)
+                match tag {
+                    // As if it had been quoted: the tag is all that is said about it.
+                    Some(tag) => Value::Text(format!("{tag} {text}").trim_end().to_owned()),
+                    None => scalar(&text, plain),
+                }
             }
             Event::SequenceStart(_, anchor, tag) => {
                 self.refuse_extras(at, anchor, tag.map(|tag| tag.to_string()).as_deref().map(|tag| (tag, "")));
@@ -200,19 +215,30 @@ impl<'text> Events<'text> {
                 return Ok(Value::Map(entries));
             }
             let Event::Scalar(text, ..) = event else {
-                return Err(fault(key_at, "a key must be a word", None));
+                let help = "write one key for each: disk: {...}";
+                return Err(fault(key_at, "a key must be a word", Some(help)));
             };
             let key = Key { at: key_at, text: text.into_owned() };
             let (event, value_at) = self.required(key_at)?;
-            let value = self.node(event, value_at, depth + 1)?;
+            let mut value = self.node(event, value_at, depth + 1)?;
+            // A map without braces begins at its first key, and belongs to the key above.
+            if let Value::Map(inner) = &value.value
+                && inner.first().is_some_and(|(first, _)| first.at == value.at)
+            {
+                value.at = key_at;
+            }
             if key.text == "<<" {
                 let help = "write the fields out; what differs between environments goes to env/NAME.yaml";
                 self.faults.push(fault(key_at, "merge keys (<<) are not used in specs", Some(help)));
-            } else if let Some(found) = traps::unclosed_bracket(&entries, &key, &value) {
+            } else if let Some(found) = traps::unclosed_bracket(&mut entries, &key, &value) {
                 self.faults.push(found);
             } else if let Some(first) = lines.get(&key.text) {
                 let message = format!("{:?} stands twice; the first is on line {first}", key.text);
-                self.faults.push(fault(key_at, &message, Some("keep one of them")));
+                let help = match &value.value {
+                    Value::Map(_) => "keep one of them, or put what both hold below the first",
+                    _ => "keep one of them",
+                };
+                self.faults.push(fault(key_at, &message, Some(help)));
             } else {
                 lines.insert(key.text.clone(), key_at.line);
                 entries.push((key, value));
@@ -220,14 +246,27 @@ impl<'text> Events<'text> {
         }
     }
 
+    /// Where a mark stands that belongs to what begins here, maybe a line below.
+    fn before(&self, at: At, mark: &str) -> At {
+        let line = |number: u32| self.text.lines().nth(number.saturating_sub(1) as usize).unwrap_or_default();
+        let own: String = line(at.line).chars().take(at.column.saturating_sub(1) as usize).collect();
+        let found = |number: u32, text: &str| {
+            let column = text.get(..text.rfind(mark)?)?.chars().count() + 1;
+            Some(At { line: number, column: u32::try_from(column).unwrap_or(1), ..at })
+        };
+        let above = at.line.saturating_sub(1);
+        found(at.line, &own).or_else(|| found(above, line(above))).unwrap_or(at)
+    }
+
     fn refuse_extras(&mut self, at: At, anchor: usize, tag: Option<(&str, &str)>) {
         if anchor != 0 {
             let help = "write the value where it is used; text that begins with & is quoted";
-            self.faults.push(fault(at, "anchors (&name) are not used in specs", Some(help)));
+            self.faults.push(fault(self.before(at, "&"), "anchors (&name) are not used in specs", Some(help)));
         }
         if let Some((tag, text)) = tag {
             let whole = if text.is_empty() { tag.to_owned() } else { format!("{tag} {text}") };
             let help = format!("quote it: \"{whole}\"");
+            let at = self.before(at, tag);
             self.faults.push(fault(at, &format!("{tag} is a tag to YAML, and the value is lost"), Some(&help)));
         }
     }

@@ -11,3 +11,4 @@
 mod examples;
 mod folder;
 mod pages;
+mod wrong;

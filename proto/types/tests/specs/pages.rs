@@ -42,6 +42,57 @@ fn the_schema_accepts_the_examples() {
     }
 }
 
+/// The files of a case, by their paths.
+fn parts(spec: &str) -> Vec<(String, String)> {
+    let mut parts = vec![(String::new(), String::new())];
+    for line in spec.lines() {
+        match (line.strip_prefix("--- "), parts.last_mut()) {
+            (Some(path), _) => parts.push((path.to_owned(), String::new())),
+            (None, Some((_, text))) => text.push_str(&format!("{line}\n")),
+            (None, None) => {}
+        }
+    }
+    parts
+}
+
+/// Which of the wrong specs an editor marks by the schema alone. What names
+/// something else, or a rule between fields, it can't know; YAML that can't be read
+/// needs no schema.
+#[test]
+fn the_schema_rejects_what_a_schema_can() {
+    let [spec, overlay] = [Flavour::Spec, Flavour::Overlay]
+        .map(|flavour| jsonschema::draft202012::new(&json_schema(flavour)).expect("a schema"));
+    let (mut told, mut rejected, mut readable) = (String::new(), 0, 0);
+    for path in super::wrong::paths() {
+        let text = std::fs::read_to_string(&path).expect("a file of wrong specs");
+        let shown = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        for case in super::wrong::cases(&text) {
+            let verdicts: Vec<_> = parts(&case.spec)
+                .into_iter()
+                .filter(|(path, _)| !path.starts_with("files/"))
+                .map(|(path, text)| {
+                    let schema = if path.starts_with("env/") { &overlay } else { &spec };
+                    folder::to_json(&text).map(|value| value.is_null() || schema.is_valid(&value))
+                })
+                .collect();
+            let verdict = match () {
+                () if verdicts.iter().any(Result::is_err) => "is no YAML",
+                () if verdicts.contains(&Ok(false)) => "rejected  ",
+                () => "accepted  ",
+            };
+            readable += usize::from(verdict != "is no YAML");
+            rejected += usize::from(verdict == "rejected  ");
+            told.push_str(&format!("{verdict}  {shown}: {}\n", case.title));
+        }
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/specs/schema_verdicts.txt");
+    if std::env::var_os("HOSTLER_REGENERATE").is_some() {
+        std::fs::write(&path, &told).expect("written");
+    }
+    assert_eq!(std::fs::read_to_string(&path).unwrap_or_default(), told, "{} is out of date", path.display());
+    assert!(rejected * 2 > readable, "{rejected} of {readable}");
+}
+
 fn fields(path: &str, record: &'static Record, into: &mut Vec<(String, &'static Field)>) {
     fn inner(form: &'static Form) -> Option<&'static Record> {
         match form {

@@ -229,7 +229,7 @@ fn task_rules(spec: &TaskSpec, node: &Node, reader: &mut Reader<'_>) {
     super::labels_only(&spec.where_, "what is done to it", node, reader);
     if spec.steps.is_empty() {
         let at = node.get("steps").map_or(node.at, |found| found.at);
-        reader.fault(at, "has no step", Some("steps: [{run: bin/tidy}]".to_owned()));
+        reader.fault(at, "has no step", Some("write it like this: steps: [{run: bin/tidy}]".to_owned()));
     }
     let drains = spec.steps.contains(&Step::Drain);
     if drains != spec.steps.contains(&Step::Undrain) {
@@ -306,13 +306,14 @@ impl Shape for Step {
             Value::Text(word) if word == "drain" => Some(Self::Drain),
             Value::Text(word) if word == "undrain" => Some(Self::Undrain),
             Value::Text(word) => {
-                let fields = StepFields::record().fields.iter();
-                let help = match fields.clone().find(|field| field.key == word) {
-                    Some(field) => format!("say what with: {{{}}}", field.example),
-                    None => match crate::spec::problem::nearest(word, ["drain", "undrain"]) {
-                        Some(near) => format!("did you mean {near}?"),
-                        None => format!("a command is written {{run: {word}}}"),
-                    },
+                if let Some(field) = StepFields::record().fields.iter().find(|field| field.key == word) {
+                    let help = format!("write it like this: {{{}}}", field.example);
+                    reader.fault(node.at, format!("is {word:?} alone, and must say of what"), Some(help));
+                    return None;
+                }
+                let help = match crate::spec::problem::nearest(word, ["drain", "undrain"]) {
+                    Some(near) => format!("did you mean {near}?"),
+                    None => format!("a command is written {{run: {word}}}"),
                 };
                 reader.fault(node.at, format!("is {word:?}, and there is no such step"), Some(help));
                 None

@@ -4,7 +4,7 @@
 use super::Interval;
 use crate::Name;
 use crate::cron::Cron;
-use crate::plugin::{Grants, HttpPattern};
+use crate::plugin::{Grants, HttpPattern, HttpPatternError};
 use crate::selector::{self, Labels, Selector};
 use crate::spec::form::{Form, Scalar};
 use crate::spec::scalars::{Amount, Config, Setting, Zone};
@@ -56,14 +56,18 @@ impl Shape for LabelMap {
         }
         let mut labels = Vec::new();
         for (key, value) in entries {
-            labels.push(reader.inside(&key.text, None, |reader| {
-                let Setting(text) = Setting::read(value, reader)?;
-                if let Err(error) = selector::check_label(&key.text, &text) {
-                    reader.fault(key.at, format!("can't be set: {error}"), Some("labels: {role: app}".to_owned()));
-                    return None;
-                }
-                Some((key.text.clone(), text))
-            }));
+            let Some(Setting(text)) = reader.inside(&key.text, None, |reader| Setting::read(value, reader)) else {
+                labels.push(None);
+                continue;
+            };
+            if let Err(error) = selector::check_label(&key.text, &text) {
+                let at = if selector::check_label(&key.text, "x").is_ok() { value.at } else { key.at };
+                let help = reader.example();
+                reader.told(at, error, help);
+                labels.push(None);
+                continue;
+            }
+            labels.push(Some((key.text.clone(), text)));
         }
         labels.into_iter().collect::<Option<Labels>>().map(Self)
     }
@@ -107,7 +111,13 @@ impl Shape for HttpPattern {
 
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         let text = String::read(node, reader)?;
-        text.parse().map_err(|error| reader.unreadable(node, error)).ok()
+        let error = match text.parse() {
+            Ok(pattern) => return Some(pattern),
+            // A manifest says the field's name, and here the path does.
+            Err(error) => HttpPatternError::to_string(&error),
+        };
+        reader.unreadable(node, error.strip_prefix("grants.http: ").unwrap_or(&error));
+        None
     }
 
     fn print(&self, _: bool) -> Json {

@@ -10,7 +10,10 @@ mod watch;
 pub use care::{BackupPath, BackupSpec, Drill, Keep, Missed, Offline, Overlap, Report, ScheduleSpec, Step, TaskSpec};
 pub use fleet::{Allow, BudgetSpec, LabelMap, NodeSpec, NotifierSpec, PluginSpec, SecretSpec, SystemSpec, WindowSpec};
 pub use rollout::{Drain, Migrate, Release, Require, Rollout, Strategy};
-pub use service::{FileSpec, HealStep, Limits, Logs, Restart, ServiceSpec, ServiceType, Stop};
+pub use service::{
+    Beside, Drift, FileSpec, HealStep, Limits, LogFormat, Logs, OnChange, OnNeeds, Restart, ServiceSpec, ServiceType,
+    Signal, Stop,
+};
 pub use watch::{AlertSpec, CheckSpec, CheckTarget, ObjectiveSpec, Severity};
 
 use super::scalars::{Span, Whole};

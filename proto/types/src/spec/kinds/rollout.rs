@@ -45,10 +45,16 @@ record! {
 
 fn migrate_rules(spec: &Migrate, node: &Node, reader: &mut Reader<'_>) {
     if spec.undo.is_some() == spec.forward_only {
-        let message =
-            if spec.forward_only { "has undo, and says that there is none" } else { "needs undo, or forward_only" };
-        let help = "say how a rollback takes it back, undo: bin/migrate down, or that it can't, forward_only: true";
-        reader.fault(node.at, message, Some(help.to_owned()));
+        let (message, help) = if spec.forward_only {
+            ("has undo, and says that it can't be taken back", "keep undo, or forward_only: true")
+        } else {
+            (
+                "needs undo, or forward_only",
+                "say how a rollback takes it back, undo: bin/migrate down, or that it can't, forward_only: true",
+            )
+        };
+        let at = node.get("forward_only").map_or(node.at, |found| found.at);
+        reader.fault(at, message, Some(help.to_owned()));
     }
 }
 

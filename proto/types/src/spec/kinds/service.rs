@@ -177,26 +177,33 @@ fn service_rules(spec: &ServiceSpec, node: &Node, reader: &mut Reader<'_>) {
     if let Some(unit) = spec.unit.as_ref().filter(|unit| !unit.contains('.')) {
         let at = node.get("unit").map_or(node.at, |found| found.at);
         let help = format!("write its whole name: unit: {unit}.service");
-        reader.fault(at, format!("names the unit {unit:?}, which has no type"), Some(help));
+        reader.fault(at, format!("names the unit {unit:?} without its ending"), Some(help));
     }
     absolute(spec.home.as_ref(), "home", node, reader);
-    for path in spec.files.keys().filter(|path| !path.starts_with('/')) {
-        let at = node.get("files").map_or(node.at, |found| found.at);
-        let help = format!("write where it goes on the host: /{path}");
-        reader.fault(at, format!("has the file {path:?}, which is no absolute path"), Some(help));
+    let files = match node.get("files").map(|files| &files.value) {
+        Some(Value::Map(entries)) => entries.as_slice(),
+        _ => &[],
+    };
+    for (key, _) in files.iter().filter(|(key, _)| !key.text.starts_with('/')) {
+        let help = format!("write where it goes on the host, such as /etc/{}", key.text);
+        reader.fault(key.at, format!("has the file {:?}, which is no absolute path", key.text), Some(help));
     }
 }
 
 pub(super) fn absolute(path: Option<&String>, key: &str, node: &Node, reader: &mut Reader<'_>) {
     if let Some(path) = path.filter(|path| !path.starts_with('/')) {
         let at = node.get(key).map_or(node.at, |found| found.at);
-        reader.fault(at, format!("has {key} {path:?}, which is no absolute path"), Some(format!("{key}: /{path}")));
+        reader.fault(
+            at,
+            format!("has {key} {path:?}, which is no absolute path"),
+            Some(format!("write it like this: {key}: /{path}")),
+        );
     }
 }
 
 record! {
     /// A file on the host, and what happens when it changes.
-    pub struct FileSpec, short "from" {
+    pub struct FileSpec, short "from", rules file_rules {
         /// The file beside the spec that it comes from.
         from "from": Beside, required, "from: files/shop.conf";
         /// Run on the new file before it takes its place; ${file} is where it lies.
@@ -207,6 +214,15 @@ record! {
         owner "owner": String, optional, "owner: root";
         /// Its permissions.
         mode "mode": String, optional, "mode: \"0640\"";
+    }
+}
+
+fn file_rules(spec: &FileSpec, node: &Node, reader: &mut Reader<'_>) {
+    let octal = |mode: &&String| (3..=4).contains(&mode.len()) && mode.chars().all(|c| matches!(c, '0'..='7'));
+    if let Some(mode) = spec.mode.as_ref().filter(|mode| !octal(mode)) {
+        let at = node.get("mode").map_or(node.at, |found| found.at);
+        let message = format!("has the mode {mode:?}, which is no permissions in digits of 0 to 7");
+        reader.fault(at, message, Some("write it like this: mode: \"0640\"".to_owned()));
     }
 }
 
