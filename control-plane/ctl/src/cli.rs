@@ -178,6 +178,9 @@ pub struct SpecArgs {
 pub struct LintArgs {
     #[command(flatten)]
     pub spec: SpecArgs,
+    /// In each of the folder's environments, as without --env
+    #[arg(long, conflicts_with = "env")]
+    pub all_envs: bool,
 }
 
 #[derive(Args, Debug)]
@@ -209,7 +212,7 @@ pub struct ApplyArgs {
     /// The environment: env/NAME.yaml is laid over the rest
     #[arg(long, value_name = "NAME", conflicts_with = "plan")]
     pub env: Option<String>,
-    /// A plan that was kept with plan --out: exactly that, if nothing changed since
+    /// A plan that plan --out kept: exactly that, and only if nothing changed since
     #[arg(long, value_name = "FILE")]
     pub plan: Option<PathBuf>,
     /// Why; kept in the history
@@ -350,4 +353,38 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 fn label(text: &str) -> Result<(String, String), String> {
     parse_label(text).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_refused_with_the_names_of_both() {
+        for (line, told) in [
+            ("apply", "--file"),
+            ("apply -f shop --plan plan.json", "--plan"),
+            ("apply --plan plan.json --env prod", "--env"),
+            ("apply --plan plan.json --dry-run", "--dry-run"),
+            ("lint -f shop --env prod --all-envs", "--all-envs"),
+            ("plan -f shop --outt plan.json", "'--out'"),
+            ("system rolback shop@3", "'rollback'"),
+            ("system rollback", "<NAME@N>"),
+        ] {
+            let words = ["hostlerctl"].into_iter().chain(line.split(' '));
+            let error = Cli::try_parse_from(words).expect_err(line);
+            assert!(error.use_stderr() && error.to_string().contains(told), "{line}: {error}");
+        }
+        for line in ["apply --plan plan.json --yes -m why", "plan -f a -f b --env prod --out p", "get all", "lint -f -"]
+        {
+            let words = ["hostlerctl"].into_iter().chain(line.split(' '));
+            assert!(Cli::try_parse_from(words).is_ok(), "{line}");
+        }
+    }
 }

@@ -69,6 +69,14 @@ pub fn write_contexts(path: &Path, contexts: &Contexts) -> Result<(), Problem> {
 
 pub type Client = AdminClient<Channel>;
 
+/// Where the chosen context's control plane is: `127.0.0.1:7480`.
+pub fn addresses(global: &Global) -> Result<String, Problem> {
+    let Opened { path, contexts } = open_contexts(global)?;
+    let chosen = contexts.choose(global.context.as_deref());
+    let (_, context) = chosen.map_err(|source| ClientError::Context { path, source })?;
+    Ok(context.addresses.join(", "))
+}
+
 /// Tries the context's addresses in order.
 pub async fn connect(global: &Global) -> Result<Client, Problem> {
     let Opened { path, contexts } = open_contexts(global)?;

@@ -2,10 +2,14 @@
 
 mod access;
 mod checks;
+mod contents;
 mod contexts;
+mod diff;
 mod events;
 mod language;
+mod lint;
 mod nodes;
+mod objects;
 mod plugins;
 mod specs;
 mod systems;
@@ -26,9 +30,9 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Problem> {
         Command::Context(command) => contexts::run(global, &out, command).map(|()| ExitCode::SUCCESS),
         Command::Explain(args) => language::explain(&out, &args).map(|()| ExitCode::SUCCESS),
         Command::Schema(args) => language::schema(&out, &args).map(|()| ExitCode::SUCCESS),
-        Command::Lint(args) => specs::lint(&out, format, &args),
+        Command::Lint(args) => lint::run(&out, format, &args),
         Command::Plan(args) => specs::plan(global, &out, args).await,
-        Command::Diff(args) => specs::diff(global, &out, args).await,
+        Command::Diff(args) => diff::run(global, &out, args).await,
         Command::Apply(args) => specs::apply(global, &out, args).await,
         command => ask(global, &out, command).await.map(|()| ExitCode::SUCCESS),
     }
@@ -44,8 +48,8 @@ async fn ask(global: &Global, out: &Out, command: Command) -> Result<(), Problem
         Command::Operator(command) => access::operator(client, out, format, command).await,
         Command::Plugin(command) => plugins::run(client, out, format, command).await,
         Command::System(command) => systems::run(client, out, global, command).await,
-        Command::Get(args) => specs::get(client, out, format, args).await,
-        Command::Delete(args) => specs::delete(client, out, args).await,
+        Command::Get(args) => objects::get(client, out, format, args).await,
+        Command::Delete(args) => objects::delete(client, out, args).await,
         Command::Events(args) => events::run(client, out, format, args).await,
         Command::Status => status(client, out, format).await,
         Command::Context(_)

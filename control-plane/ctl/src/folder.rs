@@ -5,12 +5,14 @@ use crate::problem::Problem;
 use hostler_types::Name;
 use hostler_types::spec::{Content, EnvSource, Source, SourceFile, nearest};
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 /// A spec is written by people.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// A whole system may come through a pipe.
+const STDIN_BYTES_MAX: u64 = 16 * FILE_BYTES_MAX;
 /// Configuration and scripts; what is larger is an artifact.
 const CONTENT_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// More is a build that was put there by mistake.
@@ -22,43 +24,103 @@ pub struct Input {
     pub source: Source,
     /// Where the content of each file below `files/` lies.
     pub contents: BTreeMap<String, PathBuf>,
-    /// As a command line names it again: `-f shop --env prod`.
-    pub arguments: String,
+    folder: Option<PathBuf>,
+    /// By name: `prod` to `shop/env/prod.yaml`.
+    envs: BTreeMap<String, PathBuf>,
+    shown: String,
 }
 
-pub fn read(paths: &[PathBuf], env: Option<&str>) -> Result<Input, Problem> {
+impl Input {
+    /// The environments of the folder, in order.
+    pub fn envs(&self) -> impl Iterator<Item = &str> {
+        self.envs.keys().map(String::as_str)
+    }
+
+    /// As a command line names it again: `-f shop --env prod`.
+    pub fn arguments(&self) -> String {
+        let env = self.source.env.as_ref().map(|env| format!(" --env {}", env.name)).unwrap_or_default();
+        format!("{}{env}", self.shown)
+    }
+
+    /// Lays `env/NAME.yaml` over the rest, in place of the one that was chosen before.
+    pub fn choose(&mut self, env: &str) -> Result<(), Problem> {
+        let Some(folder) = &self.folder else {
+            return Err(Problem::Usage(format!(
+                "--env {env} chooses env/{env}.yaml of a folder, and no folder was given with -f"
+            )));
+        };
+        let Some(path) = self.envs.get(env) else {
+            let help = match nearest(env, self.envs()) {
+                Some(near) => format!("did you mean --env {near}?"),
+                None if self.envs.is_empty() => "it has no environments".to_owned(),
+                None => format!("there are {}", self.envs().collect::<Vec<_>>().join(", ")),
+            };
+            return Err(Problem::Usage(format!("{} has no env/{env}.yaml; {help}", folder.display())));
+        };
+        let name = Name::new(env).map_err(|error| Problem::Usage(format!("--env: {error}")))?;
+        self.source.env = Some(EnvSource { name, files: vec![read_file(path)?] });
+        Ok(())
+    }
+
+    /// What to say where an environment must be chosen and none was.
+    pub fn undecided(&self, applied: Option<&str>) -> Problem {
+        let folder = self.folder.as_deref().unwrap_or(Path::new("the folder")).display();
+        let envs: Vec<String> = self.envs().map(|env| format!("--env {env}")).collect();
+        let applied = applied.map(|env| format!("; it is applied with --env {env}")).unwrap_or_default();
+        Problem::Usage(format!("{folder} has environments: say which, {}{applied}", envs.join(" or ")))
+    }
+}
+
+pub fn read(paths: &[PathBuf]) -> Result<Input, Problem> {
     let mut input = Input::default();
     input.source.variables = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
-    let shown: Vec<String> = paths.iter().map(|path| format!("-f {}", path.display())).collect();
-    input.arguments = shown.join(" ");
-    let mut folders = paths.iter().filter(|path| path.is_dir());
-    let (folder, other) = (folders.next(), folders.next());
-    if let (Some(folder), Some(other)) = (folder, other) {
-        return Err(Problem::Usage(format!(
-            "a folder is one system: give {} and {} one after the other",
-            folder.display(),
-            other.display()
-        )));
-    }
+    let shown: Vec<String> = paths.iter().map(|path| format!("-f {}", quoted(path))).collect();
+    input.shown = shown.join(" ");
+    let mut stdin_taken = false;
     for path in paths {
         if path.as_os_str() == "-" {
-            let mut bytes = Vec::new();
-            let read = io::stdin().lock().take(FILE_BYTES_MAX * 16 + 1).read_to_end(&mut bytes);
-            read.map_err(|source| Problem::File { operation: "read", path: path.clone(), source })?;
-            if bytes.len() as u64 > FILE_BYTES_MAX * 16 {
-                return Err(Problem::Failed("standard input is larger than 16 MiB: is it a spec?".into()));
+            if std::mem::replace(&mut stdin_taken, true) {
+                return Err(Problem::Usage("standard input can be read once: give -f - once".into()));
             }
-            input.source.files.push(text_of("<stdin>".to_owned(), bytes)?);
+            input.source.files.push(read_stdin()?);
         } else if path.is_dir() {
+            if let Some(other) = input.folder.replace(path.clone()) {
+                return Err(Problem::Usage(format!(
+                    "a folder is one system: give {} and {} one after the other",
+                    other.display(),
+                    path.display()
+                )));
+            }
             read_folder(path, &mut input)?;
         } else {
             input.source.files.push(read_file(path)?);
         }
     }
-    choose_env(folder.map(PathBuf::as_path), env, &mut input)?;
     Ok(input)
+}
+
+/// As a shell takes it as one word.
+pub fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_alphanumeric() || "/._-+=:,@%".contains(c);
+    if !text.is_empty() && text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
+}
+
+fn failed(operation: &'static str, path: &Path, source: io::Error) -> Problem {
+    Problem::File { operation, path: path.to_owned(), source }
+}
+
+fn read_stdin() -> Result<SourceFile, Problem> {
+    let mut bytes = Vec::new();
+    let read = io::stdin().lock().take(STDIN_BYTES_MAX + 1).read_to_end(&mut bytes);
+    read.map_err(|source| failed("read", Path::new("standard input"), source))?;
+    if bytes.len() as u64 > STDIN_BYTES_MAX {
+        let most = STDIN_BYTES_MAX >> 20;
+        return Err(Problem::Failed(format!("standard input is larger than {most} MiB: is it a spec?")));
+    }
+    text_of("<stdin>".to_owned(), bytes)
 }
 
 fn read_folder(folder: &Path, input: &mut Input) -> Result<(), Problem> {
@@ -70,61 +132,38 @@ fn read_folder(folder: &Path, input: &mut Input) -> Result<(), Problem> {
         input.source.files.push(read_file(&file)?);
     }
     let envs = folder.join("env");
-    let envs = if envs.is_dir() { yaml_files(&envs)? } else { Vec::new() };
-    input.source.envs = Some(envs.iter().filter_map(|file| Some(file.file_stem()?.to_str()?.to_owned())).collect());
+    for file in if envs.is_dir() { yaml_files(&envs)? } else { Vec::new() } {
+        let Some(name) = file.file_stem().and_then(|stem| stem.to_str()) else { continue };
+        if let Some(other) = input.envs.insert(name.to_owned(), file.clone()) {
+            let told = format!("{} and {} are one environment", other.display(), file.display());
+            return Err(Problem::Failed(format!("{told}: keep one of them")));
+        }
+    }
+    input.source.envs = Some(input.envs().map(str::to_owned).collect());
     let below = folder.join("files");
     let mut contents = BTreeMap::new();
     if below.is_dir() {
         let root = fs::canonicalize(folder).map_err(|source| failed("find the folder", folder, source))?;
+        let target = fs::canonicalize(&below).map_err(|source| failed("follow the link", &below, source))?;
+        if !target.starts_with(&root) {
+            return Err(leads_out(&below, &target));
+        }
         read_contents(&root, &below, "files", input, &mut contents)?;
     }
     input.source.contents = Some(contents);
     Ok(())
 }
 
-fn choose_env(folder: Option<&Path>, env: Option<&str>, input: &mut Input) -> Result<(), Problem> {
-    let known = input.source.envs.clone().unwrap_or_default();
-    let list = || known.join(", ");
-    match (folder, env) {
-        (None, Some(env)) => Err(Problem::Usage(format!(
-            "--env {env} chooses env/{env}.yaml of a folder, and no folder was given with -f"
-        ))),
-        (Some(folder), None) if !known.is_empty() => Err(Problem::Usage(format!(
-            "{} has environments: say which, --env {}",
-            folder.display(),
-            known.join(" or --env ")
-        ))),
-        (Some(folder), Some(env)) => {
-            if !known.iter().any(|one| one == env) {
-                let help = match nearest(env, known.iter().map(String::as_str)) {
-                    Some(near) => format!("did you mean --env {near}?"),
-                    None if known.is_empty() => "it has no environments".to_owned(),
-                    None => format!("there are {}", list()),
-                };
-                return Err(Problem::Usage(format!("{} has no env/{env}.yaml; {help}", folder.display())));
-            }
-            let name = Name::new(env).map_err(|error| Problem::Usage(format!("--env: {error}")))?;
-            let path = ["yaml", "yml"].map(|end| folder.join(format!("env/{env}.{end}")));
-            let path = path.iter().find(|path| path.exists()).unwrap_or(&path[0]);
-            input.source.env = Some(EnvSource { name, files: vec![read_file(path)?] });
-            input.arguments.push_str(&format!(" --env {env}"));
-            Ok(())
-        }
-        (_, None) => Ok(()),
-    }
-}
-
-fn failed(operation: &'static str, path: &Path, source: io::Error) -> Problem {
-    Problem::File { operation, path: path.to_owned(), source }
-}
-
-/// Of the folder itself: those below it mean something else.
+/// Of the folder itself: those below it mean something else. Hidden ones are what
+/// editors leave beside a file.
 fn yaml_files(folder: &Path) -> Result<Vec<PathBuf>, Problem> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).map_err(|source| failed("read the folder", folder, source))? {
-        let path = entry.map_err(|source| failed("read the folder", folder, source))?.path();
+        let entry = entry.map_err(|source| failed("read the folder", folder, source))?;
+        let (path, hidden) = (entry.path(), entry.file_name().as_encoded_bytes().starts_with(b"."));
         let yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
-        if yaml && path.is_file() {
+        // A link that leads nowhere is told when it is read.
+        if yaml && !hidden && !path.is_dir() {
             files.push(path);
         }
     }
@@ -132,12 +171,18 @@ fn yaml_files(folder: &Path) -> Result<Vec<PathBuf>, Problem> {
     Ok(files)
 }
 
+/// No more than `most`, whatever the size is said to be: it may be a pipe. `None`:
+/// there is more.
+fn read_most(path: &Path, most: u64) -> Result<Option<Vec<u8>>, Problem> {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(most + 1).read_to_end(&mut bytes));
+    read.map_err(|source| failed("read", path, source))?;
+    Ok(Some(bytes).filter(|bytes| bytes.len() as u64 <= most))
+}
+
 fn read_file(path: &Path) -> Result<SourceFile, Problem> {
-    let size = fs::metadata(path).map_err(|source| failed("read", path, source))?.len();
-    if size > FILE_BYTES_MAX {
-        return Err(Problem::Failed(format!("{} is larger than 1 MiB: is it a spec?", path.display())));
-    }
-    let bytes = fs::read(path).map_err(|source| failed("read", path, source))?;
+    let bytes = read_most(path, FILE_BYTES_MAX)?
+        .ok_or_else(|| Problem::Failed(format!("{} is larger than 1 MiB: is it a spec?", path.display())))?;
     text_of(path.display().to_string(), bytes)
 }
 
@@ -150,6 +195,11 @@ fn text_of(path: String, bytes: Vec<u8>) -> Result<SourceFile, Problem> {
             Err(Problem::Failed(format!("{path}:{line}: is no UTF-8: save it as that")))
         }
     }
+}
+
+fn leads_out(path: &Path, target: &Path) -> Problem {
+    let (path, target) = (path.display(), target.display());
+    Problem::Failed(format!("{path} is a link to {target}: put the file itself there"))
 }
 
 /// Every file below `files/`, with its digest. Links may lead to files inside the
@@ -175,20 +225,22 @@ fn read_contents(
         if kind.is_symlink() {
             let target = fs::canonicalize(&path).map_err(|source| failed("follow the link", &path, source))?;
             if !target.starts_with(root) || target.is_dir() {
-                let told = format!("{} is a link to {}", path.display(), target.display());
-                return Err(Problem::Failed(format!("{told}: put the file itself there")));
+                return Err(leads_out(&path, &target));
             }
         }
-        let size = fs::metadata(&path).map_err(|source| failed("read", &path, source))?.len();
-        if size > CONTENT_BYTES_MAX {
-            let told = format!("{} has {} MiB", path.display(), size >> 20);
-            return Err(Problem::Failed(format!("{told}, and at most {} may be", CONTENT_BYTES_MAX >> 20)));
+        let found = fs::metadata(&path).map_err(|source| failed("read", &path, source))?;
+        if !found.is_file() {
+            let told = format!("{} is a pipe, a socket or a device", path.display());
+            return Err(Problem::Failed(format!("{told}: files/ holds only files and folders")));
         }
         if contents.len() >= CONTENTS_MAX {
             return Err(Problem::Failed(format!("files/ holds more than {CONTENTS_MAX} files: is a build in it?")));
         }
-        let bytes = fs::read(&path).map_err(|source| failed("read", &path, source))?;
-        contents.insert(name.clone(), Content { digest: digest(&bytes), size });
+        let bytes = read_most(&path, CONTENT_BYTES_MAX)?.ok_or_else(|| {
+            let told = format!("{} is larger than {} MiB", path.display(), CONTENT_BYTES_MAX >> 20);
+            Problem::Failed(format!("{told}: files/ is for configuration and scripts"))
+        })?;
+        contents.insert(name.clone(), Content { digest: digest(&bytes), size: bytes.len() as u64 });
         input.contents.insert(name, path);
     }
     Ok(())
@@ -200,47 +252,4 @@ pub fn digest(bytes: &[u8]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn told(paths: &[&Path], env: Option<&str>) -> String {
-        let paths: Vec<PathBuf> = paths.iter().map(|path| (*path).to_owned()).collect();
-        read(&paths, env).expect_err("wrong").to_string()
-    }
-
-    fn folder() -> tempfile::TempDir {
-        let folder = tempfile::tempdir().expect("a folder");
-        fs::create_dir_all(folder.path().join("env")).expect("made");
-        fs::create_dir_all(folder.path().join("files/sub")).expect("made");
-        fs::write(folder.path().join("a.yaml"), "system: {name: shop}\n").expect("written");
-        fs::write(folder.path().join("env/prod.yaml"), "{}\n").expect("written");
-        fs::write(folder.path().join("files/sub/x"), "abc").expect("written");
-        folder
-    }
-
-    #[test]
-    fn a_folder_is_read_whole() {
-        let folder = folder();
-        let input = read(&[folder.path().to_owned()], Some("prod")).expect("reads");
-        assert_eq!(input.source.envs, Some(vec!["prod".to_owned()]));
-        let content = input.source.contents.as_ref().and_then(|all| all.get("files/sub/x")).expect("there");
-        assert_eq!(content.digest, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-        assert!(input.arguments.ends_with("--env prod"));
-    }
-
-    #[test]
-    fn what_is_wrong_is_named() {
-        let folder = folder();
-        let path = folder.path();
-        assert!(told(&[path], None).contains("say which, --env prod"));
-        assert!(told(&[path], Some("prd")).contains("did you mean --env prod?"));
-        assert!(told(&[&path.join("a.yaml")], Some("prod")).contains("no folder was given"));
-        assert!(told(&[path, path], Some("prod")).contains("one after the other"));
-        assert!(told(&[&path.join("files")], None).contains("holds no .yaml file"));
-        std::os::unix::fs::symlink("/etc/passwd", path.join("files/link")).expect("linked");
-        assert!(told(&[path], Some("prod")).contains("put the file itself there"));
-        fs::remove_file(path.join("files/link")).expect("gone");
-        fs::write(path.join("b.yaml"), b"a: 1\nb: \xff\n").expect("written");
-        assert!(told(&[path], Some("prod")).contains("b.yaml:2: is no UTF-8"));
-    }
-}
+mod tests;

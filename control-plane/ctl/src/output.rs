@@ -5,6 +5,7 @@ use crate::problem::Problem;
 use hostler_types::Timestamp;
 use hostler_types::terminal::sanitize;
 use hostler_types::units::format_age;
+use std::ffi::OsStr;
 use std::io::{self, IsTerminal, Write};
 use unicode_width::UnicodeWidthStr;
 
@@ -55,10 +56,9 @@ impl Out {
     pub fn new() -> Self {
         let stdout = io::stdout();
         let terminal = stdout.is_terminal();
-        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let width = terminal.then(|| rustix::termios::tcgetwinsize(&stdout).ok()).flatten();
         Self {
-            colour: terminal && !plain,
+            colour: wants_colour(terminal, std::env::var_os("NO_COLOR").as_deref()),
             width: width.map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0),
         }
     }
@@ -66,6 +66,11 @@ impl Out {
     #[cfg(test)]
     pub fn plain(width: Option<usize>) -> Self {
         Self { colour: false, width }
+    }
+
+    #[cfg(test)]
+    pub fn coloured() -> Self {
+        Self { colour: true, width: None }
     }
 
     pub fn print(&self, text: &str) -> Result<(), Problem> {
@@ -127,6 +132,11 @@ impl Out {
     }
 }
 
+/// As <https://no-color.org> has it: set to anything but nothing.
+fn wants_colour(terminal: bool, no_color: Option<&OsStr>) -> bool {
+    terminal && no_color.is_none_or(OsStr::is_empty)
+}
+
 fn cut(text: &str, room: usize) -> String {
     if text.width() <= room || room == 0 {
         return text.to_owned();
@@ -184,6 +194,12 @@ mod tests {
         let table = Out::plain(Some(30)).table(&["NODE", "STATE", "SUMMARY"], &rows);
         assert_eq!(table, "NODE    STATE     SUMMARY\nweb1    passing   200 in 1.2 …\ngrößer  critical  x\n");
         assert!(Out::plain(None).table(&["A"], &[vec![Cell::new("a\u{1b}[2Jb")]]).contains("\\u{1b}[2J"));
+    }
+
+    #[test]
+    fn colour_is_for_terminals_that_want_it() {
+        assert!(wants_colour(true, None) && wants_colour(true, Some(OsStr::new(""))));
+        assert!(!wants_colour(true, Some(OsStr::new("1"))) && !wants_colour(false, None));
     }
 
     #[test]

@@ -1,38 +1,42 @@
-//! `hostlerctl lint`, `plan`, `diff`, `apply`, `get` and `delete`
+//! `hostlerctl plan` and `apply`: a spec, what it would change, and doing it.
 
-use super::confirm;
-use crate::cli::{ApplyArgs, DeleteArgs, DiffArgs, Format, GetArgs, Global, LintArgs, PlanArgs, SpecArgs};
+use super::{confirm, contents};
+use crate::cli::{ApplyArgs, Format, Global, PlanArgs, SpecArgs};
 use crate::client::{self, Client};
 use crate::folder::{self, Input};
-use crate::output::{Out, ago, plural};
-use crate::plan_file::PlanFile;
-use crate::plan_view::{self, FileChanges, has_changes, title};
+use crate::output::{Out, ago};
+use crate::plan_file::{Made, PlanFile};
+use crate::plan_view::{self, Provenance, gone, has_changes, title};
 use crate::problem::Problem;
 use hostler_proto::admin as wire;
-use hostler_types::Timestamp;
-use hostler_types::spec::{
-    Compiled, Detail, Kind, Object, Problems, compile, nearest, read_json, write_value, write_yaml,
-};
-use hostler_types::terminal::sanitize;
+use hostler_types::spec::{Compiled, Object, Problems, compile, read_json};
+use hostler_types::time::whole_millis;
 use serde_json::json;
-use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tonic::Code;
 
 /// There is something to do; only said where it was asked for.
 const CHANGES: u8 = 3;
-/// Well under what one message may have.
-const PIECE_BYTES: usize = 256 * 1024;
+/// Help is not worth a longer wait than this for a control plane that is away.
+const HELP_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// A spec that was read, and what the control plane says of it.
 pub struct Planned {
     pub plan: wire::PlanResponse,
-    pub spec: wire::Spec,
-    pub files: FileChanges,
-    input: Input,
+    pub input: Input,
+    spec: wire::Spec,
     compiled: Compiled,
 }
 
-pub fn to_document(object: &Object) -> wire::Document {
+impl Planned {
+    pub fn objects(&self) -> &[Object] {
+        &self.compiled.objects
+    }
+}
+
+fn to_document(object: &Object) -> wire::Document {
     wire::Document {
         kind: object.kind().word().to_owned(),
         name: object.name.to_string(),
@@ -47,78 +51,25 @@ pub fn to_object(document: &wire::Document) -> Result<Object, Problem> {
     Ok(Object { origins: document.origins.clone().into_iter().collect(), ..object })
 }
 
-fn exit(changes: bool, detailed: bool) -> ExitCode {
-    if changes && detailed { ExitCode::from(CHANGES) } else { ExitCode::SUCCESS }
+pub fn exit(changes: &[wire::Change], detailed: bool) -> ExitCode {
+    if detailed && has_changes(changes) { ExitCode::from(CHANGES) } else { ExitCode::SUCCESS }
 }
 
-pub fn lint(out: &Out, format: Format, args: &LintArgs) -> Result<ExitCode, Problem> {
-    let mut inputs = Vec::new();
-    let single = args.spec.file.iter().find(|path| path.join("env").is_dir());
-    let envs = match (single, &args.spec.env) {
-        // A folder means what it means in all of its environments.
-        (Some(folder), None) => folder_envs(folder)?,
-        _ => Vec::new(),
-    };
-    if envs.is_empty() {
-        inputs.push(folder::read(&args.spec.file, args.spec.env.as_deref())?);
-    }
-    for env in &envs {
-        inputs.push(folder::read(&args.spec.file, Some(env))?);
-    }
-    let mut problems: Vec<hostler_types::spec::Problem> = Vec::new();
-    let mut lines = Vec::new();
-    for input in &inputs {
-        match compile(&input.source) {
-            Ok(compiled) => {
-                let system = compiled.system().map(ToString::to_string).unwrap_or_default();
-                let env = compiled.env().map(ToString::to_string).unwrap_or_default();
-                let files =
-                    input.source.files.len() + input.source.env.iter().map(|env| env.files.len()).sum::<usize>();
-                let (objects, files) = (plural(compiled.objects.len(), "object"), plural(files, "file"));
-                lines.push(format!("{}: {objects} in {files}, no problem", title(&system, &env)));
-            }
-            Err(Problems(found)) => {
-                for problem in found {
-                    if !problems.contains(&problem) {
-                        problems.push(problem);
-                    }
-                }
-            }
-        }
-    }
-    if format == Format::Json {
-        let told = problems.iter().map(|one| {
-            json!({ "file": one.file, "line": one.line, "column": one.column, "message": one.message, "help": one.help })
-        });
-        out.json(&told.collect::<Vec<_>>())?;
-        return Ok(ExitCode::from(u8::from(!problems.is_empty())));
-    }
-    if problems.is_empty() {
-        out.line(lines.join("\n")).map(|()| ExitCode::SUCCESS)
-    } else {
-        Err(Problems(problems).into())
-    }
-}
-
-fn folder_envs(folder: &std::path::Path) -> Result<Vec<String>, Problem> {
-    let path = folder.join("env");
-    let entries = std::fs::read_dir(&path);
-    let entries =
-        entries.map_err(|source| Problem::File { operation: "read the folder", path: path.clone(), source })?;
-    let mut envs: Vec<String> = entries
-        .filter_map(|entry| {
-            let path = entry.ok()?.path();
-            let yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
-            if yaml { path.file_stem()?.to_str().map(str::to_owned) } else { None }
-        })
-        .collect();
-    envs.sort();
-    Ok(envs)
+fn now_ms() -> u64 {
+    whole_millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
 /// Reads and compiles before anything is asked, then asks what it would change.
-async fn planned(global: &Global, args: &SpecArgs) -> Result<(Client, Planned), Problem> {
-    let input = folder::read(&args.file, args.env.as_deref())?;
+pub async fn planned(global: &Global, args: &SpecArgs) -> Result<(Client, Planned), Problem> {
+    let mut input = folder::read(&args.file)?;
+    match &args.env {
+        Some(env) => input.choose(env)?,
+        None if input.envs().next().is_some() => {
+            let applied = tokio::time::timeout(HELP_TIME_MAX, applied_env(global, &input)).await.ok().flatten();
+            return Err(input.undecided(applied.as_deref()));
+        }
+        None => {}
+    }
     let compiled = compile(&input.source)?;
     let mut client = client::connect(global).await?;
     let spec = wire::Spec { documents: compiled.objects.iter().map(to_document).collect() };
@@ -126,8 +77,18 @@ async fn planned(global: &Global, args: &SpecArgs) -> Result<(Client, Planned), 
     if !plan.problems.is_empty() {
         return Err(placed(&compiled, &plan.problems));
     }
-    let files = file_changes(&mut client, &plan, &input).await?;
-    Ok((client, Planned { plan, spec, files, input, compiled }))
+    Ok((client, Planned { plan, input, spec, compiled }))
+}
+
+/// With which environment the folder's system is applied, as far as that can be
+/// found out.
+async fn applied_env(global: &Global, input: &Input) -> Option<String> {
+    let compiled = compile(&input.source).ok()?;
+    let name = compiled.system()?.as_str();
+    let mut client = client::connect(global).await.ok()?;
+    let systems = client.list_systems(wire::ListSystemsRequest {}).await.ok()?.into_inner().systems;
+    let env = systems.into_iter().find(|system| system.name == name)?.version?.env;
+    input.envs().any(|known| known == env).then_some(env)
 }
 
 /// What only the control plane could know, at its line.
@@ -141,258 +102,188 @@ fn placed(compiled: &Compiled, problems: &[wire::Problem]) -> Problem {
     Problems(problems).into()
 }
 
-async fn fetched(client: &mut Client, digest: &str) -> Result<Option<String>, Problem> {
-    let answer = client.get_file(wire::GetFileRequest { digest: digest.to_owned() }).await;
-    let mut pieces = match answer {
-        Ok(answer) => answer.into_inner(),
-        // Gone with its version: only its name is told.
-        Err(status) if status.code() == tonic::Code::NotFound => return Ok(None),
-        Err(status) => return Err(status.into()),
+/// The same where there are no files to point into.
+pub fn without_place(problems: &[wire::Problem]) -> String {
+    let line = |one: &wire::Problem| {
+        let path = if one.path.is_empty() { String::new() } else { format!(": {}", one.path.trim_end_matches('~')) };
+        let help = if one.help.is_empty() { String::new() } else { format!("; {}", one.help) };
+        format!("  {} {}{path} {}{help}", one.kind, one.name, one.message)
     };
-    let mut content = Vec::new();
-    while let Some(piece) = pieces.message().await? {
-        content.extend_from_slice(&piece.data);
-    }
-    Ok(String::from_utf8(content).ok())
-}
-
-fn own_text(input: &Input, file: &str) -> Option<String> {
-    std::fs::read_to_string(input.contents.get(file)?).ok()
-}
-
-/// The files whose content changes: name, old digest, new digest.
-fn changed_files(plan: &wire::PlanResponse) -> BTreeSet<(String, String, String)> {
-    let fields = plan.changes.iter().flat_map(|change| &change.fields);
-    let changed = fields.filter_map(|field| {
-        let text = |json: &str| serde_json::from_str::<String>(json).ok();
-        let (before, after) = (text(&field.before_json)?, text(&field.after_json)?);
-        let ((old, from), (new, to)) = (before.split_once("@sha256:")?, after.split_once("@sha256:")?);
-        (old == new).then(|| (new.to_owned(), from.to_owned(), to.to_owned()))
-    });
-    changed.collect()
-}
-
-async fn file_changes(client: &mut Client, plan: &wire::PlanResponse, input: &Input) -> Result<FileChanges, Problem> {
-    let mut changes = FileChanges::new();
-    for (file, from, to) in changed_files(plan) {
-        if let (Some(old), Some(new)) = (fetched(client, &from).await?, own_text(input, &file)) {
-            let diff = similar::TextDiff::from_lines(&old, &new);
-            let count = |tag| diff.iter_all_changes().filter(|change| change.tag() == tag).count();
-            let (came, went) = (count(similar::ChangeTag::Insert), count(similar::ChangeTag::Delete));
-            changes.insert((from, to), (came, went));
-        }
-    }
-    Ok(changes)
+    problems.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 pub async fn plan(global: &Global, out: &Out, args: PlanArgs) -> Result<ExitCode, Problem> {
     let (mut client, planned) = planned(global, &args.spec).await?;
-    let changes = has_changes(&planned.plan.changes);
     if let Some(path) = &args.out {
-        // Applied from elsewhere, its files must be there.
-        send_files(&mut client, &planned.compiled, &planned.input).await?;
-        PlanFile::new(&planned.plan, &planned.spec, now().to_string()).write(path)?;
+        let files = planned.compiled.files();
+        // Applied from elsewhere, they must be there.
+        contents::send(&mut client, &files, &planned.input).await?;
+        let made = Made { control_plane: client::addresses(global)?, at_ms: now_ms(), files };
+        PlanFile::new(&planned.plan, &planned.spec, made).write(path)?;
     }
-    show(out, global.output, &planned)?;
-    if global.output == Format::Table && changes {
+    let view = View { format: global.output, dry_run: true };
+    show(&mut client, out, view, &planned.plan, Some(&planned.input)).await?;
+    if global.output == Format::Table && has_changes(&planned.plan.changes) {
         let next = match &args.out {
-            Some(path) => format!("apply --plan {}", path.display()),
-            None => format!("apply {}", planned.input.arguments),
+            Some(path) => format!("apply --plan {}", folder::quoted(path)),
+            None => format!("apply {}", planned.input.arguments()),
         };
         out.line(format!("next:  hostlerctl {next}"))?;
     }
-    Ok(exit(changes, args.detailed_exitcode))
+    Ok(exit(&planned.plan.changes, args.detailed_exitcode))
 }
 
-fn now() -> Timestamp {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_millis(u64::try_from(since.as_millis()).unwrap_or_default())
+/// How a plan is shown, and whether more than that was asked for.
+#[derive(Clone, Copy)]
+pub struct View {
+    pub format: Format,
+    pub dry_run: bool,
 }
 
-fn show(out: &Out, format: Format, planned: &Planned) -> Result<(), Problem> {
-    if format == Format::Table {
-        return out.print(&plan_view::render(&planned.plan, &planned.files, out));
+/// The plan, with what only further questions tell: whose version it is against,
+/// and how its files differ.
+pub async fn show(
+    client: &mut Client,
+    out: &Out,
+    view: View,
+    plan: &wire::PlanResponse,
+    input: Option<&Input>,
+) -> Result<(), Problem> {
+    if view.format != Format::Table {
+        return out.json(&to_json(plan, view.dry_run));
     }
-    out.json(&to_json(&planned.plan, true))
+    let files = contents::changes(client, plan, input).await?;
+    let provenance = provenance(client, plan).await?;
+    out.print(&plan_view::render(plan, &files, &provenance, out))
 }
 
-fn to_json(plan: &wire::PlanResponse, dry_run: bool) -> serde_json::Value {
+async fn provenance(client: &mut Client, plan: &wire::PlanResponse) -> Result<Provenance, Problem> {
+    if plan.seen == 0 || !has_changes(&plan.changes) {
+        return Ok(None);
+    }
+    let answer = match client.list_versions(wire::ListVersionsRequest { name: plan.system.clone() }).await {
+        Ok(answer) => answer.into_inner(),
+        Err(status) if status.code() == Code::NotFound => return Ok(None),
+        Err(status) => return Err(status.into()),
+    };
+    let seen = answer.versions.iter().find(|version| version.number == plan.seen);
+    Ok(seen.map(|version| format!(" by {}, {}", version.by, ago(version.at_ms, answer.wall_ms))))
+}
+
+pub fn changes_json(changes: &[wire::Change]) -> serde_json::Value {
     let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap_or_default();
+    let field = |one: &wire::FieldChange| json!({ "path": one.path, "before": json(&one.before_json), "after": json(&one.after_json) });
     let change = |one: &wire::Change| {
-        let fields = one.fields.iter().map(
-            |field| json!({ "path": field.path, "before": json(&field.before_json), "after": json(&field.after_json) }),
-        );
         json!({
             "kind": one.kind,
             "name": one.name,
             "act": one.act,
             "effect": one.effect,
-            "fields": fields.collect::<Vec<_>>(),
+            "fields": one.fields.iter().map(field).collect::<Vec<_>>(),
         })
     };
+    changes.iter().map(change).collect()
+}
+
+fn to_json(plan: &wire::PlanResponse, dry_run: bool) -> serde_json::Value {
     json!({
         "system": plan.system,
         "env": plan.env,
+        "env_before": plan.env_before,
         "version": plan.seen,
-        "changes": plan.changes.iter().map(change).collect::<Vec<_>>(),
+        "changes": changes_json(&plan.changes),
         "notes": plan.notes,
         "dry_run": dry_run,
     })
 }
 
-pub async fn diff(global: &Global, out: &Out, args: DiffArgs) -> Result<ExitCode, Problem> {
-    let (mut client, planned) = planned(global, &args.spec).await?;
-    let mut before: BTreeMap<(String, String), Object> = BTreeMap::new();
-    if planned.plan.seen > 0 {
-        let request = wire::GetSystemRequest { name: planned.plan.system.clone(), ..wire::GetSystemRequest::default() };
-        let there = client.get_system(request).await?.into_inner();
-        for document in there.spec.unwrap_or_default().documents {
-            before.insert((document.kind.clone(), document.name.clone()), to_object(&document)?);
-        }
-    }
-    let printed = |object: Option<&Object>| {
-        object.map(|object| write_yaml(std::slice::from_ref(object), Detail::Short)).unwrap_or_default()
-    };
-    for change in planned.plan.changes.iter().filter(|change| change.act != "unchanged") {
-        let key = (change.kind.clone(), change.name.clone());
-        let after =
-            planned.compiled.objects.iter().find(|one| one.kind().word() == key.0 && one.name.as_str() == key.1);
-        let after = after.filter(|_| change.act != "delete");
-        let name = format!("{} {}", change.kind, change.name);
-        unified(out, &name, &printed(before.get(&key)), &printed(after))?;
-    }
-    for (file, from, _) in changed_files(&planned.plan) {
-        if let (Some(old), Some(new)) = (fetched(&mut client, &from).await?, own_text(&planned.input, &file)) {
-            unified(out, &file, &old, &new)?;
-        }
-    }
-    Ok(exit(has_changes(&planned.plan.changes), args.detailed_exitcode))
-}
-
-fn unified(out: &Out, name: &str, before: &str, after: &str) -> Result<(), Problem> {
-    use crate::output::Tone;
-    let diff = similar::TextDiff::from_lines(before, after);
-    let text =
-        diff.unified_diff().context_radius(3).header(&format!("{name}, applied"), &format!("{name}, here")).to_string();
-    for line in text.lines() {
-        let tone = match line.chars().next() {
-            Some('+') => Tone::Good,
-            Some('-') => Tone::Bad,
-            Some('@') => Tone::Faint,
-            _ => Tone::Plain,
-        };
-        out.line(out.paint(&sanitize(line), tone))?;
-    }
-    Ok(())
-}
-
-/// Sends the content that the control plane does not have.
-async fn send_files(client: &mut Client, compiled: &Compiled, input: &Input) -> Result<(), Problem> {
-    let files = compiled.files();
-    let digests: BTreeSet<String> = files.values().cloned().collect();
-    if digests.is_empty() {
-        return Ok(());
-    }
-    let request = wire::FindMissingFilesRequest { digests: digests.into_iter().collect() };
-    let missing = client.find_missing_files(request).await?.into_inner().digests;
-    for (file, digest) in files.iter().filter(|(_, digest)| missing.contains(digest)) {
-        let Some(path) = input.contents.get(file) else {
-            let told = format!("{file}@sha256:{digest} is not on the control plane: apply the folder that holds it");
-            return Err(Problem::Failed(told));
-        };
-        let read = std::fs::read(path);
-        let content = read.map_err(|source| Problem::File { operation: "read", path: path.clone(), source })?;
-        if folder::digest(&content) != *digest {
-            return Err(Problem::Failed(format!("{} changed while it was read: try again", path.display())));
-        }
-        let pieces: Vec<_> =
-            content.chunks(PIECE_BYTES).map(|piece| wire::PutFileRequest { data: piece.to_vec() }).collect();
-        client.put_file(tokio_stream::iter(pieces)).await?;
-    }
-    Ok(())
-}
-
 pub async fn apply(global: &Global, out: &Out, args: ApplyArgs) -> Result<ExitCode, Problem> {
+    let message = args.message.clone().unwrap_or_default();
     if let Some(path) = &args.plan {
-        let file = PlanFile::read(path)?;
-        let mut client = client::connect(global).await?;
-        let plan = file.plan();
-        if global.output == Format::Table {
-            out.print(&plan_view::render(&plan, &FileChanges::new(), out))?;
-        }
-        return commit(&mut client, global, out, &args, plan, file.spec(), None).await;
+        return apply_kept(global, out, path, message, args.yes).await;
     }
     let (mut client, planned) = planned(global, &args.spec()).await?;
     let changes = has_changes(&planned.plan.changes);
+    let view = View { format: global.output, dry_run: args.dry_run };
     if args.dry_run || !changes {
-        show(out, global.output, &planned)?;
-        if args.dry_run && changes && global.output == Format::Table {
-            out.line("Nothing was done.")?;
-        }
-        return Ok(ExitCode::SUCCESS);
+        show(&mut client, out, view, &planned.plan, Some(&planned.input)).await?;
+        return nothing_done(out, global.output, args.dry_run && changes).map(|()| ExitCode::SUCCESS);
     }
     if global.output == Format::Table {
-        out.print(&plan_view::render(&planned.plan, &planned.files, out))?;
+        show(&mut client, out, view, &planned.plan, Some(&planned.input)).await?;
     }
     ask(&planned.plan, args.yes)?;
-    send_files(&mut client, &planned.compiled, &planned.input).await?;
+    contents::send(&mut client, &planned.compiled.files(), &planned.input).await?;
     let Planned { plan, spec, compiled, .. } = planned;
-    commit(&mut client, global, out, &ApplyArgs { yes: true, ..args }, plan, spec, Some(&compiled)).await
+    commit(&mut client, global, out, Commit { plan, spec, message }, Some(&compiled)).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub fn nothing_done(out: &Out, format: Format, changes: bool) -> Result<(), Problem> {
+    if changes && format == Format::Table { out.line("Nothing was done.") } else { Ok(()) }
+}
+
+/// Exactly what was planned, or nothing.
+async fn apply_kept(global: &Global, out: &Out, path: &Path, message: String, yes: bool) -> Result<ExitCode, Problem> {
+    let file = PlanFile::read(path)?;
+    let mut client = client::connect(global).await?;
+    let server = client.get_server(wire::GetServerRequest {}).await?.into_inner();
+    if server.lineage != file.lineage {
+        return Err(Problem::Failed(format!(
+            "{} was made for the control plane at {}; the one at {} is another, or was restored since: plan again here",
+            path.display(),
+            file.control_plane,
+            client::addresses(global)?
+        )));
+    }
+    let plan = file.plan();
+    if global.output == Format::Table && has_changes(&plan.changes) {
+        let files = contents::changes(&mut client, &plan, None).await?;
+        let made = Some(format!(", made {}", ago(file.made_at_ms, now_ms())));
+        out.print(&plan_view::render(&plan, &files, &made, out))?;
+    }
+    ask(&plan, yes)?;
+    commit(&mut client, global, out, Commit { plan, spec: file.spec(), message }, None).await?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// What goes is asked for; what comes can be taken back.
 pub fn ask(plan: &wire::PlanResponse, yes: bool) -> Result<(), Problem> {
-    let gone = plan.changes.iter().filter(|change| change.act == "delete").count();
-    if gone == 0 {
-        return Ok(());
-    }
-    confirm(&format!("{} of {} will be deleted.", plural(gone, "object"), title(&plan.system, &plan.env)), yes)
+    gone(plan).map_or(Ok(()), |question| confirm(&question, yes))
 }
 
-async fn commit(
+/// What was planned, and seen by whoever applies it.
+pub struct Commit {
+    pub plan: wire::PlanResponse,
+    pub spec: wire::Spec,
+    pub message: String,
+}
+
+/// Does it, and says what was done, or why not.
+pub async fn commit(
     client: &mut Client,
     global: &Global,
     out: &Out,
-    args: &ApplyArgs,
-    plan: wire::PlanResponse,
-    spec: wire::Spec,
-    compiled: Option<&Compiled>,
-) -> Result<ExitCode, Problem> {
-    ask(&plan, args.yes)?;
-    let message = args.message.clone().unwrap_or_default();
-    let request = wire::ApplyRequest { spec: Some(spec), seen: Some(plan.seen), lineage: plan.lineage, message };
-    let answer = client.apply(request).await?.into_inner();
-    finish(global, out, &plan, &answer, compiled)?;
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Says what was done, or why not.
-pub fn finish(
-    global: &Global,
-    out: &Out,
-    plan: &wire::PlanResponse,
-    answer: &wire::ApplyResponse,
+    commit: Commit,
     compiled: Option<&Compiled>,
 ) -> Result<(), Problem> {
+    let Commit { plan, spec, message } = commit;
+    let request = wire::ApplyRequest { spec: Some(spec), seen: Some(plan.seen), lineage: plan.lineage, message };
+    let answer = client.apply(request).await?.into_inner();
     if !answer.since.is_empty() {
-        let now_ms = now().as_millis();
+        let now_ms = now_ms();
         let told = plan_view::since(&plan.system, plan.seen, &answer.since, |at_ms| ago(at_ms, now_ms));
         return Err(Problem::Failed(told));
     }
     if !answer.problems.is_empty() {
-        if let Some(compiled) = compiled {
-            return Err(placed(compiled, &answer.problems));
-        }
-        let told = answer.problems.iter().map(|one| format!("{} {} {}; {}", one.kind, one.name, one.message, one.help));
-        return Err(Problem::Failed(told.collect::<Vec<_>>().join("\n")));
+        return Err(match compiled {
+            Some(compiled) => placed(compiled, &answer.problems),
+            None => Problem::Failed(format!("nothing was applied:\n{}", without_place(&answer.problems))),
+        });
     }
     if global.output != Format::Table {
-        let done = wire::PlanResponse {
-            changes: answer.changes.clone(),
-            seen: answer.version,
-            notes: answer.notes.clone(),
-            ..plan.clone()
-        };
+        let (changes, notes) = (answer.changes, answer.notes);
+        let done = wire::PlanResponse { changes, seen: answer.version, notes, ..plan };
         return out.json(&to_json(&done, false));
     }
     let (title, done) = (title(&plan.system, &plan.env), plan_view::done(&answer.changes));
@@ -400,68 +291,33 @@ pub fn finish(
         return out.line(format!("nothing to do: {title} is at version {}", answer.version));
     }
     out.line(format!("applied {title}: version {}; {done}", answer.version))?;
-    if answer.changes.iter().any(|change| change.kind == "check") {
-        out.line("next:  hostlerctl check ls")?;
-    }
-    Ok(())
+    let checks = |change: &wire::Change| change.kind == "check" && change.act != "delete";
+    if answer.changes.iter().any(checks) { out.line("next:  hostlerctl check ls") } else { Ok(()) }
 }
 
-pub async fn get(mut client: Client, out: &Out, format: Format, args: GetArgs) -> Result<(), Problem> {
-    let mut documents = Vec::new();
-    if args.kind == "system"
-        && let Some(name) = &args.name
-    {
-        let request = wire::GetSystemRequest { name: name.clone(), ..wire::GetSystemRequest::default() };
-        documents = client.get_system(request).await?.into_inner().spec.unwrap_or_default().documents;
-    } else {
-        let kinds: Vec<&str> = if args.kind == "all" { Kind::words() } else { args.kind.split(',').collect() };
-        for kind in kinds {
-            let name = args.name.clone().unwrap_or_default();
-            let request = wire::GetObjectsRequest { kind: kind.to_owned(), name, full: args.full };
-            documents.extend(client.get_objects(request).await?.into_inner().documents);
-        }
-    }
-    let objects: Vec<Object> = documents.iter().map(to_object).collect::<Result<_, _>>()?;
-    let detail = if args.full { Detail::Full } else { Detail::Short };
-    match format {
-        Format::Json => out.json(&as_json(&objects, args.full)),
-        // What is printed can be applied.
-        _ if objects.is_empty() => {
-            eprintln!("no {} is applied", sanitize(&args.kind));
-            Ok(())
-        }
-        _ => out.print(&write_yaml(&objects, detail)),
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// `kind: {name: body}` as JSON; a system has its body without a name before it.
-fn as_json(objects: &[Object], full: bool) -> serde_json::Value {
-    let mut kinds = serde_json::Map::new();
-    for object in objects {
-        let kind = kinds.entry(object.kind().word()).or_insert_with(|| json!({}));
-        if let serde_json::Value::Object(named) = kind {
-            named.insert(object.name.to_string(), object.body.to_json(full));
-        }
-    }
-    kinds.into()
-}
-
-pub async fn delete(mut client: Client, out: &Out, args: DeleteArgs) -> Result<(), Problem> {
-    if Kind::parse(&args.kind).is_none() {
-        let help = match nearest(&args.kind, Kind::words()) {
-            Some(kind) => format!("did you mean {kind}?"),
-            None => format!("kinds are {}", Kind::words().join(", ")),
+    #[test]
+    fn problems_without_files_name_the_field() {
+        let problem = |path: &str, help: &str| wire::Problem {
+            kind: "check".into(),
+            name: "disk".into(),
+            path: path.into(),
+            message: "is wrong".into(),
+            help: help.into(),
+            origin: String::new(),
         };
-        return Err(Problem::Usage(format!("there is no kind {:?}; {help}", args.kind)));
+        let told = without_place(&[problem("with.url~", "write it so"), problem("", "")]);
+        assert_eq!(told, "  check disk: with.url is wrong; write it so\n  check disk is wrong");
     }
-    let whole = if args.kind == "system" { ", with all of its objects" } else { "" };
-    confirm(&format!("{} {} goes{whole}.", args.kind, args.names.join(", ")), args.yes)?;
-    let request = wire::DeleteObjectsRequest { kind: args.kind, names: args.names };
-    let answer = client.delete_objects(request).await?.into_inner();
-    out.line(format!("{} deleted", plural(answer.changes.len(), "object")))
-}
 
-/// For `-o yaml` of what is no object.
-pub fn yaml(out: &Out, value: &serde_json::Value) -> Result<(), Problem> {
-    out.print(&write_value(value))
+    #[test]
+    fn a_detailed_exit_tells_whether_there_is_something_to_do() {
+        let change = |act: &str| vec![wire::Change { act: act.into(), ..wire::Change::default() }];
+        for (changes, detailed, code) in [("create", true, CHANGES), ("create", false, 0), ("unchanged", true, 0)] {
+            assert_eq!(format!("{:?}", exit(&change(changes), detailed)), format!("{:?}", ExitCode::from(code)));
+        }
+    }
 }

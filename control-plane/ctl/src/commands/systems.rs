@@ -1,17 +1,22 @@
 //! `hostlerctl system`
 
+use super::contents;
 use super::nodes::time;
-use super::specs::{ask, finish, yaml};
+use super::specs::{Commit, View, ask, changes_json, commit, nothing_done, show as show_plan, without_place};
 use crate::cli::{Format, Global, SystemCommand};
 use crate::client::Client;
 use crate::output::{Cell, Out, age, plural};
-use crate::plan_view::{self, FileChanges, field_line, has_changes, title};
+use crate::plan_view::{field_line, hanging, has_changes, title, tone};
 use crate::problem::Problem;
 use hostler_proto::admin as wire;
 use hostler_types::Timestamp;
-use hostler_types::spec::Kind;
+use hostler_types::spec::{Kind, write_value};
 use hostler_types::terminal::sanitize;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// Some lines of a terminal; `hostlerctl get` prints all.
+const NAMES_SHOWN: usize = 40;
 
 pub async fn run(mut client: Client, out: &Out, global: &Global, command: SystemCommand) -> Result<(), Problem> {
     match command {
@@ -41,7 +46,8 @@ fn at(text: &str) -> Result<(String, Option<u64>), Problem> {
     }
 }
 
-fn version_json(version: &wire::Version, objects: Option<Value>) -> Value {
+/// A version, with one more thing of it.
+fn version_json(version: &wire::Version, more: Option<(&str, Value)>) -> Value {
     let mut value = json!({
         "system": version.system,
         "version": version.number,
@@ -53,8 +59,8 @@ fn version_json(version: &wire::Version, objects: Option<Value>) -> Value {
         "updated": version.updated,
         "deleted": version.deleted,
     });
-    if let (Value::Object(map), Some(objects)) = (&mut value, objects) {
-        map.insert("objects".to_owned(), objects);
+    if let (Some((key, more)), Some(map)) = (more, value.as_object_mut()) {
+        map.insert(key.to_owned(), more);
     }
     value
 }
@@ -62,8 +68,10 @@ fn version_json(version: &wire::Version, objects: Option<Value>) -> Value {
 async fn list(client: &mut Client, out: &Out, format: Format) -> Result<(), Problem> {
     let answer = client.list_systems(wire::ListSystemsRequest {}).await?.into_inner();
     if format != Format::Table {
-        let system =
-            |one: &wire::System| version_json(&one.version.clone().unwrap_or_default(), Some(json!(one.objects)));
+        let system = |one: &wire::System| {
+            let objects: BTreeMap<_, _> = one.objects.iter().collect();
+            version_json(&one.version.clone().unwrap_or_default(), Some(("objects", json!(objects))))
+        };
         return out.json(&answer.systems.iter().map(system).collect::<Vec<_>>());
     }
     if answer.systems.is_empty() {
@@ -99,35 +107,50 @@ async fn show(client: &mut Client, out: &Out, format: Format, system: &str) -> R
     if format != Format::Table {
         let kinds = Kind::ALL.iter().map(|kind| (kind.word().to_owned(), json!(named(kind))));
         let objects = Value::Object(kinds.filter(|(_, names)| names != &json!([])).collect());
-        let value = version_json(&version, Some(objects));
-        return if format == Format::Yaml { yaml(out, &value) } else { out.json(&value) };
+        let value = version_json(&version, Some(("objects", objects)));
+        return if format == Format::Yaml { out.print(&write_value(&value)) } else { out.json(&value) };
     }
     out.line(title(&version.system, &version.env))?;
-    let message = if version.message.is_empty() { String::new() } else { format!(", \"{}\"", version.message) };
-    let told =
-        format!("version {} by {}, {}{message}", version.number, version.by, Timestamp::from_millis(version.at_ms));
-    out.line(format!("  {}", sanitize(&told)))?;
+    out.line(format!("  {}", told(&version)))?;
     out.line(format!("  {}", counts(&version)))?;
     for kind in Kind::ALL {
         let names = named(kind);
         if !names.is_empty() {
-            out.line(sanitize(&format!("  {:10} {:4}  {}", kind.word(), names.len(), names.join(", "))))?;
+            let head = format!("  {:10} {:4}  ", kind.word(), names.len());
+            out.print(&hanging(&head, &sanitize(&listed(&names))))?;
         }
     }
     out.line(format!("next:  hostlerctl system history {} --diff", sanitize(&version.system)))
+}
+
+/// `a, b, c and 4997 more`
+fn listed(names: &[&str]) -> String {
+    let shown = names.iter().take(NAMES_SHOWN).copied().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(NAMES_SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
 }
 
 fn counts(version: &wire::Version) -> String {
     let parts = [(version.deleted, "deleted"), (version.created, "created"), (version.updated, "updated")];
     let parts: Vec<String> =
         parts.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")).collect();
-    parts.join(", ")
+    if parts.is_empty() { "-".to_owned() } else { parts.join(", ") }
 }
 
 async fn history(client: &mut Client, out: &Out, format: Format, name: &str, diff: bool) -> Result<(), Problem> {
     let answer = client.list_versions(wire::ListVersionsRequest { name: name.to_owned() }).await?.into_inner();
     if format != Format::Table {
-        return out.json(&answer.versions.iter().map(|one| version_json(one, None)).collect::<Vec<_>>());
+        let mut told = Vec::new();
+        for (index, version) in answer.versions.iter().enumerate() {
+            let changes = match answer.versions.get(index + 1).filter(|_| diff) {
+                Some(before) => Some(("changes", changes_json(&compared(client, version, before).await?))),
+                None => None,
+            };
+            told.push(version_json(version, changes));
+        }
+        return out.json(&told);
     }
     if !diff {
         let row = |one: &wire::Version| {
@@ -144,24 +167,42 @@ async fn history(client: &mut Client, out: &Out, format: Format, name: &str, dif
         return out.print(&out.table(&["VERSION", "AGE", "BY", "ENV", "CHANGES", "MESSAGE"], &rows));
     }
     for (index, version) in answer.versions.iter().enumerate() {
-        let message = if version.message.is_empty() { String::new() } else { format!(", \"{}\"", version.message) };
-        let told =
-            format!("version {} by {}, {}{message}", version.number, version.by, Timestamp::from_millis(version.at_ms));
-        out.line(sanitize(&told))?;
+        out.line(told(version))?;
         // The oldest one that is kept has nothing to compare with.
         let Some(before) = answer.versions.get(index + 1) else {
             out.line(format!("  {}", counts(version)))?;
             break;
         };
-        let request = wire::GetSystemRequest { name: name.to_owned(), number: version.number, compare: before.number };
-        for change in client.get_system(request).await?.into_inner().changes {
-            out.line(sanitize(&format!("  {:6}  {} {}", change.act, change.kind, change.name)))?;
-            for field in &change.fields {
-                out.print(&field_line(field, &FileChanges::new()))?;
-            }
+        let changes = compared(client, version, before).await?;
+        let plan = wire::PlanResponse { changes, ..wire::PlanResponse::default() };
+        let files = contents::changes(client, &plan, None).await?;
+        for change in &plan.changes {
+            let act = out.paint(&format!("{:6}", sanitize(&change.act)), tone(&change.act));
+            out.line(format!("  {act}  {}", sanitize(&format!("{} {}", change.kind, change.name))))?;
+            let fields: String = change.fields.iter().map(|field| field_line(field, &files)).collect();
+            out.print(&fields)?;
         }
     }
     Ok(())
+}
+
+async fn compared(
+    client: &mut Client,
+    version: &wire::Version,
+    before: &wire::Version,
+) -> Result<Vec<wire::Change>, Problem> {
+    let request =
+        wire::GetSystemRequest { name: version.system.clone(), number: version.number, compare: before.number };
+    let mut changes = client.get_system(request).await?.into_inner().changes;
+    changes.retain(|change| change.act != "unchanged");
+    Ok(changes)
+}
+
+/// `version 12 by anna, 2026-03-01T14:02:15.250Z, "slower"`
+fn told(version: &wire::Version) -> String {
+    let message = if version.message.is_empty() { String::new() } else { format!(", \"{}\"", version.message) };
+    let at = Timestamp::from_millis(version.at_ms);
+    sanitize(&format!("version {} by {}, {at}{message}", version.number, version.by)).into_owned()
 }
 
 struct Back {
@@ -184,37 +225,38 @@ async fn rollback(client: &mut Client, out: &Out, global: &Global, back: Back) -
     }
     let plan = client.plan(wire::PlanRequest { spec: Some(spec.clone()) }).await?.into_inner();
     if !plan.problems.is_empty() {
-        let told = plan.problems.iter().map(|one| format!("  {} {} {}; {}", one.kind, one.name, one.message, one.help));
-        let told: Vec<String> = told.collect();
         return Err(Problem::Failed(format!(
             "version {} of {} can't be applied any more: {}\n{}",
             back.number,
             back.name,
-            plural(told.len(), "problem"),
-            told.join("\n")
+            plural(plan.problems.len(), "problem"),
+            without_place(&plan.problems)
         )));
     }
-    if global.output == Format::Table {
-        out.print(&plan_view::render(&plan, &FileChanges::new(), out))?;
+    let changes = has_changes(&plan.changes);
+    let done = back.dry_run || !changes;
+    // A script gets one document: of what was done, or else of what would be.
+    if done || global.output == Format::Table {
+        show_plan(client, out, View { format: global.output, dry_run: back.dry_run }, &plan, None).await?;
     }
-    if back.dry_run || !has_changes(&plan.changes) {
-        return Ok(());
+    if done {
+        return nothing_done(out, global.output, changes);
     }
     ask(&plan, back.yes)?;
     let words = back.message.map(|message| format!(": {message}")).unwrap_or_default();
-    let request = wire::ApplyRequest {
-        spec: Some(spec),
-        seen: Some(plan.seen),
-        lineage: plan.lineage,
-        message: format!("rollback to {}{words}", back.number),
-    };
-    let answer = client.apply(request).await?.into_inner();
-    finish(global, out, &plan, &answer, None)
+    let message = format!("rollback to {}{words}", back.number);
+    commit(client, global, out, Commit { plan, spec, message }, None).await
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn many_names_are_counted() {
+        assert_eq!(listed(&["a", "b"]), "a, b");
+        assert!(listed(&["a"; 5_000]).ends_with("a, a and 4960 more"));
+    }
 
     #[test]
     fn a_version_is_named_after_its_system() {
