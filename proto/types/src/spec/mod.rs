@@ -6,6 +6,7 @@
 //! type ([`kinds`]). A type says its own [`form`]: messages, the JSON schema,
 //! `explain` and the reference are made from it.
 
+mod collections;
 mod compile;
 mod explain;
 mod form;
@@ -18,9 +19,11 @@ mod scalars;
 mod schema;
 mod shape;
 mod traps;
+mod words;
 mod write;
 mod yaml;
 
+pub use collections::Config;
 pub use compile::{Compiled, EnvSource, Object, Source, SourceFile, compile, read_json};
 pub use explain::{ExplainError, explain, reference, schema_text};
 pub use form::{Field, Form, Json, Need, Record, Scalar, Word};
@@ -28,7 +31,7 @@ pub use interpolate::on_node;
 pub use kind::{Body, Kind, Noun};
 pub use kinds::{CheckSpec, CheckTarget, NodeSpec, PluginSpec, ServiceSpec, SystemSpec};
 pub use problem::{Problem, Problems, nearest};
-pub use scalars::{Amount, Config, Number, Ref, Setting, Size, Span, Template, Whole, Zone};
+pub use scalars::{Amount, Number, Ref, Setting, Size, Span, Template, Whole, Zone};
 pub use schema::{Flavour, json_schema};
 pub use shape::{Content, Link, Target};
 pub use write::{Detail, write_value, write_yaml};

@@ -3,9 +3,11 @@
 use super::fleet::NotifierSpec;
 use super::service::ServiceSpec;
 use super::{Age, Interval, Streak, Timeout, Wait};
+use crate::spec::collections::Config;
 use crate::spec::form::{Form, Json as JsonKind, Scalar};
-use crate::spec::scalars::{Config, Number, Ref, Span, Whole, words};
+use crate::spec::scalars::{Number, Ref, Span, Whole};
 use crate::spec::shape::{Reader, Shape, record};
+use crate::spec::words::words;
 use crate::spec::yaml::{Node, Value};
 use crate::units::{self, Share};
 use crate::{Name, Selector};
