@@ -75,7 +75,7 @@ fn a_command_line_that_is_wrong_says_how_it_should_be() {
         (&["node", "show", "nobody"], 1, "there is no node \"nobody\""),
         (&["node", "ls", "-l", "role in (a"], 1, "no closing bracket"),
         (&["check", "show", "x"], 1, "there is no check \"x\""),
-        (&["get", "chekc"], 1, "did you mean check?"),
+        (&["get", "chekc"], 2, "did you mean check?"),
         (&["get", "check", "x"], 1, "no check \"x\" is applied"),
         (&["delete", "check", "x", "--yes"], 1, "no check \"x\" is applied"),
         (&["delete", "check", "x"], 2, "Say --yes"),

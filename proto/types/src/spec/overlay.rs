@@ -14,8 +14,8 @@ pub(super) fn lay(base: &mut Tree, over: Tree, faults: &mut Vec<Fault>) -> BTree
     let mut removed = BTreeMap::new();
     for ((kind, name), (at, node)) in over {
         // There is one system, whatever the overlay calls it.
-        let system = base.keys().find(|(found, _)| *found == Kind::System && kind == Kind::System).cloned();
-        let slot = system.unwrap_or((kind, name));
+        let system = || base.keys().find(|(found, _)| *found == Kind::System).cloned();
+        let slot = if kind == Kind::System { system() } else { None }.unwrap_or((kind, name));
         let owner = format!("{kind} {}", slot.1);
         if faults.len() > FAULTS_MAX {
             break;
