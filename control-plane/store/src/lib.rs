@@ -7,6 +7,7 @@
 //!
 //! Not here: what the values mean. Typed repositories sit above.
 
+mod committer;
 mod embedded;
 mod engine;
 mod log;
@@ -17,7 +18,7 @@ use futures_util::future::BoxFuture;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use embedded::open_embedded;
+pub use embedded::{Notify, Options, Probe, open_embedded, open_with, probe};
 pub use log::{Change, Commit, Watch};
 pub use memory::open_memory;
 
@@ -32,8 +33,10 @@ pub const VALUE_BYTES_MAX: usize = 64 * 1024;
 pub const OPERATIONS_MAX: usize = 100;
 /// Likewise: etcd takes 1.5 MiB a request, envelope included.
 pub const TXN_BYTES_MAX: usize = 1024 * 1024;
-/// How many revisions can still be read, and resumed from.
+/// How many revisions can still be read, and resumed from, ...
 pub const HISTORY_REVISIONS: usize = 10_000;
+/// ... as long as what they replaced is not more: it lies in memory.
+pub const HISTORY_BYTES: usize = 32 * 1024 * 1024;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -166,6 +169,15 @@ pub enum StoreError {
     Future { asked: Revision, newest: Revision },
     #[error("there is no such lease; it may have run out")]
     LeaseGone,
+    #[error(
+        "the disk that holds {folder} has {} MiB free, and writing goes on above {} MiB: make room; \
+         nothing is lost, and it resumes by itself", free >> 20, wanted >> 20
+    )]
+    Full { folder: String, free: u64, wanted: u64 },
+    #[error("damaged: {0}")]
+    Damaged(String),
+    #[error("what was acknowledged can't be read any more: {0}")]
+    Lost(String),
     #[error("{operation}")]
     Backend { operation: &'static str, source: Arc<dyn std::error::Error + Send + Sync> },
     #[error("the store has stopped after an earlier failure; the log says which")]
@@ -175,7 +187,12 @@ pub enum StoreError {
 impl StoreError {
     /// Whether the very same transaction can succeed later.
     pub fn may_pass(&self) -> bool {
-        matches!(self, Self::Backend { .. } | Self::Stopped)
+        matches!(self, Self::Backend { .. } | Self::Full { .. } | Self::Stopped)
+    }
+
+    /// Whether the state could not be read.
+    pub(crate) fn is_trouble(&self) -> bool {
+        matches!(self, Self::Backend { .. } | Self::Damaged(_))
     }
 
     /// Whether the same transaction, built anew from what is there now, can succeed.
@@ -211,4 +228,15 @@ pub trait Store: Send + Sync + 'static {
     /// Returns once the store can write no more: a failed sync is final, and the
     /// process that holds the store is to end and start anew.
     fn stopped(&self) -> BoxFuture<'_, ()>;
+}
+
+/// An error and what lies beneath it, in a line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
 }

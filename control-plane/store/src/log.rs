@@ -1,7 +1,7 @@
 //! The newest commits, kept in memory: what watchers follow and what reads of
 //! the near past undo.
 
-use crate::{Entry, HISTORY_REVISIONS, Revision, StoreError};
+use crate::{Entry, HISTORY_BYTES, HISTORY_REVISIONS, Revision, StoreError};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
@@ -21,14 +21,31 @@ pub struct Commit {
     pub changes: Vec<Change>,
 }
 
+impl Commit {
+    /// What it holds on to, roughly: a value is shared with the change before.
+    fn bytes(&self) -> usize {
+        let of = |change: &Change| change.key.len() + change.before.as_ref().map_or(0, |entry| entry.value.len());
+        self.changes.iter().map(|change| of(change) + CHANGE_BYTES).sum()
+    }
+}
+
+/// Of a change without its key and values.
+const CHANGE_BYTES: usize = 150;
+
+#[derive(Default)]
+struct Kept {
+    commits: VecDeque<Arc<Commit>>,
+    bytes: usize,
+}
+
 pub(crate) struct ChangeLog {
-    commits: Mutex<VecDeque<Arc<Commit>>>,
+    kept: Mutex<Kept>,
     newest: watch::Sender<Revision>,
 }
 
 impl ChangeLog {
     pub fn new(revision: Revision) -> Self {
-        Self { commits: Mutex::new(VecDeque::new()), newest: watch::Sender::new(revision) }
+        Self { kept: Mutex::default(), newest: watch::Sender::new(revision) }
     }
 
     pub fn revision(&self) -> Revision {
@@ -37,12 +54,15 @@ impl ChangeLog {
 
     pub fn append(&self, commit: Commit) {
         let revision = commit.revision;
-        let mut commits = self.lock();
-        if commits.len() >= HISTORY_REVISIONS {
-            commits.pop_front();
+        let mut kept = self.lock();
+        kept.bytes += commit.bytes();
+        kept.commits.push_back(Arc::new(commit));
+        // The newest stays, however large.
+        while kept.commits.len() > HISTORY_REVISIONS || (kept.bytes > HISTORY_BYTES && kept.commits.len() > 1) {
+            let oldest = kept.commits.pop_front();
+            kept.bytes -= oldest.map_or(0, |oldest| oldest.bytes());
         }
-        commits.push_back(Arc::new(commit));
-        drop(commits);
+        drop(kept);
         self.newest.send_replace(revision);
     }
 
@@ -52,7 +72,8 @@ impl ChangeLog {
         if from > newest {
             return Err(StoreError::Future { asked: from, newest });
         }
-        let commits = self.lock();
+        let kept = self.lock();
+        let commits = &kept.commits;
         let oldest_resumable = commits.front().map_or(newest, |commit| commit.revision.saturating_sub(1));
         if from < oldest_resumable {
             return Err(StoreError::Compacted { asked: from, oldest: oldest_resumable });
@@ -61,9 +82,9 @@ impl ChangeLog {
         Ok(commits.iter().skip(start).cloned().collect())
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Arc<Commit>>> {
+    fn lock(&self) -> MutexGuard<'_, Kept> {
         // The queue is whole after every statement that holds the lock.
-        self.commits.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,25 +1,25 @@
 //! A store that forgets: for tests, the simulator, and to say what the others
 //! must do.
 
-use crate::engine::{Backend, Engine, Record};
-use crate::{Revision, Store, StoreError};
+use crate::engine::{Backend, Engine, Failure, Pending, Record, State};
+use crate::{LeaseId, Store, StoreError};
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 
 #[derive(Default)]
-struct Memory {
+pub(crate) struct Memory {
     records: BTreeMap<Arc<str>, Record>,
 }
 
+struct Forgetful;
+
 pub fn open_memory() -> Result<Arc<dyn Store>, StoreError> {
-    Ok(Engine::start(Memory::default(), 0)?)
+    Ok(Engine::start(Forgetful, Memory::default(), 0)?)
 }
 
-impl Backend for Memory {
-    fn describe(&self) -> &'static str {
-        "memory, forgets"
-    }
+impl State for Memory {
+    type Group = Vec<Pending>;
 
     fn get(&self, key: &str) -> Result<Option<Record>, StoreError> {
         Ok(self.records.get(key).cloned())
@@ -31,8 +31,13 @@ impl Backend for Memory {
         Ok(under.map(|(key, record)| (Arc::clone(key), record.clone())).collect())
     }
 
-    fn apply(&mut self, _: Revision, writes: &[(Arc<str>, Option<Record>)]) -> Result<(), StoreError> {
-        for (key, record) in writes {
+    fn leased(&self) -> Result<Vec<(Arc<str>, LeaseId)>, StoreError> {
+        let leased = |(key, record): (&Arc<str>, &Record)| Some((Arc::clone(key), record.lease?));
+        Ok(self.records.iter().filter_map(leased).collect())
+    }
+
+    fn apply(&mut self, group: &Vec<Pending>) -> Result<(), StoreError> {
+        for (key, record) in group.iter().flat_map(|pending| &pending.writes) {
             match record {
                 Some(record) => self.records.insert(Arc::clone(key), record.clone()),
                 None => self.records.remove(key),
@@ -40,8 +45,28 @@ impl Backend for Memory {
         }
         Ok(())
     }
+}
 
-    fn sync(&mut self) -> Result<(), StoreError> {
+impl Backend for Forgetful {
+    type State = Memory;
+
+    fn describe(&self) -> &'static str {
+        "memory, forgets"
+    }
+
+    fn append(&mut self, commits: Vec<Pending>) -> Result<Vec<Pending>, Failure> {
+        Ok(commits)
+    }
+
+    fn repair(&mut self, failed: StoreError) -> Result<Memory, StoreError> {
+        Err(failed)
+    }
+
+    fn tend(&mut self, _: &Arc<RwLock<Memory>>) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    fn rest(&mut self, _: &Arc<RwLock<Memory>>) -> Result<bool, StoreError> {
+        Ok(false)
     }
 }

@@ -1,0 +1,351 @@
+//! The store in a folder.
+//!
+//! The journal is the truth: a commit is in it, synced, before anybody is told.
+//! sled holds the state that is looked up, and is brought up to the journal at a
+//! start; what is not as it should be is set aside and built anew from the newest
+//! checkpoint and the journal since. A checkpoint is the whole state in one file.
+//!
+//! ```text
+//! format        which layout this is
+//! journal/      segments, named by their first revision
+//! checkpoints/  the newest two
+//! state/        sled
+//! values/       what is too large for sled, by digest
+//! set-aside/    what was damaged, by when and why
+//! ```
+
+mod checkpoint;
+mod disk;
+mod frame;
+mod journal;
+mod migrate;
+mod open;
+mod probe;
+mod recover;
+mod state;
+mod values;
+
+use crate::engine::{Backend, Failure, Pending};
+use crate::{LeaseId, Revision, StoreError};
+use bytes::Bytes;
+use checkpoint::{Checkpoint, Written};
+use frame::{Logged, Step};
+use journal::Journal;
+use state::Materialised;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::thread::JoinHandle;
+use values::Values;
+
+pub use open::{Options, Probe, open_embedded, open_with};
+pub use probe::probe;
+
+/// sled is slow and unsafe with large ones; these lie beside it.
+const INLINE_BYTES_MAX: usize = 4 * 1024;
+/// Below it nothing is written: sled may have as much under way, and must not be
+/// the one that finds the disk full.
+const FLOOR_BYTES: u64 = 16 * 1024 * 1024;
+/// So much journal is cheap to replay, and not worth a checkpoint.
+const CHECKPOINT_BYTES_MIN: u64 = 8 * 1024 * 1024;
+/// Each start begins a segment; many starts must not leave many.
+const SEGMENTS_MAX: usize = 64;
+/// sled does not give back all that it took: it is opened again after it took in
+/// so much, at least, ...
+const REOPEN_BYTES_MIN: u64 = 32 * 1024 * 1024;
+
+/// A record as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    pub created: Revision,
+    pub modified: Revision,
+    pub lease: Option<LeaseId>,
+    pub value: Value,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    Inline(Bytes),
+    Blob { digest: values::Digest, size: u32 },
+}
+
+impl Stored {
+    fn inline_bytes(&self) -> usize {
+        match &self.value {
+            Value::Inline(value) => value.len(),
+            Value::Blob { .. } => 36,
+        }
+    }
+}
+
+/// Commits as they were made durable.
+pub struct Group {
+    commits: Vec<Logged>,
+}
+
+/// Something that people should hear of: what was damaged, and what was done.
+pub type Notify = Arc<dyn Fn(&str) + Send + Sync>;
+
+struct Folder {
+    root: PathBuf,
+}
+
+impl Folder {
+    fn journal(&self) -> PathBuf {
+        self.root.join("journal")
+    }
+
+    fn checkpoints(&self) -> PathBuf {
+        self.root.join("checkpoints")
+    }
+
+    fn state(&self) -> PathBuf {
+        self.root.join("state")
+    }
+
+    fn values(&self) -> PathBuf {
+        self.root.join("values")
+    }
+
+    fn format(&self) -> PathBuf {
+        self.root.join("format")
+    }
+
+    /// Moves what is damaged out of the way, under a name that says when and why.
+    fn set_aside(&self, path: &Path, why: &str) -> io::Result<PathBuf> {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let when = hostler_types::Timestamp::from_millis(hostler_types::time::whole_millis(now)).to_string();
+        let aside = self.root.join("set-aside");
+        disk::make_folder(&aside)?;
+        let what = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let to = aside.join(format!("{}-{why}-{what}", when.replace(':', "-")));
+        fs::rename(path, &to)?;
+        disk::sync_folder("aside.rename", &aside)?;
+        Ok(to)
+    }
+}
+
+fn sorted_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        paths.push(entry?.path());
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+fn failed(operation: &'static str) -> impl Fn(io::Error) -> StoreError {
+    move |source| StoreError::Backend { operation, source: Arc::new(source) }
+}
+
+struct Embedded {
+    folder: Folder,
+    journal: Journal,
+    values: Values,
+    /// The newest two, newest first.
+    checkpoints: Vec<Checkpoint>,
+    writing: Option<JoinHandle<Result<Written, StoreError>>>,
+    /// Whether sled has what is not on the disk yet.
+    unflushed: bool,
+    /// Taken in by sled since it was opened.
+    taken: u64,
+    notify: Notify,
+}
+
+impl AsRef<Materialised> for Materialised {
+    fn as_ref(&self) -> &Materialised {
+        self
+    }
+}
+
+impl Embedded {
+    fn store_values(&mut self, commits: Vec<Pending>) -> Result<Vec<Logged>, Failure> {
+        let mut logged = Vec::with_capacity(commits.len());
+        for commit in commits {
+            let mut steps = Vec::with_capacity(commit.writes.len());
+            for (key, record) in commit.writes {
+                let record = match record {
+                    Some(record) => Some(Stored {
+                        created: record.entry.created,
+                        modified: record.entry.modified,
+                        lease: record.lease,
+                        value: self.store_value(record.entry.value)?,
+                    }),
+                    None => None,
+                };
+                steps.push(Step { key, record });
+            }
+            logged.push(Logged { revision: commit.revision, steps });
+        }
+        Ok(logged)
+    }
+
+    fn store_value(&mut self, value: Bytes) -> Result<Value, Failure> {
+        if value.len() <= INLINE_BYTES_MAX {
+            return Ok(Value::Inline(value));
+        }
+        match self.values.put(&value) {
+            Ok(digest) => Ok(Value::Blob { digest, size: u32::try_from(value.len()).unwrap_or(u32::MAX) }),
+            Err(error) if disk::is_full(&error) => Err(Failure::Refused(journal::full(&self.folder.root))),
+            Err(error) => Err(Failure::Final(failed("write a value")(error))),
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        disk::free_bytes(&self.folder.root).is_ok_and(|free| free >= FLOOR_BYTES)
+    }
+
+    fn wants_checkpoint(&self, live: u64) -> bool {
+        let grown = self.journal.grown;
+        grown > CHECKPOINT_BYTES_MIN.max(live / 3) || (self.journal.segments() > SEGMENTS_MAX && grown > 0)
+    }
+
+    fn begin_checkpoint(&mut self, state: &Arc<RwLock<Materialised>>) -> Result<(), StoreError> {
+        self.journal.grown = 0;
+        self.values.begin_list();
+        let (folder, state) = (self.folder.checkpoints(), Arc::clone(state));
+        let thread = std::thread::Builder::new()
+            .name("store-checkpoint".into())
+            .spawn(move || checkpoint::write(&folder, &state))
+            .map_err(failed("start writing a checkpoint"))?;
+        self.writing = Some(thread);
+        Ok(())
+    }
+
+    /// Takes up a checkpoint that was finished, and drops what it replaces.
+    fn end_checkpoint(&mut self, live: u64) {
+        let Some(thread) = self.writing.take_if(|thread| thread.is_finished()) else { return };
+        match thread.join() {
+            Ok(Ok(written)) => self.take_up(written),
+            Ok(Err(error)) => {
+                // The journal is still all there; the next one is tried when it has
+                // grown as much again.
+                self.journal.grown = live / 4;
+                tracing::warn!(error = &error as &dyn std::error::Error, "writing a checkpoint failed");
+            }
+            Err(_) => tracing::error!("writing a checkpoint panicked"),
+        }
+    }
+
+    fn take_up(&mut self, written: Written) {
+        tracing::debug!(start = written.checkpoint.start, end = written.checkpoint.end, "checkpoint written");
+        self.checkpoints.retain(|old| old.path != written.checkpoint.path);
+        self.checkpoints.insert(0, written.checkpoint);
+        for old in self.checkpoints.split_off(self.checkpoints.len().min(2)) {
+            if let Err(error) = disk::remove("checkpoint.remove", &old.path) {
+                tracing::warn!(file = %old.path.display(), error = %error, "an old checkpoint stays");
+            }
+        }
+        if let [_, older] = &*self.checkpoints {
+            self.journal.drop_up_to(older.start);
+        }
+        self.values.sweep(&written.values);
+    }
+
+    /// sled opened again, so that it gives back the memory it took.
+    fn reopen(&mut self, state: &mut Materialised) -> Result<(), StoreError> {
+        self.taken = 0;
+        if let Err(error) = state.reopen(&self.folder.state()) {
+            *state = self.repair(error)?;
+        }
+        Ok(())
+    }
+
+    /// Builds a state from checkpoint and journal.
+    fn rebuild(&self, mut into: Materialised) -> Result<Materialised, StoreError> {
+        let survey = journal::Survey::read(&self.folder.journal()).map_err(failed("read the journal"))?;
+        let evidence = recover::Evidence {
+            journal: survey.ranges(),
+            checkpoints: self.checkpoints.iter().map(|one| (one.start, one.end)).collect(),
+            state: None,
+        };
+        let decision = recover::decide(&evidence).map_err(open::lost)?;
+        open::build(&mut into, &decision, &self.checkpoints, &survey)?;
+        Ok(into)
+    }
+
+    fn rebuild_in_sled(&self) -> Result<Materialised, StoreError> {
+        let fresh = self.folder.root.join("state.new");
+        let _ = fs::remove_dir_all(&fresh);
+        drop(self.rebuild(Materialised::open(&fresh, &self.folder.values())?)?);
+        if self.folder.state().exists() {
+            self.folder.set_aside(&self.folder.state(), "failed").map_err(failed("set the state aside"))?;
+        }
+        fs::rename(&fresh, self.folder.state()).map_err(failed("put the new state in place"))?;
+        Materialised::open(&self.folder.state(), &self.folder.values())
+    }
+}
+
+impl Backend for Embedded {
+    type State = Materialised;
+
+    fn describe(&self) -> &'static str {
+        "embedded, journal synced to disk"
+    }
+
+    fn append(&mut self, commits: Vec<Pending>) -> Result<Group, Failure> {
+        if !self.has_room() {
+            return Err(Failure::Refused(journal::full(&self.folder.root)));
+        }
+        let commits = self.store_values(commits)?;
+        let frame = frame::encode(&commits);
+        if let (Some(first), Some(last)) = (commits.first(), commits.last()) {
+            self.journal.append(&frame, first.revision, last.revision)?;
+        }
+        self.unflushed = true;
+        self.taken += frame.len() as u64;
+        Ok(Group { commits })
+    }
+
+    /// The journal is whole, so the state can be had again: in sled if the disk
+    /// takes it, else in memory until it does.
+    fn repair(&mut self, why: StoreError) -> Result<Materialised, StoreError> {
+        tracing::warn!(error = &why as &dyn std::error::Error, "the state can't be used and is built anew");
+        (self.notify)(&format!("the state could not be used ({}) and is built anew", crate::chain(&why)));
+        if self.has_room() {
+            match self.rebuild_in_sled() {
+                Ok(state) => return Ok(state),
+                Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "not in sled, for now"),
+            }
+        }
+        self.rebuild(Materialised::in_memory(&self.folder.values()))
+    }
+
+    fn tend(&mut self, state: &Arc<RwLock<Materialised>>) -> Result<(), StoreError> {
+        let live = state.read().unwrap_or_else(PoisonError::into_inner).summary().bytes;
+        self.end_checkpoint(live);
+        if self.writing.is_none() && self.wants_checkpoint(live) && self.has_room() {
+            self.begin_checkpoint(state)?;
+        }
+        if self.taken > REOPEN_BYTES_MIN.max(live) {
+            self.reopen(&mut state.write().unwrap_or_else(PoisonError::into_inner))?;
+        }
+        Ok(())
+    }
+
+    fn rest(&mut self, state: &Arc<RwLock<Materialised>>) -> Result<bool, StoreError> {
+        self.tend(state)?;
+        if !self.has_room() {
+            return Ok(true);
+        }
+        let in_memory = state.read().unwrap_or_else(PoisonError::into_inner).is_memory();
+        if in_memory {
+            match self.rebuild_in_sled() {
+                Ok(rebuilt) => *state.write().unwrap_or_else(PoisonError::into_inner) = rebuilt,
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "the state stays in memory, for now");
+                    return Ok(true);
+                }
+            }
+        }
+        if std::mem::take(&mut self.unflushed) {
+            let flushed = state.read().unwrap_or_else(PoisonError::into_inner).flush();
+            if let Err(error) = flushed {
+                let rebuilt = self.repair(error)?;
+                *state.write().unwrap_or_else(PoisonError::into_inner) = rebuilt;
+            }
+        }
+        Ok(self.writing.is_some())
+    }
+}
