@@ -1,7 +1,7 @@
 //! The one thread that writes: it checks transactions, makes them durable in
 //! groups, and only then shows and acknowledges them.
 
-use crate::engine::{Backend, Failure, Pending, Record, State};
+use crate::engine::{Backend, Failure, Pending, Record, SnapshotWanted, State};
 use crate::log::{Change, ChangeLog, Commit};
 use crate::{Entry, LeaseId, Revision, StoreError, Txn};
 use bytes::Bytes;
@@ -22,6 +22,7 @@ pub(crate) enum Request {
     Commit(Txn, oneshot::Sender<Result<Revision, StoreError>>),
     Lease(Duration, oneshot::Sender<Result<LeaseId, StoreError>>),
     KeepAlive(LeaseId, oneshot::Sender<Result<(), StoreError>>),
+    Snapshot(SnapshotWanted),
 }
 
 struct Lease {
@@ -145,6 +146,7 @@ impl<B: Backend> Committer<B> {
                     let known = self.leases.get_mut(&id).map(|lease| lease.ends = Instant::now() + lease.ttl);
                     let _ = reply.send(known.ok_or(StoreError::LeaseGone));
                 }
+                Request::Snapshot(wanted) => self.backend.snapshot(wanted, &self.state)?,
             }
         }
         self.expire(&mut turn)?;
@@ -337,6 +339,10 @@ mod tests {
 
         fn repair(&mut self, failed: StoreError) -> Result<Memory, StoreError> {
             Err(failed)
+        }
+
+        fn snapshot(&mut self, _: SnapshotWanted, _: &Arc<RwLock<Memory>>) -> Result<(), StoreError> {
+            Ok(())
         }
 
         fn tend(&mut self, _: &Arc<RwLock<Memory>>) -> Result<(), StoreError> {

@@ -6,6 +6,7 @@ use crate::log::{ChangeLog, Watch};
 use crate::{Entry, LeaseId, Revision, Snapshot, Store, StoreError, Txn};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use std::path::PathBuf;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -37,6 +38,11 @@ pub(crate) struct Pending {
     pub writes: Vec<(Arc<str>, Option<Record>)>,
 }
 
+pub(crate) struct SnapshotWanted {
+    pub into: PathBuf,
+    pub reply: oneshot::Sender<Result<Revision, StoreError>>,
+}
+
 pub(crate) enum Failure {
     /// Nothing was written, and the same may pass later.
     Refused(StoreError),
@@ -52,6 +58,8 @@ pub(crate) trait Backend: Send + 'static {
     fn append(&mut self, commits: Vec<Pending>) -> Result<<Self::State as State>::Group, Failure>;
     /// A new state in the place of one that could not take a durable group.
     fn repair(&mut self, failed: StoreError) -> Result<Self::State, StoreError>;
+    /// Begins to copy all of it out; the reply comes when that is done.
+    fn snapshot(&mut self, wanted: SnapshotWanted, state: &Arc<RwLock<Self::State>>) -> Result<(), StoreError>;
     /// Called after each group.
     fn tend(&mut self, state: &Arc<RwLock<Self::State>>) -> Result<(), StoreError>;
     /// Called when nothing was asked for a moment. Says whether to be called again.
@@ -164,6 +172,10 @@ impl<S: State> Store for Engine<S> {
 
     fn keep_alive(&self, lease: LeaseId) -> BoxFuture<'_, Result<(), StoreError>> {
         self.ask(move |reply| Request::KeepAlive(lease, reply)).boxed()
+    }
+
+    fn snapshot(&self, into: PathBuf) -> BoxFuture<'_, Result<Revision, StoreError>> {
+        self.ask(|reply| Request::Snapshot(SnapshotWanted { into, reply })).boxed()
     }
 
     fn stopped(&self) -> BoxFuture<'_, ()> {

@@ -15,10 +15,11 @@ mod memory;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use embedded::{Notify, Options, Probe, open_embedded, open_with, probe};
+pub use embedded::{Finding, Notify, Options, Probe, compact, export, import, open_embedded, open_with, probe, verify};
 pub use log::{Change, Commit, Watch};
 pub use memory::open_memory;
 
@@ -174,6 +175,10 @@ pub enum StoreError {
          nothing is lost, and it resumes by itself", free >> 20, wanted >> 20
     )]
     Full { folder: String, free: u64, wanted: u64 },
+    #[error("{0} is in use by another process: stop it first")]
+    InUse(String),
+    #[error("{0} can't be copied out: it keeps nothing")]
+    NothingKept(&'static str),
     #[error("damaged: {0}")]
     Damaged(String),
     #[error("what was acknowledged can't be read any more: {0}")]
@@ -224,6 +229,10 @@ pub trait Store: Send + Sync + 'static {
     fn lease(&self, ttl: Duration) -> BoxFuture<'_, Result<LeaseId, StoreError>>;
 
     fn keep_alive(&self, lease: LeaseId) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Copies out a store of the same kind, as of now or a moment later, while all
+    /// goes on. The folder must be on the same disk. Returns the revision.
+    fn snapshot(&self, into: PathBuf) -> BoxFuture<'_, Result<Revision, StoreError>>;
 
     /// Returns once the store can write no more: a failed sync is final, and the
     /// process that holds the store is to end and start anew.

@@ -1,7 +1,7 @@
 //! A store that forgets: for tests, the simulator, and to say what the others
 //! must do.
 
-use crate::engine::{Backend, Engine, Failure, Pending, Record, State};
+use crate::engine::{Backend, Engine, Failure, Pending, Record, SnapshotWanted, State};
 use crate::{LeaseId, Store, StoreError};
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -60,6 +60,11 @@ impl Backend for Forgetful {
 
     fn repair(&mut self, failed: StoreError) -> Result<Memory, StoreError> {
         Err(failed)
+    }
+
+    fn snapshot(&mut self, wanted: SnapshotWanted, _: &Arc<RwLock<Memory>>) -> Result<(), StoreError> {
+        let _ = wanted.reply.send(Err(StoreError::NothingKept("a store in memory")));
+        Ok(())
     }
 
     fn tend(&mut self, _: &Arc<RwLock<Memory>>) -> Result<(), StoreError> {

@@ -36,14 +36,15 @@ pub struct Written {
 
 /// Newest first. What was never finished goes.
 pub fn list(folder: &Path) -> io::Result<Vec<Checkpoint>> {
-    let mut found = Vec::new();
-    for path in super::sorted_files(folder)? {
-        match path.extension().and_then(|found| found.to_str()) {
-            Some(SUFFIX) => found.extend(named(path)),
-            Some("new") => fs::remove_file(&path)?,
-            _ => {}
-        }
-    }
+    super::remove_unpublished(folder)?;
+    look(folder)
+}
+
+/// Likewise, and changes nothing.
+pub fn look(folder: &Path) -> io::Result<Vec<Checkpoint>> {
+    let files = super::sorted_files(folder)?.into_iter();
+    let ours = files.filter(|path| path.extension().is_some_and(|found| found == SUFFIX));
+    let mut found: Vec<Checkpoint> = ours.filter_map(named).collect();
     found.reverse();
     Ok(found)
 }

@@ -21,7 +21,6 @@ const SUFFIX: &str = "log";
 
 struct Segment {
     path: PathBuf,
-    first: Revision,
     last: Revision,
     bytes: u64,
 }
@@ -36,7 +35,7 @@ pub struct Journal {
     folder: PathBuf,
     closed: VecDeque<Segment>,
     open: Option<Open>,
-    /// Of frames, since this was last set to nothing.
+    /// Of frames, since the newest checkpoint.
     pub grown: u64,
 }
 
@@ -46,23 +45,19 @@ fn final_failure(operation: &'static str) -> impl Fn(io::Error) -> Failure {
 
 impl Journal {
     /// What was found stays as it is; new frames go to a new segment.
-    pub fn go_on(folder: &Path, survey: &Survey) -> Self {
+    pub fn go_on(folder: &Path, survey: &Survey, checkpoint: Revision) -> Self {
         let closed = survey.segments.iter().filter_map(|found| {
-            let (first, last) = (found.ranges.first()?.0, found.ranges.last()?.1);
-            Some(Segment { path: found.path.clone(), first, last, bytes: found.end })
+            let last = found.ranges.last()?.1;
+            Some(Segment { path: found.path.clone(), last, bytes: found.end })
         });
         let closed: VecDeque<Segment> = closed.collect();
-        let grown = closed.iter().map(|segment| segment.bytes).sum();
+        let since = closed.iter().filter(|segment| segment.last > checkpoint);
+        let grown = since.map(|segment| segment.bytes).sum();
         Self { folder: folder.to_owned(), closed, open: None, grown }
     }
 
     pub fn segments(&self) -> usize {
         self.closed.len() + usize::from(self.open.is_some())
-    }
-
-    pub fn bytes(&self) -> u64 {
-        let open = self.open.as_ref().map_or(0, |open| open.room);
-        self.closed.iter().map(|segment| segment.bytes).sum::<u64>() + open
     }
 
     /// Durable when it returns.
@@ -94,7 +89,7 @@ impl Journal {
                 final_failure("begin a segment of the journal")(error)
             }
         })?;
-        let segment = Segment { path, first, last: first, bytes: HEADER_BYTES as u64 };
+        let segment = Segment { path, last: first, bytes: HEADER_BYTES as u64 };
         let before = self.open.replace(Open { segment, file, room });
         self.closed.extend(before.map(|open| open.segment));
         Ok(())
@@ -116,12 +111,6 @@ impl Journal {
         let open = self.open.as_ref().map(|open| &open.segment);
         let all = self.closed.iter().chain(open).filter(|segment| segment.last > revision);
         all.map(|segment| (segment.path.clone(), segment.bytes)).collect()
-    }
-
-    /// Where the oldest kept revision is.
-    pub fn first(&self) -> Option<Revision> {
-        let open = self.open.as_ref().map(|open| open.segment.first);
-        self.closed.front().map(|segment| segment.first).or(open)
     }
 }
 
@@ -165,6 +154,12 @@ pub struct Survey {
 impl Survey {
     /// Reads every segment, one after the other. What was never published goes.
     pub fn read(folder: &Path) -> io::Result<Self> {
+        super::remove_unpublished(folder)?;
+        Self::look(folder)
+    }
+
+    /// Likewise, and changes nothing.
+    pub fn look(folder: &Path) -> io::Result<Self> {
         let mut segments = Vec::new();
         for path in super::sorted_files(folder)? {
             match path.extension().and_then(|found| found.to_str()) {
@@ -178,7 +173,6 @@ impl Survey {
                     }
                     segments.push(Found { path, ..survey(&bytes) });
                 }
-                Some("new") => fs::remove_file(&path)?,
                 _ => {}
             }
         }

@@ -10,24 +10,29 @@ const WORD: &str = "hostler-store ";
 
 /// Makes sure that the folder has this layout.
 pub(super) fn prepare(folder: &Folder) -> Result<(), StoreError> {
-    disk::make_folder(&folder.root).map_err(failed("make the store's folder"))?;
-    match fs::read_to_string(folder.format()) {
-        Ok(text) => match text.trim().strip_prefix(WORD).and_then(|number| number.parse::<u32>().ok()) {
-            Some(FORMAT) => return Ok(()),
-            Some(newer) if newer > FORMAT && newer < 1000 => {
-                return Err(StoreError::Damaged(format!(
-                    "{} has layout {newer}, and this version reads up to {FORMAT}: upgrade",
-                    folder.root.display()
-                )));
-            }
-            // Everything else says what it is by itself.
-            _ => tracing::warn!(file = %folder.format().display(), "damaged, and written anew"),
-        },
-        Err(_) if folder.root.join("db").exists() => first_layout::bring_up(folder)?,
-        Err(_) => {}
+    match layout(folder) {
+        Some(FORMAT) => return Ok(()),
+        Some(newer) if newer > FORMAT => {
+            return Err(StoreError::Damaged(format!(
+                "{} has layout {newer}, and this version reads up to {FORMAT}: upgrade",
+                folder.root.display()
+            )));
+        }
+        _ if folder.root.join("db").exists() => first_layout::bring_up(folder)?,
+        // New, or a damaged file; every other one says what it is by itself.
+        _ => {}
     }
+    write_format(folder)
+}
+
+pub(super) fn write_format(folder: &Folder) -> Result<(), StoreError> {
     disk::write_whole("format", &folder.format(), format!("{WORD}{FORMAT}\n").as_bytes())
         .map_err(failed("write the store's format"))
+}
+
+/// Which layout the folder says it has.
+pub(super) fn layout(folder: &Folder) -> Option<u32> {
+    fs::read_to_string(folder.format()).ok()?.trim().strip_prefix(WORD)?.parse().ok()
 }
 
 /// Before there was a journal: sled alone, in the folder itself.

@@ -18,6 +18,7 @@ mod checkpoint;
 mod disk;
 mod frame;
 mod journal;
+mod maintain;
 mod migrate;
 mod open;
 mod probe;
@@ -25,20 +26,21 @@ mod recover;
 mod state;
 mod values;
 
-use crate::engine::{Backend, Failure, Pending};
+use crate::engine::{Backend, Failure, Pending, SnapshotWanted};
 use crate::{LeaseId, Revision, StoreError};
 use bytes::Bytes;
 use checkpoint::{Checkpoint, Written};
 use frame::{Logged, Step};
 use journal::Journal;
 use state::Materialised;
-use std::fs;
-use std::io;
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use values::Values;
 
+pub use maintain::{Finding, compact, export, import, verify};
 pub use open::{Options, Probe, open_embedded, open_with};
 pub use probe::probe;
 
@@ -49,6 +51,8 @@ const INLINE_BYTES_MAX: usize = 4 * 1024;
 const FLOOR_BYTES: u64 = 16 * 1024 * 1024;
 /// So much journal is cheap to replay, and not worth a checkpoint.
 const CHECKPOINT_BYTES_MIN: u64 = 8 * 1024 * 1024;
+/// One may turn out damaged.
+const CHECKPOINTS_KEPT: usize = 2;
 /// Each start begins a segment; many starts must not leave many.
 const SEGMENTS_MAX: usize = 64;
 /// sled does not give back all that it took: it is opened again after it took in
@@ -112,6 +116,16 @@ impl Folder {
         self.root.join("format")
     }
 
+    /// Held for as long as the store is open: two at once would ruin it.
+    fn lock(&self) -> Result<File, StoreError> {
+        let file = disk::create(&self.root.join("lock")).map_err(failed("make the store's lock"))?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(TryLockError::WouldBlock) => Err(StoreError::InUse(self.root.display().to_string())),
+            Err(TryLockError::Error(error)) => Err(failed("lock the store")(error)),
+        }
+    }
+
     /// Moves what is damaged out of the way, under a name that says when and why.
     fn set_aside(&self, path: &Path, why: &str) -> io::Result<PathBuf> {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
@@ -126,13 +140,27 @@ impl Folder {
     }
 }
 
+/// None where there is no folder.
 fn sorted_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
     let mut paths = Vec::new();
-    for entry in fs::read_dir(folder)? {
+    for entry in entries {
         paths.push(entry?.path());
     }
     paths.sort();
     Ok(paths)
+}
+
+/// What was being written when the process ended.
+fn remove_unpublished(folder: &Path) -> io::Result<()> {
+    for path in sorted_files(folder)?.iter().filter(|path| path.extension().is_some_and(|found| found == "new")) {
+        fs::remove_file(path)?;
+    }
+    Ok(())
 }
 
 fn failed(operation: &'static str) -> impl Fn(io::Error) -> StoreError {
@@ -141,11 +169,14 @@ fn failed(operation: &'static str) -> impl Fn(io::Error) -> StoreError {
 
 struct Embedded {
     folder: Folder,
+    _lock: File,
     journal: Journal,
     values: Values,
     /// The newest two, newest first.
     checkpoints: Vec<Checkpoint>,
     writing: Option<JoinHandle<Result<Written, StoreError>>>,
+    /// Who waits for a copy of it all, and where it is wanted.
+    snapshots: Vec<SnapshotWanted>,
     /// Whether sled has what is not on the disk yet.
     unflushed: bool,
     /// Taken in by sled since it was opened.
@@ -217,12 +248,21 @@ impl Embedded {
     fn end_checkpoint(&mut self, live: u64) {
         let Some(thread) = self.writing.take_if(|thread| thread.is_finished()) else { return };
         match thread.join() {
-            Ok(Ok(written)) => self.take_up(written),
+            Ok(Ok(written)) => {
+                for wanted in std::mem::take(&mut self.snapshots) {
+                    let outcome = self.copy_out(&written.checkpoint, &wanted.into);
+                    let _ = wanted.reply.send(outcome);
+                }
+                self.take_up(written);
+            }
             Ok(Err(error)) => {
                 // The journal is still all there; the next one is tried when it has
                 // grown as much again.
                 self.journal.grown = live / 4;
                 tracing::warn!(error = &error as &dyn std::error::Error, "writing a checkpoint failed");
+                for wanted in std::mem::take(&mut self.snapshots) {
+                    let _ = wanted.reply.send(Err(error.clone()));
+                }
             }
             Err(_) => tracing::error!("writing a checkpoint panicked"),
         }
@@ -232,15 +272,39 @@ impl Embedded {
         tracing::debug!(start = written.checkpoint.start, end = written.checkpoint.end, "checkpoint written");
         self.checkpoints.retain(|old| old.path != written.checkpoint.path);
         self.checkpoints.insert(0, written.checkpoint);
-        for old in self.checkpoints.split_off(self.checkpoints.len().min(2)) {
+        for old in self.checkpoints.split_off(self.checkpoints.len().min(CHECKPOINTS_KEPT)) {
             if let Err(error) = disk::remove("checkpoint.remove", &old.path) {
                 tracing::warn!(file = %old.path.display(), error = %error, "an old checkpoint stays");
             }
         }
-        if let [_, older] = &*self.checkpoints {
+        if let Some(older) = self.checkpoints.get(CHECKPOINTS_KEPT - 1) {
             self.journal.drop_up_to(older.start);
         }
         self.values.sweep(&written.values);
+    }
+
+    /// What a store is made of that opens at the checkpoint's end or after: links
+    /// where the disk has the files already, for they are never changed.
+    fn copy_out(&self, checkpoint: &Checkpoint, into: &Path) -> Result<Revision, StoreError> {
+        let to = Folder { root: into.to_owned() };
+        let copy = || -> io::Result<()> {
+            for part in [to.checkpoints(), to.journal(), to.values()] {
+                disk::make_folder(&part)?;
+            }
+            fs::copy(self.folder.format(), to.format())?;
+            let link = |from: &Path, folder: PathBuf| fs::hard_link(from, folder.join(from.file_name().unwrap_or_default()));
+            link(&checkpoint.path, to.checkpoints())?;
+            for value in sorted_files(&self.folder.values())? {
+                link(&value, to.values())?;
+            }
+            for (segment, bytes) in self.journal.files_after(checkpoint.start) {
+                let copy = disk::create(&to.journal().join(segment.file_name().unwrap_or_default()))?;
+                io::copy(&mut File::open(&segment)?.take(bytes), &mut &copy)?;
+            }
+            Ok(())
+        };
+        copy().map_err(failed("copy the store"))?;
+        Ok(checkpoint.end)
     }
 
     /// sled opened again, so that it gives back the memory it took.
@@ -274,6 +338,15 @@ impl Embedded {
         }
         fs::rename(&fresh, self.folder.state()).map_err(failed("put the new state in place"))?;
         Materialised::open(&self.folder.state(), &self.folder.values())
+    }
+}
+
+impl Drop for Embedded {
+    /// The lock must outlive whoever still writes.
+    fn drop(&mut self) {
+        if let Some(Ok(Ok(written))) = self.writing.take().map(JoinHandle::join) {
+            self.take_up(written);
+        }
     }
 }
 
@@ -322,6 +395,22 @@ impl Backend for Embedded {
             self.reopen(&mut state.write().unwrap_or_else(PoisonError::into_inner))?;
         }
         Ok(())
+    }
+
+    fn snapshot(&mut self, wanted: SnapshotWanted, state: &Arc<RwLock<Materialised>>) -> Result<(), StoreError> {
+        if !self.has_room() {
+            let _ = wanted.reply.send(Err(journal::full(&self.folder.root)));
+            return Ok(());
+        }
+        // One that is being written may lack what was committed since.
+        if let Some(thread) = self.writing.take() {
+            match thread.join() {
+                Ok(Ok(written)) => self.take_up(written),
+                _ => tracing::warn!("writing a checkpoint failed"),
+            }
+        }
+        self.snapshots.push(wanted);
+        self.begin_checkpoint(state)
     }
 
     fn rest(&mut self, state: &Arc<RwLock<Materialised>>) -> Result<bool, StoreError> {

@@ -9,6 +9,7 @@ use super::{Embedded, Folder, Notify, disk, failed, migrate, probe};
 use crate::engine::Engine;
 use crate::{Revision, Store, StoreError};
 use std::ffi::OsString;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 
@@ -56,8 +57,10 @@ pub(super) fn lost(loss: Loss) -> StoreError {
     ))
 }
 
-fn open(options: Options) -> Result<(Embedded, Materialised), StoreError> {
+pub(super) fn open(options: Options) -> Result<(Embedded, Materialised), StoreError> {
     let folder = Folder { root: options.folder };
+    disk::make_folder(&folder.root).map_err(failed("make the store's folder"))?;
+    let lock = folder.lock()?;
     migrate::prepare(&folder)?;
     for part in [folder.journal(), folder.checkpoints(), folder.values()] {
         disk::make_folder(&part).map_err(failed("make the store's folders"))?;
@@ -96,11 +99,13 @@ fn open(options: Options) -> Result<(Embedded, Materialised), StoreError> {
             Err(Trouble::Other(error)) => return Err(error),
         }
     };
-    finish(folder, state, &decision, checkpoints, &survey, options.notify, &tell)
+    finish(folder, lock, state, &decision, checkpoints, &survey, options.notify, &tell)
 }
 
+#[allow(clippy::too_many_arguments)]
 fn finish(
     folder: Folder,
+    lock: File,
     state: Materialised,
     decision: &Decision,
     checkpoints: Vec<Checkpoint>,
@@ -109,12 +114,12 @@ fn finish(
     tell: &impl Fn(String),
 ) -> Result<(Embedded, Materialised), StoreError> {
     let values = Values::open(folder.values()).map_err(failed("open the large values"))?;
-    let mut journal = Journal::go_on(&folder.journal(), survey);
+    let mut journal = Journal::go_on(&folder.journal(), survey, checkpoints.first().map_or(0, |newest| newest.start));
     let mut checkpoints = checkpoints;
     let mut state = state;
     if decision.journal_lacks {
         (state, checkpoints) = begin_anew(&folder, state, survey)?;
-        journal = Journal::go_on(&folder.journal(), &Survey::default());
+        journal = Journal::go_on(&folder.journal(), &Survey::default(), decision.newest);
         tell(format!(
             "the journal was damaged; nothing is lost: the state at revision {} was whole, and a new journal goes on from it",
             decision.newest
@@ -123,7 +128,7 @@ fn finish(
         survey.cut_tail().map_err(failed("end the journal's last segment"))?;
     }
     let backend =
-        Embedded { folder, journal, values, checkpoints, writing: None, unflushed: true, taken: 0, notify };
+        Embedded { folder, _lock: lock, journal, values, checkpoints, writing: None, snapshots: Vec::new(), unflushed: true, taken: 0, notify };
     Ok((backend, state))
 }
 

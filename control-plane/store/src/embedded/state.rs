@@ -264,7 +264,7 @@ impl Materialised {
         disk::sync("state.sync", file).map_err(|source| failed("sync the state", source))
     }
 
-    fn record(&self, key: &str, raw: &[u8]) -> Result<Record, StoreError> {
+    pub fn record(&self, key: &str, raw: &[u8]) -> Result<Record, StoreError> {
         let stored = decode(key, raw)?;
         let value = match stored.value {
             Value::Inline(value) => value,
