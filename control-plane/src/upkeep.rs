@@ -1,0 +1,12 @@
+//! What is done to the control plane's folder as a whole: looked over, taken out,
+//! put back.
+
+mod archive;
+mod backup;
+mod commands;
+mod restore;
+mod seal;
+mod verify;
+
+pub use backup::{Pieces, stream};
+pub use commands::{Command, run};
