@@ -4,7 +4,7 @@
 //! change. So the line in question is looked at again.
 
 use super::problem::{LINE_BYTES_MAX, MORE};
-use super::yaml::{At, Fault, Key, Node, Value, fault};
+use super::yaml::{self, At, Fault, Key, Node, Value, fault};
 
 /// Turns a parser's complaint into help, where the text shows a known trap.
 pub(super) fn explain(text: &str, found: Fault) -> Fault {
@@ -47,7 +47,8 @@ fn in_one_line(text: &str, found: &Fault) -> Option<Fault> {
     for number in [found.at.line, found.at.line.saturating_sub(1)] {
         let line = line_at(text, number);
         let told = braced(line).into_iter().find_map(|entry| in_braces(line, &entry));
-        if let Some((byte, message, help)) = told.or_else(|| trap(line, &found.message)) {
+        let goes_on = indentation(line_at(text, number + 1)) > indentation(line);
+        if let Some((byte, message, help)) = told.or_else(|| trap(line, &found.message, goes_on)) {
             return Some(fault(place(line, number, byte, found), &message, Some(&help)));
         }
     }
@@ -122,11 +123,13 @@ fn begins(value: &str, quoted: &str) -> Option<(String, String)> {
     }
 }
 
-/// Byte, message and help of the first trap that the line shows.
-fn trap(line: &str, message: &str) -> Option<(usize, String, String)> {
+/// Byte, message and help of the first trap that the line shows; whether deeper
+/// lines follow it.
+fn trap(line: &str, message: &str, goes_on: bool) -> Option<(usize, String, String)> {
     let (at, value) = value_of(line)?;
     let whole = value.split(" #").next().unwrap_or(value).trim_end();
-    let quoted = format!("quote it: {}{}", line.get(..at).unwrap_or_default().trim_start(), in_quotes(whole));
+    let key = line.get(..at).unwrap_or_default().trim();
+    let quoted = format!("quote it: {key} {}", in_quotes(whole));
     if let Some((told, help)) = begins(value, &quoted) {
         return Some((at, told, help));
     }
@@ -139,8 +142,37 @@ fn trap(line: &str, message: &str) -> Option<(usize, String, String)> {
             // `a: b: c`
             let inner = value.find(": ").filter(|_| !message.contains("',' or"))?;
             let told = "a colon and a blank inside a value begin a new key to YAML".to_owned();
-            Some((at + inner, told, quoted))
+            let help = map_or_text(key, whole, goes_on, &quoted).unwrap_or(quoted);
+            Some((at + inner, told, help))
         }
+    }
+}
+
+/// `disk: where: all` may be meant as a map as well as a text. `None` where a map
+/// can't be meant.
+fn map_or_text(key: &str, value: &str, goes_on: bool, quoted: &str) -> Option<String> {
+    let braces = in_maps(value);
+    let entry = braces.strip_prefix('{')?.strip_suffix('}')?;
+    let owner = key.trim_start_matches(['-', ' ']);
+    let written = format!("{key} {braces}");
+    let below = format!("put {entry} on a line of its own below {owner}, indented");
+    let forms = [(is_right(entry), below), (!goes_on && is_right(&written), format!("write {written}"))];
+    let forms: Vec<String> = forms.into_iter().filter(|(is_right, _)| *is_right).map(|(_, form)| form).collect();
+    (!forms.is_empty()).then(|| format!("if a map is meant, {}; if text is meant, {quoted}", forms.join(", or ")))
+}
+
+fn is_right(line: &str) -> bool {
+    let mut faults = Vec::new();
+    yaml::parse(line, 0, &mut faults).is_some() && faults.is_empty()
+}
+
+/// `a: b: c` as `{a: {b: c}}`; as it stands where no key begins it.
+fn in_maps(value: &str) -> String {
+    match value.split_once(": ") {
+        Some((key, rest)) if key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.')) => {
+            format!("{{{key}: {}}}", in_maps(rest.trim_start()))
+        }
+        _ => value.to_owned(),
     }
 }
 
