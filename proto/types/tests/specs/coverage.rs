@@ -1,0 +1,1 @@
+//! What of the language has a case among the wrong specs.
