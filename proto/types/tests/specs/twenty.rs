@@ -31,7 +31,7 @@ check:
 backup:
   shop: {where: all, cron: 0 25 * * *, paths: [/srv], to: s3} #> 28 hour
 task:
-  patch: {where: all, steps: []}                              #> 30 steps
+  patch: {where: all, steps: []}                              #> 30 has no step
 schedule:
   weekly: {cron: 0 8 * * mon}                                 #> 11 needs one of
 objective:
