@@ -11,7 +11,7 @@ use super::problem::{FAULTS_MAX, LINE_BYTES_MAX, MORE, Problem, Problems, as_nam
 use super::shape::{Content, Link, Reader, Target, example_of};
 use super::yaml::{self, At, Fault, Node, Value, fault};
 use crate::{Labels, Name};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Where a value was written is not noted below such a path.
 const PATH_BYTES_MAX: usize = 4096;
@@ -91,8 +91,8 @@ pub fn compile(source: &Source) -> Result<Compiled, Problems> {
     // A value with a variable that is not set is read no further.
     let unset: Vec<At> = faults.iter().map(|fault| fault.at).collect();
     let told = faults.len();
-    let objects = read_objects(&tree, source.contents.as_ref(), &sources, &mut faults);
-    check_links(&objects, source.envs.as_deref(), &tree, &removed, &sources, &mut faults);
+    let (objects, links) = read_objects(&tree, source.contents.as_ref(), &sources, &mut faults);
+    check_links(&objects, &links, source.envs.as_deref(), &tree, &removed, &sources, &mut faults);
     let mut index = 0;
     faults.retain(|fault| {
         index += 1;
@@ -233,8 +233,7 @@ fn read_root(root: Node, sources: &[SourceFile], tree: &mut Tree, faults: &mut V
                 let help = match as_name(&name.text) {
                     Some(near) => Some(format!("did you mean {near}?")),
                     None if error.to_string().contains("longer") => Some("make it shorter".to_owned()),
-                    None => Some("use lower case letters, digits, - and _".to_owned())
-                        .filter(|_| !error.to_string().contains("use")),
+                    None => Some(format!("give it a name of plain letters and digits, such as {kind}1")),
                 };
                 faults.push(fault(name.at, &format!("{kind}: {error}"), help.as_deref()));
                 continue;
@@ -300,19 +299,21 @@ fn name_environment(tree: &mut Tree, env: &Name) {
     }
 }
 
+/// The objects, and what of those that are wrong names others: by their owner.
 fn read_objects(
     tree: &Tree,
     contents: Option<&BTreeMap<String, Content>>,
     sources: &[SourceFile],
     faults: &mut Vec<Fault>,
-) -> Vec<Object> {
+) -> (Vec<Object>, Vec<(String, Vec<Link>)>) {
     let mut objects = Vec::new();
+    let mut links = Vec::new();
     for ((kind, name), (at, node)) in tree {
         let owner = if name.is_empty() { kind.to_string() } else { format!("{kind} {name}") };
         if faults.len() > FAULTS_MAX {
             break;
         }
-        let mut reader = Reader::new(owner, contents);
+        let mut reader = Reader::new(owner.clone(), contents);
         // Faults about a missing field point at the name where the body has no braces.
         let node = if node.value == Value::Null { &Node::new(*at, Value::Map(Vec::new())) } else { node };
         let body = Body::read(*kind, node, &mut reader);
@@ -322,9 +323,11 @@ fn read_objects(
             let mut origins = BTreeMap::new();
             note_origins(node, String::new(), &origin, sources, &mut origins);
             objects.push(Object { name, body, origin, origins, links: reader.links });
+        } else {
+            links.push((owner, reader.links));
         }
     }
-    objects
+    (objects, links)
 }
 
 fn note_origins(
@@ -355,13 +358,15 @@ fn note_origins(
 /// What objects name must be there, in this folder.
 fn check_links(
     objects: &[Object],
+    unread: &[(String, Vec<Link>)],
     envs: Option<&[String]>,
     tree: &Tree,
     removed: &BTreeMap<(Kind, String), At>,
     sources: &[SourceFile],
     faults: &mut Vec<Fault>,
 ) {
-    let has_system = objects.iter().any(|object| object.kind() == Kind::System);
+    let count = |kind: Kind| tree.keys().filter(|(found, _)| *found == kind).count();
+    let has_system = count(Kind::System) > 0;
     let nodes: Vec<(&Name, &Labels)> = objects
         .iter()
         .filter_map(|object| match &object.body {
@@ -369,9 +374,11 @@ fn check_links(
             _ => None,
         })
         .collect();
-    for object in objects {
-        let owner = format!("{} {}", object.kind(), object.name);
-        for link in &object.links {
+    // The labels of a node that is wrong are not known.
+    let knows_nodes = !nodes.is_empty() && nodes.len() == count(Kind::Node);
+    let read = objects.iter().map(|object| (format!("{} {}", object.kind(), object.name), &object.links));
+    for (owner, links) in read.chain(unread.iter().map(|(owner, links)| (owner.clone(), links))) {
+        for link in links {
             if faults.len() > FAULTS_MAX {
                 return;
             }
@@ -387,7 +394,7 @@ fn check_links(
                         None => (message, help),
                     })
                 }
-                Target::Nodes(selector) if has_system && !nodes.is_empty() => {
+                Target::Nodes(selector) if has_system && knows_nodes => {
                     let none = BTreeMap::new();
                     let facts = selector.names_facts();
                     let taken = nodes.iter().any(|(_, labels)| selector.matches(labels, &none));
@@ -547,12 +554,18 @@ pub fn read_json(kind: &str, name: &str, body_json: &str, origin: &str) -> Resul
         return Err(Problems(vec![problem(message, None)]));
     }
     let mut reader = Reader::new(format!("{kind} {name}"), None);
-    match Body::read(kind, &from_json(&value), &mut reader) {
+    let tree = from_json(&value);
+    interpolate::refuse_variables(&tree, &mut reader);
+    match Body::read(kind, &tree, &mut reader) {
         Some(body) if reader.faults.is_empty() => {
             let (origin, origins) = (origin.to_owned(), BTreeMap::new());
             Ok(Object { name, body, origin, origins, links: reader.links })
         }
-        _ => Err(Problems(reader.faults.into_iter().map(|fault| problem(fault.message, fault.help)).collect())),
+        _ => {
+            let mut told = BTreeSet::new();
+            reader.faults.retain(|fault| told.insert(fault.message.clone()));
+            Err(Problems(reader.faults.into_iter().map(|fault| problem(fault.message, fault.help)).collect()))
+        }
     }
 }
 
@@ -580,4 +593,35 @@ pub(super) fn from_json(value: &serde_json::Value) -> Node {
         ),
     };
     Node::new(At::default(), value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(kind: &str, body: &str) -> Vec<String> {
+        let problems = read_json(kind, "a", body, "").expect_err("a body that is wrong");
+        problems.0.into_iter().map(|problem| problem.message).collect()
+    }
+
+    #[test]
+    fn a_variable_in_json_is_refused_wherever_it_stands() {
+        let named = |path: &str| {
+            format!("{path} names ${{env:X}}, and variables are put in place where a spec is applied, not here")
+        };
+        let plain = r#"{"where": "all", "cron": "0 2 * * *", "to": "s3:${env:X}", "paths": ["/srv"]}"#;
+        assert_eq!(said("backup", plain), [named("backup a: to")]);
+        let with = r#"{"where": "all", "plugin": "disk", "with": {"paths": ["/", "${env:X}"]}}"#;
+        assert_eq!(said("check", with), [named("check a: with.paths[1]")]);
+        let template = r#"{"where": "all", "command": "echo ${env:X} ${env:X}"}"#;
+        assert_eq!(said("service", template), [named("service a: command")]);
+        let wrong_too = r#"{"where": "all", "cron": "often", "to": "s3:${env:X}"}"#;
+        assert_eq!(said("backup", wrong_too).len(), 2);
+    }
+
+    #[test]
+    fn what_only_looks_like_a_variable_is_text_in_json() {
+        let body = r#"{"where": "all", "cron": "0 2 * * *", "to": "s3:$${env:X} $X ${env:X", "paths": ["/srv"]}"#;
+        assert!(read_json("backup", "a", body, "").is_ok());
+    }
 }

@@ -103,6 +103,9 @@ fn check_reference(reference: &str, file: bool, at: At, reader: &mut Reader<'_>)
         reader.fault(at, format!("names ${{{reference}}}, and a node has no {fact:?}"), Some(help));
         return;
     }
+    if reference.starts_with("env:") {
+        return refuse_variable(reference, at, reader);
+    }
     if reference == "file" {
         if !file {
             let help = Some("${file} stands for the new file in the `validate` of a file only".to_owned());
@@ -131,6 +134,39 @@ fn check_reference(reference: &str, file: bool, at: At, reader: &mut Reader<'_>)
         _ => "references are ${secret:NAME}, ${node.FACT}, ${env:NAME} and ${file}".to_owned(),
     };
     reader.fault(at, format!("names ${{{reference}}}, and there is no such reference"), Some(help));
+}
+
+/// Nobody's environment is at hand any more.
+fn refuse_variable(reference: &str, at: At, reader: &mut Reader<'_>) {
+    let message = format!("names ${{{reference}}}, and variables are put in place where a spec is applied, not here");
+    let help = format!("write what it stands for, or apply the spec with hostlerctl; for the text, $${{{reference}}}");
+    reader.fault(at, message, Some(help));
+}
+
+/// Tells every variable of the environment that a tree still names.
+pub(super) fn refuse_variables(node: &Node, reader: &mut Reader<'_>) {
+    match &node.value {
+        Value::Text(text) => {
+            for piece in pieces(text) {
+                if let Piece::Reference(reference) = piece
+                    && reference.starts_with("env:")
+                {
+                    refuse_variable(reference, node.at, reader);
+                }
+            }
+        }
+        Value::List(items) => {
+            for (index, item) in items.iter().enumerate() {
+                reader.inside(&format!("[{index}]"), None, |reader| refuse_variables(item, reader));
+            }
+        }
+        Value::Map(entries) => {
+            for (key, value) in entries {
+                reader.inside(&key.text, None, |reader| refuse_variables(value, reader));
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
 }
 
 /// Any value as JSON, its references checked: for what only a plugin understands.
@@ -205,7 +241,7 @@ fn substituted(text: &str, at: At, variables: &BTreeMap<String, String>, faults:
     let mut whole = String::new();
     for piece in pieces(text) {
         match piece {
-            Piece::Plain(plain) => whole.push_str(plain),
+            Piece::Plain(plain) => join(&mut whole, plain),
             Piece::Open(rest) => whole.push_str(rest),
             Piece::Reference(reference) => match reference.strip_prefix("env:") {
                 None => {
@@ -215,7 +251,7 @@ fn substituted(text: &str, at: At, variables: &BTreeMap<String, String>, faults:
                 }
                 Some(name) => match variables.get(name) {
                     // What a variable holds is text, whatever it looks like.
-                    Some(value) => whole.push_str(&value.replace("${", "$${")),
+                    Some(value) => join(&mut whole, &value.replace("${", "$${")),
                     None => {
                         let message = match name {
                             "" => "${env:} names no variable".to_owned(),
@@ -234,6 +270,14 @@ fn substituted(text: &str, at: At, variables: &BTreeMap<String, String>, faults:
         }
     }
     whole
+}
+
+/// What a variable holds makes no reference together with what stands beside it.
+fn join(whole: &mut String, part: &str) {
+    if whole.ends_with('$') && part.starts_with('{') {
+        whole.push('$');
+    }
+    whole.push_str(part);
 }
 
 #[cfg(test)]
@@ -256,6 +300,10 @@ mod tests {
         let mut faults = Vec::new();
         let found = substituted("a ${env:TAG} ${secret:s} $${env:TAG}", At::default(), &variables, &mut faults);
         assert_eq!((found.as_str(), faults.len()), ("a v1 $${x} ${secret:s} $${env:TAG}", 0));
+        let dollar = BTreeMap::from([("A".to_owned(), "$".to_owned()), ("B".to_owned(), "{env:A}".to_owned())]);
+        for text in ["${env:A}{env:A}", "${env:A}${env:B}"] {
+            assert_eq!(substituted(text, At::default(), &dollar, &mut faults), "$${env:A}");
+        }
         substituted("${env:TAB}", At::default(), &variables, &mut faults);
         assert!(faults[0].help.as_ref().is_some_and(|help| help.contains("did you mean ${env:TAG}?")), "{faults:?}");
     }

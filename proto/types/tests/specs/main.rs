@@ -8,6 +8,7 @@
     reason = "tests read the specs they are about"
 )]
 
+mod coverage;
 mod examples;
 mod folder;
 mod fuzz;
@@ -17,4 +18,5 @@ mod properties;
 mod random;
 mod scalars;
 mod strings;
+mod twenty;
 mod wrong;

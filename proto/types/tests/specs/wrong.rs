@@ -16,7 +16,7 @@ const MARK: &str = "--->";
 pub struct Case {
     pub title: String,
     pub spec: String,
-    said: String,
+    pub said: String,
 }
 
 pub fn cases(text: &str) -> Vec<Case> {
