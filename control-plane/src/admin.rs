@@ -9,6 +9,7 @@ mod tokens;
 use crate::app::App;
 use crate::clock;
 use crate::gate::calling_operator;
+use crate::upkeep;
 use hostler_proto::admin as wire;
 use hostler_proto::admin::admin_server::Admin;
 use std::sync::Arc;
@@ -139,6 +140,12 @@ impl Admin for AdminService {
 
     async fn get_file(&self, request: Request<wire::GetFileRequest>) -> Answer<Self::GetFileStream> {
         specs::files::get(&self.0, request.into_inner()).await.map(Response::new)
+    }
+
+    type BackupStream = upkeep::Pieces;
+
+    async fn backup(&self, request: Request<wire::BackupRequest>) -> Answer<Self::BackupStream> {
+        upkeep::stream(&self.0, request.into_inner()).await.map(Response::new)
     }
 
     async fn list_events(&self, request: Request<wire::ListEventsRequest>) -> Answer<wire::ListEventsResponse> {

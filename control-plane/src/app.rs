@@ -10,13 +10,13 @@ use crate::records::{self, NewEvent};
 use crate::world::{Mirror, WorldError};
 use crate::{addresses, clock, contexts, http, link, serve};
 use hostler_proto::store as rest;
-use hostler_store::{Store, StoreError, Txn};
-use hostler_types::Stamp;
+use hostler_store::{Options, Probe, Store, StoreError, Txn};
+use hostler_types::{EventKind, Stamp};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -26,6 +26,8 @@ const GRACE: Duration = Duration::from_secs(5);
 pub struct App {
     pub config: Config,
     pub store: Arc<dyn Store>,
+    /// What the store has to tell people; taken by whoever writes it down.
+    told: Mutex<Option<mpsc::UnboundedReceiver<String>>>,
     pub mirror: Arc<Mirror>,
     pub journal: Arc<Journal>,
     pub fleet: Arc<Fleet>,
@@ -56,7 +58,7 @@ pub enum StartError {
     Folder { path: PathBuf, source: std::io::Error },
     #[error("open the keys")]
     Pki(#[from] PkiError),
-    #[error("open the state store in {path}{}", if_locked(.source))]
+    #[error("open the state store in {path}")]
     Store { path: PathBuf, source: StoreError },
     #[error("begin a new term")]
     Term(#[source] StoreError),
@@ -78,15 +80,19 @@ pub enum StartError {
     Operator(#[source] StoreError),
 }
 
-fn if_locked(error: &StoreError) -> &'static str {
-    let mut source: Option<&dyn std::error::Error> = Some(error);
-    while let Some(error) = source {
-        if error.to_string().contains("could not acquire lock") {
-            return ": another control plane runs on it";
-        }
-        source = error.source();
+/// What is told is rare, and must not be lost.
+fn listen_to_store() -> (hostler_store::Notify, mpsc::UnboundedReceiver<String>) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let notify = Arc::new(move |text: &str| drop(sender.send(text.to_owned())));
+    (notify, receiver)
+}
+
+/// This very program tries the state first: sled may panic on what it finds.
+fn probe_in_child() -> Probe {
+    match std::env::current_exe() {
+        Ok(program) => Probe::Child(vec![program.into(), "store".into(), "probe".into()]),
+        Err(_) => Probe::InProcess,
     }
-    ""
 }
 
 impl App {
@@ -125,14 +131,25 @@ impl App {
     async fn open(config: Config, sockets: &serve::Sockets, stop: CancellationToken) -> Result<Arc<Self>, StartError> {
         let data = config.data_dir.clone();
         crate::files::private_folder(&data).map_err(|source| StartError::Folder { path: data.clone(), source })?;
-        let pki = Pki::open(&data.join("pki"), clock::wall())?;
+        crate::upkeep::clear_scratch(&data);
+        let keys = data.join("pki");
+        if !keys.exists() && data.join("store").exists() {
+            return Err(PkiError::Damaged { path: keys }.into());
+        }
         let blobs_folder = data.join("blobs");
         let blobs = Blobs::open(&blobs_folder).map_err(|source| StartError::Folder { path: blobs_folder, source })?;
         let documents_folder = data.join("documents");
         let documents =
             Blobs::open(&documents_folder).map_err(|source| StartError::Folder { path: documents_folder, source })?;
         let path = data.join("store");
-        let store = hostler_store::open_embedded(&path).map_err(|source| StartError::Store { path, source })?;
+        let (notify, told) = listen_to_store();
+        let options = Options { folder: path.clone(), probe: probe_in_child(), notify };
+        let opening = tokio::task::spawn_blocking(move || hostler_store::open_with(options)).await;
+        let store = opening
+            .map_err(|_| StoreError::Stopped)
+            .and_then(|opened| opened)
+            .map_err(|source| StartError::Store { path, source })?;
+        let pki = Pki::open(&keys, clock::wall())?;
         let (lineage, term) = begin_term(&*store).await.map_err(StartError::Term)?;
         let mirror = Mirror::load(&*store, documents.clone()).await?;
         let swept = crate::systems::sweep(&*store, &documents).await.map_err(WorldError::Store)?;
@@ -146,6 +163,7 @@ impl App {
             operators_port: sockets.operators_port(),
             config,
             store,
+            told: Mutex::new(Some(told)),
             mirror,
             journal,
             fleet,
@@ -165,10 +183,27 @@ impl App {
     fn spawn_followers(self: &Arc<Self>) {
         let store = || Arc::clone(&self.store);
         let stop = || self.stop.clone();
+        self.tracker.spawn(Arc::clone(self).tell_of_store());
         self.tracker.spawn(Arc::clone(&self.mirror).run(store(), stop()));
         self.tracker.spawn(Arc::clone(&self.journal).run(store(), stop()));
         let (mirror, journal) = (Arc::clone(&self.mirror), Arc::clone(&self.journal));
         self.tracker.spawn(Arc::clone(&self.fleet).run(store(), mirror, journal, stop()));
+    }
+
+    /// Damage that was found and mended is an event: somebody should look at the
+    /// disk.
+    async fn tell_of_store(self: Arc<Self>) {
+        let taken = self.told.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(mut told) = taken else { return };
+        loop {
+            let message = tokio::select! {
+                () = self.stop.cancelled() => return,
+                message = told.recv() => message,
+            };
+            let Some(message) = message else { return };
+            let (at, kind) = (clock::wall(), EventKind::SERVER);
+            self.tell(NewEvent { at, kind, node: String::new(), subject: "store".to_owned(), message }).await;
+        }
     }
 
     /// Above every stamp that this history ever gave out.

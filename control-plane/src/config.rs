@@ -23,7 +23,7 @@ pub enum ConfigError {
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// Where state, keys and blobs are kept [default: /var/lib/hostler]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", global = true)]
     data_dir: Option<PathBuf>,
     /// Where agents connect and hosts join [default: 0.0.0.0:7443]
     #[arg(long, value_name = "ADDR:PORT")]

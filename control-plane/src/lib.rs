@@ -8,6 +8,7 @@
 pub mod app;
 pub mod config;
 pub mod logging;
+pub mod upkeep;
 
 mod addresses;
 mod admin;

@@ -2,6 +2,7 @@
 
 use clap::Parser;
 use hostler_control_plane::config::{Config, Settings};
+use hostler_control_plane::upkeep::{self, Command};
 use hostler_control_plane::{app::App, logging};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,19 +14,22 @@ use tokio_util::sync::CancellationToken;
 #[command(name = "hostler-control-plane", version)]
 struct Cli {
     /// The configuration file [default: /etc/hostler/control-plane.toml, if it is there]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
     /// Say whether the configuration is good, and stop
     #[arg(long)]
     check_config: bool,
     #[command(flatten)]
     settings: Settings,
+    #[command(subcommand)]
+    command: Option<Command>,
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(cli) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("hostler-control-plane: {error:#}");
             ExitCode::FAILURE
@@ -33,11 +37,15 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> anyhow::Result<()> {
+/// Whether all is well.
+fn run(cli: Cli) -> anyhow::Result<bool> {
     let config = Config::load(cli.config.as_deref(), cli.settings)?;
     if cli.check_config {
         println!("the configuration is good");
-        return Ok(());
+        return Ok(true);
+    }
+    if let Some(command) = cli.command {
+        return upkeep::run(&config, command);
     }
     logging::start();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -48,11 +56,11 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         let running = App::run(config, stop);
         tokio::pin!(running);
         tokio::select! {
-            outcome = &mut running => return Ok(outcome?),
+            outcome = &mut running => return Ok(outcome.map(|()| true)?),
             _ = term.recv() => {}
             _ = interrupt.recv() => {}
         }
         stopping.cancel();
-        Ok(running.await?)
+        Ok(running.await.map(|()| true)?)
     })
 }

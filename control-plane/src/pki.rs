@@ -36,7 +36,7 @@ const BACKDATED: Duration = Duration::from_secs(3_600);
 pub enum PkiError {
     #[error("{operation} {path}")]
     File { operation: &'static str, path: PathBuf, source: io::Error },
-    #[error("{path} is damaged; restore it from a backup (without it no node trusts this control plane)")]
+    #[error("{path} is damaged or gone; restore it from a backup (without it no node trusts this control plane)")]
     Damaged { path: PathBuf },
     #[error("make a key or certificate")]
     Make(#[from] rcgen::Error),
@@ -91,18 +91,38 @@ impl Subject {
 }
 
 impl Pki {
-    /// Loads what is in the folder, and makes what is not there yet.
+    /// Loads what is in the folder; makes all of it where nothing is yet.
     pub fn open(folder: &Path, now: Timestamp) -> Result<Self, PkiError> {
         files::private_folder(folder).map_err(|source| PkiError::File {
             operation: "make the folder",
             path: folder.to_owned(),
             source,
         })?;
-        let authority_key = key_pair(&folder.join("authority.key"))?;
-        let server_key = key_pair(&folder.join("server.key"))?;
-        let signing_key = signing_key(&folder.join("desired-state.key"))?;
+        let sums = folder.join(SUMS);
+        let were_sums = read(&sums)?.is_some();
+        check_sums(folder)?;
+        let pki = Self::load(folder, now)?;
+        if !were_sums {
+            write(&sums, sums_of(folder)?.as_bytes())?;
+        }
+        Ok(pki)
+    }
+
+    /// Loads what is in the folder, and changes nothing.
+    pub fn look(folder: &Path, now: Timestamp) -> Result<Self, PkiError> {
+        check_sums(folder)?;
+        if let Some(gone) = FILES.iter().map(|name| folder.join(name)).find(|path| !path.exists()) {
+            return Err(PkiError::Damaged { path: gone });
+        }
+        Self::load(folder, now)
+    }
+
+    fn load(folder: &Path, now: Timestamp) -> Result<Self, PkiError> {
+        let [authority_key, server_key, desired_key, path] = FILES.map(|name| folder.join(name));
+        let authority_key = key_pair(&authority_key)?;
+        let server_key = key_pair(&server_key)?;
+        let signing_key = signing_key(&desired_key)?;
         let params = authority_params(&authority_key, now)?;
-        let path = folder.join("authority.crt");
         let authority = match read(&path)? {
             Some(text) => std::str::from_utf8(&text)
                 .ok()
@@ -225,6 +245,34 @@ fn authority_params(key: &KeyPair, now: Timestamp) -> Result<CertificateParams, 
     params.not_before = date(now.minus(DAY));
     params.not_after = date(now.plus(AUTHORITY_LIFETIME));
     Ok(params)
+}
+
+const FILES: [&str; 4] = ["authority.key", "server.key", "desired-state.key", "authority.crt"];
+/// Of these files, as sha256sum writes them: a key that changed may still be one,
+/// and a missing one would be made anew, and nobody would trust it.
+const SUMS: &str = "SHA256SUMS";
+
+fn sums_of(folder: &Path) -> Result<String, PkiError> {
+    let mut sums = String::new();
+    for name in FILES {
+        let content = read(&folder.join(name))?.unwrap_or_default();
+        sums.push_str(&format!("{}  {name}\n", sha256_hex(&content)));
+    }
+    Ok(sums)
+}
+
+/// Each file must be as it was made. Nothing is said where there are no sums: the
+/// folder is new, or older than they are.
+fn check_sums(folder: &Path) -> Result<(), PkiError> {
+    let path = folder.join(SUMS);
+    let Some(wanted) = read(&path)? else { return Ok(()) };
+    let found = sums_of(folder)?;
+    if wanted == found.as_bytes() {
+        return Ok(());
+    }
+    let wanted = String::from_utf8_lossy(&wanted);
+    let changed = found.lines().zip(FILES).find(|(line, _)| !wanted.lines().any(|known| known == *line));
+    Err(PkiError::Damaged { path: changed.map_or(path, |(_, name)| folder.join(name)) })
 }
 
 fn date(at: Timestamp) -> time::OffsetDateTime {

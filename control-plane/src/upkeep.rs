@@ -8,5 +8,5 @@ mod restore;
 mod seal;
 mod verify;
 
-pub use backup::{Pieces, stream};
+pub use backup::{Pieces, clear_scratch, stream};
 pub use commands::{Command, run};

@@ -262,6 +262,14 @@ pub enum SystemCommand {
         #[arg(long)]
         yes: bool,
     },
+    /// Save the control plane itself: state, keys and plugins, to come back on another machine
+    Backup {
+        /// Where to; must not be there yet
+        file: PathBuf,
+        /// Seal it with the passphrase on the first line of this file
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: Option<PathBuf>,
+    },
 }
 
 #[derive(Args, Debug)]

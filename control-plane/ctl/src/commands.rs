@@ -1,6 +1,7 @@
 //! One module a noun; here only who does what.
 
 mod access;
+mod backup;
 mod checks;
 mod contents;
 mod contexts;

@@ -19,7 +19,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use embedded::{Finding, Notify, Options, Probe, compact, export, import, open_embedded, open_with, probe, verify};
+pub use embedded::{
+    Finding, Notify, Options, Probe, WHOLE, compact, ensure_closed, export, import, open_embedded, open_with, probe,
+    read_all, verify, wait_closed,
+};
 pub use log::{Change, Commit, Watch};
 pub use memory::open_memory;
 

@@ -39,6 +39,8 @@ impl EventKind {
     pub const PLUGIN: &'static str = "plugin";
     pub const SPEC: &'static str = "spec";
     pub const AGENT: &'static str = "agent";
+    /// The control plane itself.
+    pub const SERVER: &'static str = "server";
 
     pub fn new(word: &str) -> Self {
         Self(word.to_owned())

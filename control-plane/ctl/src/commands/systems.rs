@@ -1,6 +1,6 @@
 //! `hostlerctl system`
 
-use super::contents;
+use super::{backup, contents};
 use super::nodes::time;
 use super::specs::{Commit, View, ask, changes_json, commit, nothing_done, show as show_plan, without_place};
 use crate::cli::{Format, Global, SystemCommand};
@@ -23,6 +23,9 @@ pub async fn run(mut client: Client, out: &Out, global: &Global, command: System
         SystemCommand::Ls => list(&mut client, out, global.output).await,
         SystemCommand::Show { system } => show(&mut client, out, global.output, &system).await,
         SystemCommand::History { name, diff } => history(&mut client, out, global.output, &name, diff).await,
+        SystemCommand::Backup { file, passphrase_file } => {
+            backup::run(&mut client, out, &file, passphrase_file.as_deref()).await
+        }
         SystemCommand::Rollback { system, message, yes, dry_run } => {
             let (name, number) = at(&system)?;
             let number = number.ok_or_else(|| {

@@ -4,16 +4,17 @@
 use super::checkpoint::{self, Checkpoint};
 use super::journal::Survey;
 use super::open::{self, Options};
-use super::recover::{self, Evidence};
-use super::state::{Materialised, Summary, decode};
+use super::recover::{self, Decision, Evidence, Loss};
+use super::state::{Materialised, decode};
 use super::{Folder, INLINE_BYTES_MAX, Stored, Value, disk, failed, frame, migrate, probe, values};
-use crate::StoreError;
+use crate::{Revision, StoreError};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use std::fs;
+use std::fs::{self, File};
 use std::io::{BufRead, Write};
 use std::path::Path;
 use std::sync::{Arc, RwLock};
+use std::time::Duration;
 
 /// What was looked at, and what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,51 +36,112 @@ impl Finding {
     }
 }
 
+/// What is said of the whole, and looked for by whoever reads on.
+pub const WHOLE: &str = "whole";
+const CLOSE_TRIES: u32 = 1_000;
+const CLOSE_PAUSE: Duration = Duration::from_millis(10);
 /// Mended by itself: the others hold the same.
 const MENDS: &str = "nothing is lost: it is mended at the next start";
 const RESTORE: &str = "restore a backup: hostler-control-plane restore FILE";
 
+/// A store that is not open, looked at and not changed.
+struct Look {
+    folder: Folder,
+    _lock: File,
+    survey: Survey,
+    /// Those that can be read.
+    checkpoints: Vec<Checkpoint>,
+    tried: Result<Revision, String>,
+}
+
+impl Look {
+    fn at(folder: &Path, findings: &mut Vec<Finding>) -> Result<Self, StoreError> {
+        let folder = Folder { root: folder.to_owned() };
+        if !folder.root.exists() {
+            return Err(StoreError::Lost(format!("there is no store in {}", folder.root.display())));
+        }
+        let lock = folder.lock()?;
+        findings.push(look_at_format(&folder));
+        let survey = Survey::look(&folder.journal()).map_err(failed("read the journal"))?;
+        findings.extend(look_at_journal(&survey));
+        let checkpoints = look_at_checkpoints(&folder, findings)?;
+        let tried = probe::try_state(&folder, &open::Probe::InProcess);
+        Ok(Self { folder, _lock: lock, survey, checkpoints, tried })
+    }
+
+    fn decide(&self, state: Option<Revision>) -> Result<Decision, Loss> {
+        recover::decide(&Evidence {
+            journal: self.survey.ranges(),
+            checkpoints: self.checkpoints.iter().map(|one| (one.start, one.end)).collect(),
+            state,
+        })
+    }
+
+    /// What checkpoint and journal lead to without the state.
+    fn rebuilt(&self) -> Option<Materialised> {
+        let decision = self.decide(None).ok()?;
+        let mut memory = Materialised::in_memory(&self.folder.values());
+        open::build(&mut memory, &decision, &self.checkpoints, &self.survey).ok()?;
+        Some(memory)
+    }
+
+    /// The state as it would be opened; nothing where something was lost.
+    fn settled(&self) -> Option<Materialised> {
+        let decision = self.decide(self.tried.as_ref().ok().copied()).ok()?;
+        let rebuilt = self.rebuilt().filter(|state| state.summary().revision == decision.newest);
+        rebuilt.or_else(|| probe::open_state(&self.folder).ok())
+    }
+}
+
 /// Reads everything and changes nothing.
 pub fn verify(folder: &Path) -> Result<Vec<Finding>, StoreError> {
-    let folder = Folder { root: folder.to_owned() };
-    if !folder.root.exists() {
-        return Err(StoreError::Lost(format!("there is no store in {}", folder.root.display())));
-    }
-    let _lock = folder.lock()?;
     let mut findings = Vec::new();
-    findings.push(look_at_format(&folder));
-    let survey = Survey::look(&folder.journal()).map_err(failed("read the journal"))?;
-    findings.extend(look_at_journal(&survey));
-    let checkpoints = look_at_checkpoints(&folder, &mut findings)?;
-    let tried = probe::try_state(&folder, &open::Probe::InProcess);
-    let evidence = |state| Evidence {
-        journal: survey.ranges(),
-        checkpoints: checkpoints.iter().map(|one| (one.start, one.end)).collect(),
-        state,
-    };
-    let wanted = recover::decide(&evidence(tried.as_ref().ok().copied()));
-    // What checkpoint and journal say without the state, to hold it against.
-    let rebuilt = recover::decide(&evidence(None)).ok().and_then(|decision| {
-        let mut memory = Materialised::in_memory(&folder.values());
-        open::build(&mut memory, &decision, &checkpoints, &survey).ok()?;
-        Some(memory.summary())
-    });
-    findings.push(look_at_state(&folder, &tried, rebuilt));
-    findings.push(match &wanted {
+    let look = Look::at(folder, &mut findings)?;
+    findings.push(look_at_state(&look));
+    findings.push(match look.decide(look.tried.as_ref().ok().copied()) {
         Ok(decision) if decision.journal_lacks => Finding::bad(
-            "whole",
+            WHOLE,
             format!("all of it up to revision {}, though not from the journal", decision.newest),
             MENDS,
         ),
-        Ok(decision) => Finding::good("whole", format!("all of it up to revision {}", decision.newest)),
-        Err(loss) => {
-            Finding::bad("whole", format!("revisions {} to {} can't be read", loss.first, loss.newest), RESTORE)
-        }
+        Ok(decision) => Finding::good(WHOLE, format!("all of it up to revision {}", decision.newest)),
+        Err(loss) => Finding::bad(WHOLE, format!("revisions {} to {} can't be read", loss.first, loss.newest), RESTORE),
     });
-    if wanted.is_ok() {
-        findings.push(look_at_values(&folder, &tried, &evidence(None), &checkpoints, &survey));
+    if let Some(state) = look.settled() {
+        findings.push(look_at_values(&look.folder, &state));
     }
     Ok(findings)
+}
+
+/// Hands out every key and value as they would be after opening, and changes
+/// nothing.
+pub fn read_all(folder: &Path, take: &mut dyn FnMut(&str, &[u8])) -> Result<(), StoreError> {
+    let look = Look::at(folder, &mut Vec::new())?;
+    let state = look.settled().ok_or_else(|| StoreError::Lost("hostler-control-plane store verify says what".to_owned()))?;
+    state.each(None, usize::MAX, |key, raw| {
+        take(key, &state.record(key, raw)?.entry.value);
+        Ok(())
+    })?;
+    Ok(())
+}
+
+/// Waits until whoever had it open has let it go.
+pub fn wait_closed(folder: &Path) -> Result<(), StoreError> {
+    let mut tries = 0;
+    loop {
+        match (Folder { root: folder.to_owned() }).lock() {
+            Err(StoreError::InUse(_)) if tries < CLOSE_TRIES => {
+                tries += 1;
+                std::thread::sleep(CLOSE_PAUSE);
+            }
+            outcome => return outcome.map(drop),
+        }
+    }
+}
+
+/// Fails where another process has it open.
+pub fn ensure_closed(folder: &Path) -> Result<(), StoreError> {
+    Folder { root: folder.to_owned() }.lock().map(drop)
 }
 
 fn look_at_format(folder: &Folder) -> Finding {
@@ -127,50 +189,35 @@ fn look_at_checkpoints(folder: &Folder, findings: &mut Vec<Finding>) -> Result<V
     Ok(good)
 }
 
-fn look_at_state(folder: &Folder, tried: &Result<u64, String>, rebuilt: Option<Summary>) -> Finding {
-    let revision = match tried {
-        Ok(revision) => *revision,
-        Err(why) => return Finding::bad("state", why.clone(), MENDS),
-    };
-    let summary = probe::open_state(folder).map(|state| state.summary());
+fn look_at_state(look: &Look) -> Finding {
+    if let Err(why) = &look.tried {
+        return Finding::bad("state", why.clone(), MENDS);
+    }
+    let summary = probe::open_state(&look.folder).map(|state| state.summary());
+    let rebuilt = look.rebuilt().map(|state| state.summary());
     match (summary, rebuilt) {
         (Ok(found), Some(rebuilt)) if found.revision == rebuilt.revision && found != rebuilt => {
             Finding::bad("state", "it differs from what journal and checkpoint lead to".to_owned(), RESTORE)
         }
-        (Ok(found), _) => Finding::good("state", format!("{} records at revision {revision}", found.records)),
+        (Ok(found), _) => Finding::good("state", format!("{} records at revision {}", found.records, found.revision)),
         (Err(why), _) => Finding::bad("state", why, MENDS),
     }
 }
 
-/// Each value that a record names, as it stands after the journal.
-fn look_at_values(
-    folder: &Folder,
-    tried: &Result<u64, String>,
-    evidence: &Evidence,
-    checkpoints: &[Checkpoint],
-    survey: &Survey,
-) -> Finding {
-    let mut memory = Materialised::in_memory(&folder.values());
-    let built = recover::decide(evidence).ok().map(|decision| open::build(&mut memory, &decision, checkpoints, survey));
-    let opened = match (built, tried) {
-        (Some(Ok(())), _) => Some(memory),
-        (_, Ok(_)) => probe::open_state(folder).ok(),
-        _ => None,
-    };
+/// Each large value that a record names.
+fn look_at_values(folder: &Folder, state: &Materialised) -> Finding {
     let mut count = 0;
     let mut bad = Vec::new();
-    if let Some(state) = opened {
-        let each = state.each(None, usize::MAX, |key, record| {
-            if let Value::Blob { digest, .. } = decode(key, record)?.value {
-                count += 1;
-                if let Err(error) = values::read(&folder.values(), &digest) {
-                    bad.push(format!("the value of {key} ({}): {error}", values::name(&digest)));
-                }
+    let each = state.each(None, usize::MAX, |key, record| {
+        if let Value::Blob { digest, .. } = decode(key, record)?.value {
+            count += 1;
+            if let Err(error) = values::read(&folder.values(), &digest) {
+                bad.push(format!("the value of {key} ({}): {error}", values::name(&digest)));
             }
-            Ok(())
-        });
-        bad.extend(each.err().map(|error| error.to_string()));
-    }
+        }
+        Ok(())
+    });
+    bad.extend(each.err().map(|error| error.to_string()));
     match bad.first() {
         None => Finding::good("values", format!("{count} large ones")),
         Some(first) => Finding::bad(

@@ -40,7 +40,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use values::Values;
 
-pub use maintain::{Finding, compact, export, import, verify};
+pub use maintain::{Finding, WHOLE, compact, ensure_closed, export, import, read_all, verify, wait_closed};
 pub use open::{Options, Probe, open_embedded, open_with};
 pub use probe::probe;
 

@@ -1,0 +1,100 @@
+//! Putting a backup in the place of what is there, or of nothing.
+
+use super::archive::{self, Manifest};
+use super::verify;
+use crate::{clock, files, records};
+use anyhow::{Context, Result, bail};
+use hostler_proto::store as rest;
+use hostler_store::{Options, Txn};
+use hostler_types::Timestamp;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+pub struct Restored {
+    pub manifest: Manifest,
+    /// Where what was there before lies now.
+    pub before: Option<PathBuf>,
+}
+
+/// All of it is unpacked, checked and opened beside the folder before it takes its
+/// place; until then nothing has changed.
+pub fn restore(file: &Path, passphrase: &str, data: &Path, replace: bool) -> Result<Restored> {
+    let is_taken = fs::read_dir(data).is_ok_and(|mut entries| entries.next().is_some());
+    if is_taken && !replace {
+        bail!(
+            "{} is not empty: give --replace, and what is there is kept beside it, or another --data-dir",
+            data.display()
+        );
+    }
+    if data.join("store").exists() {
+        hostler_store::ensure_closed(&data.join("store")).context("stop the control plane first")?;
+    }
+    let beside = sibling(data, "restoring");
+    let _ = fs::remove_dir_all(&beside);
+    files::private_folder(&beside).with_context(|| format!("make {}", beside.display()))?;
+    let outcome = unpack(file, passphrase, &beside).and_then(|manifest| {
+        let before = if is_taken { Some(put_away(data)?) } else { None };
+        let _ = fs::remove_dir(data);
+        fs::rename(&beside, data).with_context(|| format!("put it at {}", data.display()))?;
+        files::sync_folder(data.parent().unwrap_or(Path::new("/"))).context("sync the folder")?;
+        Ok(Restored { manifest, before })
+    });
+    let _ = fs::remove_dir_all(&beside);
+    outcome
+}
+
+fn sibling(data: &Path, word: &str) -> PathBuf {
+    let name = data.file_name().unwrap_or_default().to_string_lossy();
+    data.with_file_name(format!("{name}.{word}"))
+}
+
+fn put_away(data: &Path) -> Result<PathBuf> {
+    let when = clock::wall().to_string().replace(':', "-");
+    let to = sibling(data, &format!("before-{when}"));
+    fs::rename(data, &to).with_context(|| format!("put {} away", data.display()))?;
+    Ok(to)
+}
+
+fn unpack(file: &Path, passphrase: &str, into: &Path) -> Result<Manifest> {
+    let manifest = archive::read(file, passphrase, into).with_context(|| format!("read {}", file.display()))?;
+    let findings = verify::verify(into)?;
+    if let Some(bad) = findings.iter().find(|finding| !finding.good) {
+        bail!("the backup was damaged before it was taken: {}: {}", bad.what, bad.said);
+    }
+    begin_lineage(into)?;
+    Ok(manifest)
+}
+
+/// What was ordered after the backup was taken must not count as newer than what
+/// is ordered from now on.
+pub fn begin_lineage(data: &Path) -> Result<()> {
+    let store = hostler_store::open_with(Options::new(&data.join("store"))).context("open the restored store")?;
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    runtime.block_on(async {
+        let stored = store.get(records::META).await?;
+        let known = stored.and_then(|entry| records::decode::<rest::Meta>(records::META, &entry.value).ok());
+        let meta = next_lineage(known.unwrap_or_default(), clock::wall());
+        store.commit(Txn::new().put(records::META, records::encode(&meta))).await?;
+        anyhow::Ok(())
+    })?;
+    let folder = data.join("store");
+    drop(store);
+    hostler_store::wait_closed(&folder).context("close the restored store")
+}
+
+fn next_lineage(known: rest::Meta, now: Timestamp) -> rest::Meta {
+    rest::Meta { lineage: (known.lineage + 1).max(now.as_millis() / 1000), ..known }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lineage_only_grows() {
+        let meta = |lineage| rest::Meta { lineage, created_at_ms: 3 };
+        let now = Timestamp::from_millis(50_000);
+        assert_eq!(next_lineage(meta(7), now), meta(50), "the time, as a rule");
+        assert_eq!(next_lineage(meta(90), now), meta(91), "even where a clock went back");
+    }
+}

@@ -1,0 +1,87 @@
+//! Looking all of a control plane's folder over: the store, and everything that
+//! the store names.
+
+use crate::pki::Pki;
+use crate::{clock, records};
+use anyhow::Result;
+use hostler_proto::store as rest;
+use hostler_store::Finding;
+use std::fs;
+use std::path::Path;
+
+/// Changes nothing.
+pub fn verify(data: &Path) -> Result<Vec<Finding>> {
+    let folder = data.join("store");
+    let mut findings = hostler_store::verify(&folder)?;
+    findings.push(keys(&data.join("pki")));
+    // Only a state that can be read says what else must be there.
+    if findings.iter().any(|finding| finding.what == hostler_store::WHOLE && (finding.good || mends(finding))) {
+        let named = named(&folder)?;
+        for part in ["blobs", "documents"] {
+            findings.push(content(&data.join(part), part, &named));
+        }
+    }
+    Ok(findings)
+}
+
+/// What the store mends by itself at its next start.
+fn mends(finding: &Finding) -> bool {
+    finding.help.as_deref().is_some_and(|help| help.starts_with("nothing is lost"))
+}
+
+fn keys(folder: &Path) -> Finding {
+    if !folder.exists() {
+        let text = format!("{} is gone; without it no node trusts this control plane", folder.display());
+        return Finding::bad("keys", text, "restore it from a backup");
+    }
+    match Pki::look(folder, clock::wall()) {
+        Ok(_) => Finding::good("keys", "authority, server and signing key".to_owned()),
+        Err(error) => Finding::bad("keys", error.to_string(), "restore that file from a backup"),
+    }
+}
+
+/// What the state names: the folder, the digest, and what it is of.
+type Named = Vec<(&'static str, String, String)>;
+
+fn named(folder: &Path) -> Result<Named> {
+    let mut named = Named::new();
+    hostler_store::read_all(folder, &mut |key, value| {
+        if let Some(name) = key.strip_prefix(records::ARTIFACTS)
+            && let Ok(one) = records::decode::<rest::Artifact>(key, value)
+        {
+            named.push(("blobs", one.digest, format!("plugin {name}")));
+        } else if let Some(name) = key.strip_prefix(records::SYSTEM_VERSIONS)
+            && let Ok(one) = records::decode::<rest::SystemVersion>(key, value)
+            && !one.digest.is_empty()
+        {
+            let system = name.split('/').next().unwrap_or(name);
+            named.push(("documents", one.digest, format!("version {} of system {system}", one.number)));
+        }
+    })?;
+    Ok(named)
+}
+
+fn content(folder: &Path, part: &'static str, named: &Named) -> Finding {
+    let mut bad = Vec::new();
+    let mut count = 0;
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !crate::blobs::is_digest(&name) {
+            continue;
+        }
+        count += 1;
+        let is = fs::read(entry.path()).map(|bytes| crate::pki::sha256_hex(&bytes));
+        if is.ok().as_ref() != Some(&name) {
+            bad.push(format!("{} is not what its name says", entry.path().display()));
+        }
+    }
+    let missing = named.iter().filter(|(of, digest, _)| *of == part && !folder.join(digest).exists());
+    bad.extend(missing.map(|(_, digest, what)| format!("{} is gone ({what})", folder.join(digest).display())));
+    match bad.first() {
+        None => Finding::good(part, format!("{count} files")),
+        Some(first) => {
+            let more = if bad.len() == 1 { String::new() } else { format!(", and {} more", bad.len() - 1) };
+            Finding::bad(part, format!("{first}{more}"), "restore these files from a backup; a plugin may be pushed again")
+        }
+    }
+}
