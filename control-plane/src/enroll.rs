@@ -219,6 +219,7 @@ pub fn store_status(error: hostler_store::StoreError) -> Status {
     match error {
         E::Conflict { .. } => Status::aborted(error.to_string()),
         E::Limit { .. } | E::Key(_) | E::Twice(_) => Status::invalid_argument(error.to_string()),
+        E::Full { .. } => Status::resource_exhausted(error.to_string()),
         E::Stopped | E::Backend { .. } => Status::unavailable(format!("the state store: {error}")),
         other => Status::internal(other.to_string()),
     }

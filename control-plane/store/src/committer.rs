@@ -7,7 +7,7 @@ use crate::{Entry, LeaseId, Revision, StoreError, Txn};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
@@ -114,21 +114,22 @@ impl<B: Backend> Committer<B> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, B::State> {
-        self.state.write().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Serves a group. An error is the end.
     fn serve(&mut self, group: Vec<Request>) -> Result<(), StoreError> {
         self.restless = true;
         let mut turn = Turn::new(self.log.revision());
         for request in group {
             match request {
+                Request::Commit(txn, reply) if txn.operations() == 0 => {
+                    turn.replies.push((reply, self.backend.ready().map(|()| turn.revision)));
+                }
                 Request::Commit(txn, reply) => {
                     let checked = match self.check(&turn, &txn) {
                         Err(error) if error.is_trouble() => {
-                            let repaired = self.backend.repair(error)?;
-                            *self.write() = repaired;
+                            let state = Arc::clone(&self.state);
+                            let mut state = state.write().unwrap_or_else(PoisonError::into_inner);
+                            self.backend.repair(error, &mut state)?;
+                            drop(state);
                             self.check(&turn, &txn)
                         }
                         checked => checked,
@@ -173,7 +174,7 @@ impl<B: Backend> Committer<B> {
         };
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         if let Err(error) = state.apply(&group) {
-            *state = self.backend.repair(error)?;
+            self.backend.repair(error, &mut state)?;
         }
         // While it is locked: the state and its revision belong together.
         for commit in std::mem::take(&mut turn.commits) {
@@ -328,6 +329,10 @@ mod tests {
             "failing"
         }
 
+        fn ready(&self) -> Result<(), StoreError> {
+            Ok(())
+        }
+
         fn append(&mut self, commits: Vec<Pending>) -> Result<Vec<Pending>, Failure> {
             let error = || StoreError::Full { folder: "/x".into(), free: 0, wanted: 1 };
             match self.0.load(Ordering::SeqCst) {
@@ -337,7 +342,7 @@ mod tests {
             }
         }
 
-        fn repair(&mut self, failed: StoreError) -> Result<Memory, StoreError> {
+        fn repair(&mut self, failed: StoreError, _: &mut Memory) -> Result<(), StoreError> {
             Err(failed)
         }
 

@@ -54,10 +54,13 @@ pub(crate) enum Failure {
 pub(crate) trait Backend: Send + 'static {
     type State: State;
     fn describe(&self) -> &'static str;
+    /// Whether writes would be taken now.
+    fn ready(&self) -> Result<(), StoreError>;
     /// After it, the group survives a power cut.
     fn append(&mut self, commits: Vec<Pending>) -> Result<<Self::State as State>::Group, Failure>;
-    /// A new state in the place of one that could not take a durable group.
-    fn repair(&mut self, failed: StoreError) -> Result<Self::State, StoreError>;
+    /// Puts a new state in the place of one that can't be read, or could not take a
+    /// durable group. What is durable is in it.
+    fn repair(&mut self, failed: StoreError, state: &mut Self::State) -> Result<(), StoreError>;
     /// Begins to copy all of it out; the reply comes when that is done.
     fn snapshot(&mut self, wanted: SnapshotWanted, state: &Arc<RwLock<Self::State>>) -> Result<(), StoreError>;
     /// Called after each group.

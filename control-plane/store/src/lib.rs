@@ -222,7 +222,8 @@ pub trait Store: Send + Sync + 'static {
     fn scan<'a>(&'a self, prefix: &'a str, at: Option<Revision>) -> BoxFuture<'a, Result<Snapshot, StoreError>>;
 
     /// Durable when it returns. A transaction without writes still checks its
-    /// expectations, and returns the present revision.
+    /// expectations, and returns the present revision; an empty one says whether
+    /// writes would be taken.
     fn commit(&self, txn: Txn) -> BoxFuture<'_, Result<Revision, StoreError>>;
 
     /// Every commit after `from` that touches the prefix, in order.

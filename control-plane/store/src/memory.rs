@@ -54,11 +54,15 @@ impl Backend for Forgetful {
         "memory, forgets"
     }
 
+    fn ready(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     fn append(&mut self, commits: Vec<Pending>) -> Result<Vec<Pending>, Failure> {
         Ok(commits)
     }
 
-    fn repair(&mut self, failed: StoreError) -> Result<Memory, StoreError> {
+    fn repair(&mut self, failed: StoreError, _: &mut Memory) -> Result<(), StoreError> {
         Err(failed)
     }
 

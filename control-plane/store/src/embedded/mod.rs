@@ -38,6 +38,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::JoinHandle;
+use std::time::Instant;
 use values::Values;
 
 pub use maintain::{Finding, WHOLE, compact, ensure_closed, export, import, read_all, verify, wait_closed};
@@ -179,6 +180,8 @@ struct Embedded {
     snapshots: Vec<SnapshotWanted>,
     /// Whether sled has what is not on the disk yet.
     unflushed: bool,
+    /// Since when the disk is too full.
+    refusing_since: Option<Instant>,
     /// Taken in by sled since it was opened.
     taken: u64,
     notify: Notify,
@@ -220,6 +223,28 @@ impl Embedded {
             Ok(digest) => Ok(Value::Blob { digest, size: u32::try_from(value.len()).unwrap_or(u32::MAX) }),
             Err(error) if disk::is_full(&error) => Err(Failure::Refused(journal::full(&self.folder.root))),
             Err(error) => Err(Failure::Final(failed("write a value")(error))),
+        }
+    }
+
+    fn make_durable(&mut self, commits: Vec<Pending>) -> Result<Group, Failure> {
+        self.ready().map_err(Failure::Refused)?;
+        let commits = self.store_values(commits)?;
+        let frame = frame::encode(&commits);
+        if let (Some(first), Some(last)) = (commits.first(), commits.last()) {
+            self.journal.append(&frame, first.revision, last.revision)?;
+        }
+        self.unflushed = true;
+        self.taken += frame.len() as u64;
+        Ok(Group { commits })
+    }
+
+    /// Once writes are taken again, people hear that they were not.
+    fn tell_of_room(&mut self) {
+        if let Some(since) = self.refusing_since.take() {
+            let seconds = since.elapsed().as_secs().max(1);
+            let text = format!("the disk was full: writes were refused for {seconds} s and are taken again");
+            tracing::warn!("{text}");
+            (self.notify)(&text);
         }
     }
 
@@ -311,7 +336,7 @@ impl Embedded {
     fn reopen(&mut self, state: &mut Materialised) -> Result<(), StoreError> {
         self.taken = 0;
         if let Err(error) = state.reopen(&self.folder.state()) {
-            *state = self.repair(error)?;
+            self.repair(error, state)?;
         }
         Ok(())
     }
@@ -357,32 +382,41 @@ impl Backend for Embedded {
         "embedded, journal synced to disk"
     }
 
+    fn ready(&self) -> Result<(), StoreError> {
+        if self.has_room() { Ok(()) } else { Err(journal::full(&self.folder.root)) }
+    }
+
     fn append(&mut self, commits: Vec<Pending>) -> Result<Group, Failure> {
-        if !self.has_room() {
-            return Err(Failure::Refused(journal::full(&self.folder.root)));
+        let outcome = self.make_durable(commits);
+        match &outcome {
+            Ok(_) => self.tell_of_room(),
+            Err(Failure::Refused(error)) if self.refusing_since.is_none() => {
+                self.refusing_since = Some(Instant::now());
+                tracing::error!(error = error as &dyn std::error::Error, "writes are refused");
+            }
+            Err(_) => {}
         }
-        let commits = self.store_values(commits)?;
-        let frame = frame::encode(&commits);
-        if let (Some(first), Some(last)) = (commits.first(), commits.last()) {
-            self.journal.append(&frame, first.revision, last.revision)?;
-        }
-        self.unflushed = true;
-        self.taken += frame.len() as u64;
-        Ok(Group { commits })
+        outcome
     }
 
     /// The journal is whole, so the state can be had again: in sled if the disk
     /// takes it, else in memory until it does.
-    fn repair(&mut self, why: StoreError) -> Result<Materialised, StoreError> {
+    fn repair(&mut self, why: StoreError, state: &mut Materialised) -> Result<(), StoreError> {
         tracing::warn!(error = &why as &dyn std::error::Error, "the state can't be used and is built anew");
         (self.notify)(&format!("the state could not be used ({}) and is built anew", crate::chain(&why)));
+        // sled is let go before another is made in its place.
+        *state = Materialised::in_memory(&self.folder.values());
         if self.has_room() {
             match self.rebuild_in_sled() {
-                Ok(state) => return Ok(state),
+                Ok(rebuilt) => {
+                    *state = rebuilt;
+                    return Ok(());
+                }
                 Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "not in sled, for now"),
             }
         }
-        self.rebuild(Materialised::in_memory(&self.folder.values()))
+        *state = self.rebuild(Materialised::in_memory(&self.folder.values()))?;
+        Ok(())
     }
 
     fn tend(&mut self, state: &Arc<RwLock<Materialised>>) -> Result<(), StoreError> {
@@ -431,8 +465,7 @@ impl Backend for Embedded {
         if std::mem::take(&mut self.unflushed) {
             let flushed = state.read().unwrap_or_else(PoisonError::into_inner).flush();
             if let Err(error) = flushed {
-                let rebuilt = self.repair(error)?;
-                *state.write().unwrap_or_else(PoisonError::into_inner) = rebuilt;
+                self.repair(error, &mut state.write().unwrap_or_else(PoisonError::into_inner))?;
             }
         }
         Ok(self.writing.is_some())

@@ -128,7 +128,7 @@ fn finish(
         survey.cut_tail().map_err(failed("end the journal's last segment"))?;
     }
     let backend =
-        Embedded { folder, _lock: lock, journal, values, checkpoints, writing: None, snapshots: Vec::new(), unflushed: true, taken: 0, notify };
+        Embedded { folder, _lock: lock, journal, values, checkpoints, writing: None, snapshots: Vec::new(), unflushed: true, refusing_since: None, taken: 0, notify };
     Ok((backend, state))
 }
 
