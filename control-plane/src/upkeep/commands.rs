@@ -65,7 +65,10 @@ pub fn run(config: &Config, command: Command) -> Result<bool> {
 fn store_of(data: &Path) -> Result<PathBuf> {
     let store = data.join("store");
     if !store.exists() {
-        bail!("there is no store in {}: name the folder by --data-dir, or the configuration by --config", data.display());
+        bail!(
+            "there is no store in {}: name the folder by --data-dir, or the configuration by --config",
+            data.display()
+        );
     }
     Ok(store)
 }
@@ -100,7 +103,9 @@ fn export(data: &Path, file: &Path) -> Result<()> {
     let mut out: Box<dyn Write> = if file == Path::new("-") {
         Box::new(io::stdout().lock())
     } else {
-        Box::new(BufWriter::new(crate::files::create_private(file).with_context(|| format!("write {}", file.display()))?))
+        Box::new(BufWriter::new(
+            crate::files::create_private(file).with_context(|| format!("write {}", file.display()))?,
+        ))
     };
     let records = hostler_store::export(Options::new(&store), &mut out)?;
     out.flush().context("write the export")?;

@@ -131,7 +131,9 @@ impl<R: Read> Opener<R> {
         let rest = header.strip_prefix(MAGIC.as_slice()).ok_or_else(|| wrong("it is not sealed"))?;
         let (salt, rest) = rest.split_at(SALT_BYTES);
         let (cost, prefix) = rest.split_at(8);
-        let number = |at: usize| cost.get(at..).and_then(|bytes| bytes.first_chunk()).map_or(0, |four| u32::from_le_bytes(*four));
+        let number = |at: usize| {
+            cost.get(at..).and_then(|bytes| bytes.first_chunk()).map_or(0, |four| u32::from_le_bytes(*four))
+        };
         let cost = Cost { kibibytes: number(0), passes: number(4) };
         if cost.kibibytes > COST_MAX.kibibytes || cost.passes > COST_MAX.passes {
             return Err(wrong("its header is damaged"));
@@ -152,7 +154,11 @@ impl<R: Read> Opener<R> {
         let nonce = self.nonces.take(is_last)?;
         let opened = self.key.open_in_place(nonce, Aad::from(&self.header), &mut self.sealed);
         let opened = opened.map_err(|_| {
-            wrong(if is_first { "the passphrase is wrong, or the file is damaged" } else { "it is damaged or cut short" })
+            wrong(if is_first {
+                "the passphrase is wrong, or the file is damaged"
+            } else {
+                "it is damaged or cut short"
+            })
         })?;
         self.open.clear();
         self.open.extend_from_slice(opened);

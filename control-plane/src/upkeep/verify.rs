@@ -81,7 +81,11 @@ fn content(folder: &Path, part: &'static str, named: &Named) -> Finding {
         None => Finding::good(part, format!("{count} files")),
         Some(first) => {
             let more = if bad.len() == 1 { String::new() } else { format!(", and {} more", bad.len() - 1) };
-            Finding::bad(part, format!("{first}{more}"), "restore these files from a backup; a plugin may be pushed again")
+            Finding::bad(
+                part,
+                format!("{first}{more}"),
+                "restore these files from a backup; a plugin may be pushed again",
+            )
         }
     }
 }

@@ -48,7 +48,11 @@ fn value(seed: u64, bytes: usize) -> Vec<u8> {
         number ^= number << 13;
         number ^= number >> 7;
         number ^= number << 17;
-        text.push_str(&format!("{{\"node\":\"web{}\",\"digest\":\"{number:016x}\",\"at\":{}}},", number % 97, number >> 30));
+        text.push_str(&format!(
+            "{{\"node\":\"web{}\",\"digest\":\"{number:016x}\",\"at\":{}}},",
+            number % 97,
+            number >> 30
+        ));
     }
     text.truncate(bytes);
     text.into_bytes()

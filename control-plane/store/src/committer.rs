@@ -70,7 +70,10 @@ impl<B: Backend> Committer<B> {
                 }
             };
             if let Err(error) = outcome {
-                tracing::error!(error = &error as &dyn std::error::Error, "store stopped: a write could not be made durable");
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "store stopped: a write could not be made durable"
+                );
                 return;
             }
         }
@@ -106,7 +109,10 @@ impl<B: Backend> Committer<B> {
 
     fn finish(&mut self) {
         if let Err(error) = self.backend.rest(&self.state) {
-            tracing::warn!(error = &error as &dyn std::error::Error, "the state is brought up to date at the next start");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the state is brought up to date at the next start"
+            );
         }
     }
 

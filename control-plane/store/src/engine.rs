@@ -187,4 +187,3 @@ impl<S: State> Store for Engine<S> {
         async move { while alive.changed().await.is_ok() {} }.boxed()
     }
 }
-

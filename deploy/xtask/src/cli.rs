@@ -49,7 +49,7 @@ const VERBS: [Entry; 9] = [
     },
     Entry {
         name: "bench",
-        usage: "bench [plugin|memory|ctl|spec|all]",
+        usage: "bench [plugin|memory|ctl|store|spec|all]",
         about: "measure a release build; results go to deploy/bench/results.\n\
                 HOSTLER_BENCH_MINUTES (10) is how long memory settles",
     },

@@ -15,12 +15,7 @@ fn problem(operation: &'static str, path: &Path) -> impl Fn(io::Error) -> Proble
 }
 
 /// Written beside and renamed: a file of that name is a whole backup.
-pub async fn run(
-    client: &mut Client,
-    out: &Out,
-    file: &Path,
-    passphrase_file: Option<&Path>,
-) -> Result<(), Problem> {
+pub async fn run(client: &mut Client, out: &Out, file: &Path, passphrase_file: Option<&Path>) -> Result<(), Problem> {
     if file.exists() {
         return Err(Problem::Usage(format!("{} is there already: backups are never overwritten", file.display())));
     }

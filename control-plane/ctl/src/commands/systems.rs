@@ -1,8 +1,8 @@
 //! `hostlerctl system`
 
-use super::{backup, contents};
 use super::nodes::time;
 use super::specs::{Commit, View, ask, changes_json, commit, nothing_done, show as show_plan, without_place};
+use super::{backup, contents};
 use crate::cli::{Format, Global, SystemCommand};
 use crate::client::Client;
 use crate::output::{Cell, Out, age, plural};

@@ -155,7 +155,12 @@ pub fn encode(commits: &[Logged]) -> Vec<u8> {
     let length = (bytes.len() - HEADER_BYTES) as u32;
     bytes.resize(bytes.len().next_multiple_of(ALIGN), 0);
     let mut header = [0; HEADER_BYTES];
-    for (at, field) in [(0, &MAGIC.to_le_bytes()[..]), (4, &length.to_le_bytes()), (16, &first.revision.to_le_bytes()), (24, &last.revision.to_le_bytes())] {
+    for (at, field) in [
+        (0, &MAGIC.to_le_bytes()[..]),
+        (4, &length.to_le_bytes()),
+        (16, &first.revision.to_le_bytes()),
+        (24, &last.revision.to_le_bytes()),
+    ] {
         for (to, from) in header.iter_mut().skip(at).zip(field) {
             *to = *from;
         }
@@ -246,11 +251,8 @@ mod tests {
             proptest::collection::vec(any::<u8>(), 0..40).prop_map(|value| Value::Inline(value.into())),
             (any::<[u8; 32]>(), any::<u32>()).prop_map(|(digest, size)| Value::Blob { digest, size }),
         ];
-        let record = (any::<u64>(), any::<u64>(), 0u64..3, value).prop_map(|(created, modified, lease, value)| Stored {
-            created,
-            modified,
-            lease: (lease != 0).then_some(LeaseId(lease)),
-            value,
+        let record = (any::<u64>(), any::<u64>(), 0u64..3, value).prop_map(|(created, modified, lease, value)| {
+            Stored { created, modified, lease: (lease != 0).then_some(LeaseId(lease)), value }
         });
         let step = ("/[a-zé/]{0,9}", proptest::option::of(record))
             .prop_map(|(key, record)| Step { key: Arc::from(key), record });

@@ -117,7 +117,8 @@ pub fn verify(folder: &Path) -> Result<Vec<Finding>, StoreError> {
 /// nothing.
 pub fn read_all(folder: &Path, take: &mut dyn FnMut(&str, &[u8])) -> Result<(), StoreError> {
     let look = Look::at(folder, &mut Vec::new())?;
-    let state = look.settled().ok_or_else(|| StoreError::Lost("hostler-control-plane store verify says what".to_owned()))?;
+    let state =
+        look.settled().ok_or_else(|| StoreError::Lost("hostler-control-plane store verify says what".to_owned()))?;
     state.each(None, usize::MAX, |key, raw| {
         take(key, &state.record(key, raw)?.entry.value);
         Ok(())
@@ -312,7 +313,9 @@ pub fn import(folder: &Path, input: &mut dyn BufRead) -> Result<u64, StoreError>
             tail = Some(found);
         }
     }
-    let (Some(head), Some(tail)) = (head, tail) else { return Err(wrong(records as usize + 2, "the export ends early")) };
+    let (Some(head), Some(tail)) = (head, tail) else {
+        return Err(wrong(records as usize + 2, "the export ends early"));
+    };
     if tail.records != records || tail.sha256 != data_encoding::HEXLOWER.encode(sums.finish().as_ref()) {
         return Err(wrong(records as usize + 2, "it is not what was exported"));
     }

@@ -90,7 +90,9 @@ mod first_layout {
         // The checkpoint is durable: what it was made from becomes the backup.
         let backup = folder.root.join("before-layout-1");
         disk::make_folder(&backup).map_err(failed("keep the older layout"))?;
-        for part in PARTS.iter().map(|part| (folder.root.join(part), backup.join(part))).filter(|(from, _)| from.exists()) {
+        for part in
+            PARTS.iter().map(|part| (folder.root.join(part), backup.join(part))).filter(|(from, _)| from.exists())
+        {
             fs::rename(&part.0, &part.1).map_err(failed("keep the older layout"))?;
         }
         tracing::info!(revision, kept = %backup.display(), "the store was brought to the layout with a journal");

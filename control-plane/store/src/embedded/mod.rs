@@ -317,7 +317,8 @@ impl Embedded {
                 disk::make_folder(&part)?;
             }
             fs::copy(self.folder.format(), to.format())?;
-            let link = |from: &Path, folder: PathBuf| fs::hard_link(from, folder.join(from.file_name().unwrap_or_default()));
+            let link =
+                |from: &Path, folder: PathBuf| fs::hard_link(from, folder.join(from.file_name().unwrap_or_default()));
             link(&checkpoint.path, to.checkpoints())?;
             for value in sorted_files(&self.folder.values())? {
                 link(&value, to.values())?;

@@ -51,10 +51,7 @@ pub fn open_with(options: Options) -> Result<Arc<dyn Store>, StoreError> {
 }
 
 pub(super) fn lost(loss: Loss) -> StoreError {
-    StoreError::Lost(format!(
-        "revisions {} to {}; restore a backup",
-        loss.first, loss.newest
-    ))
+    StoreError::Lost(format!("revisions {} to {}; restore a backup", loss.first, loss.newest))
 }
 
 pub(super) fn open(options: Options) -> Result<(Embedded, Materialised), StoreError> {
@@ -127,8 +124,19 @@ fn finish(
     } else {
         survey.cut_tail().map_err(failed("end the journal's last segment"))?;
     }
-    let backend =
-        Embedded { folder, _lock: lock, journal, values, checkpoints, writing: None, snapshots: Vec::new(), unflushed: true, refusing_since: None, taken: 0, notify };
+    let backend = Embedded {
+        folder,
+        _lock: lock,
+        journal,
+        values,
+        checkpoints,
+        writing: None,
+        snapshots: Vec::new(),
+        unflushed: true,
+        refusing_since: None,
+        taken: 0,
+        notify,
+    };
     Ok((backend, state))
 }
 

@@ -89,7 +89,11 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn decided(journal: &[(u64, u64)], checkpoints: &[(u64, u64)], state: Option<u64>) -> Result<(Base, u64, bool), (u64, u64)> {
+    fn decided(
+        journal: &[(u64, u64)],
+        checkpoints: &[(u64, u64)],
+        state: Option<u64>,
+    ) -> Result<(Base, u64, bool), (u64, u64)> {
         let evidence = Evidence { journal: journal.to_vec(), checkpoints: checkpoints.to_vec(), state };
         match decide(&evidence) {
             Ok(decision) => Ok((decision.base, decision.after, decision.journal_lacks)),

@@ -166,7 +166,10 @@ impl Materialised {
         if found == self.summary {
             Ok(())
         } else {
-            Err(StoreError::Damaged(format!("the state ({} records, {} expected)", found.records, self.summary.records)))
+            Err(StoreError::Damaged(format!(
+                "the state ({} records, {} expected)",
+                found.records, self.summary.records
+            )))
         }
     }
 

@@ -5,6 +5,7 @@ mod ctl;
 mod memory;
 mod plugin;
 mod spec;
+mod store;
 
 use crate::deployment::{self, Demo, Deployment};
 use crate::packages;
@@ -23,18 +24,24 @@ pub enum Bench {
     Memory,
     Ctl,
     Spec,
+    Store,
 }
 
 /// Quick ones first: a broken set-up shows before ten minutes have passed.
-const BENCHES: [(Bench, &str); 4] =
-    [(Bench::Ctl, "ctl"), (Bench::Spec, "spec"), (Bench::Plugin, "plugin"), (Bench::Memory, "memory")];
+const BENCHES: [(Bench, &str); 5] = [
+    (Bench::Ctl, "ctl"),
+    (Bench::Store, "store"),
+    (Bench::Spec, "spec"),
+    (Bench::Plugin, "plugin"),
+    (Bench::Memory, "memory"),
+];
 
 impl Bench {
     pub fn parse(word: &str) -> Result<Self, String> {
         let found = BENCHES.iter().find(|(_, name)| *name == word).map(|(bench, _)| *bench);
         match word {
             "all" => Ok(Self::All),
-            _ => found.ok_or_else(|| format!("bench: '{word}' is none of plugin, memory, ctl, spec or all")),
+            _ => found.ok_or_else(|| format!("bench: '{word}' is none of plugin, memory, ctl, store, spec or all")),
         }
     }
 }
@@ -89,6 +96,31 @@ impl Drop for Private {
 }
 
 pub fn run(workspace: &Workspace, which: Bench) -> Result<()> {
+    let guests = if which == Bench::Store { Vec::new() } else { build(workspace)? };
+    let mut missed = Vec::new();
+    for (bench, name) in BENCHES.into_iter().filter(|(bench, _)| which == Bench::All || which == *bench) {
+        println!("{name}");
+        let figures = match bench {
+            Bench::Plugin => plugin::run(workspace, &guests)?,
+            Bench::Store => store::run(workspace)?,
+            Bench::Ctl => ctl::run(&Private::start(workspace, &guests)?.deployment)?,
+            Bench::Spec => spec::run(&Private::start(workspace, &guests)?.deployment)?,
+            Bench::Memory | Bench::All => memory::run(&Private::start(workspace, &guests)?.deployment)?,
+        };
+        for figure in &figures {
+            println!("{}", figure.line());
+            if !figure.holds() {
+                missed.push(figure.name);
+            }
+        }
+        record(workspace, name, &figures)?;
+    }
+    if missed.is_empty() { Ok(()) } else { bail!("missed: {}", missed.join(", ")) }
+}
+
+/// Everything that a fleet of one needs, as it is released. Returns the bundled
+/// plugins.
+fn build(workspace: &Workspace) -> Result<Vec<PathBuf>> {
     packages::install(&packages::FOR_BENCHES)?;
     let programs = ["hostler-agent", "hostler-control-plane", "hostlerctl"];
     let packages = programs.iter().flat_map(|name| ["--package", name]);
@@ -104,25 +136,7 @@ pub fn run(workspace: &Workspace, which: Bench) -> Result<()> {
         "--target-dir",
         "target",
     ])?;
-
-    let mut missed = Vec::new();
-    for (bench, name) in BENCHES.into_iter().filter(|(bench, _)| which == Bench::All || which == *bench) {
-        println!("{name}");
-        let figures = match bench {
-            Bench::Plugin => plugin::run(workspace, &guests)?,
-            Bench::Ctl => ctl::run(&Private::start(workspace, &guests)?.deployment)?,
-            Bench::Spec => spec::run(&Private::start(workspace, &guests)?.deployment)?,
-            Bench::Memory | Bench::All => memory::run(&Private::start(workspace, &guests)?.deployment)?,
-        };
-        for figure in &figures {
-            println!("{}", figure.line());
-            if !figure.holds() {
-                missed.push(figure.name);
-            }
-        }
-        record(workspace, name, &figures)?;
-    }
-    if missed.is_empty() { Ok(()) } else { bail!("missed: {}", missed.join(", ")) }
+    Ok(guests)
 }
 
 fn record(workspace: &Workspace, name: &str, figures: &[Figure]) -> Result<()> {
