@@ -1,6 +1,8 @@
 //! The same on real hosts: booted Debians with systemd, one of them the control
 //! plane, the agent installed by the install script.
 
+mod restore;
+
 use hostler_lab::hosts::Hosts;
 use hostler_lab::{program, wait_for};
 use serde_json::Value;
@@ -12,40 +14,54 @@ const NODES: [&str; 3] = ["h1", "h2", "h3"];
 
 struct Fleet {
     hosts: Hosts,
+    /// The host that the control plane runs on.
+    control: &'static str,
 }
 
 impl Fleet {
     fn installed() -> Self {
-        let hosts = Hosts::up(4, "nginx-light,openssl");
-        let fleet = Self { hosts };
-        let programs = ["hostler-control-plane", "hostlerctl", "hostler-agent", "hostler-plugin"];
-        for name in programs {
-            fleet.hosts.put(CONTROL_PLANE, &program(name), &format!("/usr/bin/{name}"));
-        }
-        for name in ["http", "disk"] {
-            fleet.hosts.put(CONTROL_PLANE, &hostler_lab::plugin(name), &format!("/root/{name}.wasm"));
-        }
-        let unit = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../systemd/hostler-control-plane.service");
-        fleet.hosts.put(CONTROL_PLANE, &unit, "/etc/systemd/system/hostler-control-plane.service");
-        fleet.cp("useradd --system --home-dir /var/lib/hostler --shell /usr/sbin/nologin hostler 2>/dev/null; mkdir -p /etc/hostler");
-        fleet.cp(&format!(
-            "printf 'agents_listen = \"0.0.0.0:7443\"\\nadvertise = [\"{}:7443\"]\\n' >/etc/hostler/control-plane.toml && systemctl daemon-reload && systemctl enable --now hostler-control-plane",
-            fleet.hosts.address(CONTROL_PLANE)
-        ));
-        wait_for("the control plane", SOON, || {
-            let ran = fleet.hosts.exec(CONTROL_PLANE, "hostlerctl status");
-            if ran.code == Some(0) {
-                Ok(())
-            } else {
-                Err((ran, fleet.hosts.exec(CONTROL_PLANE, "journalctl -u hostler-control-plane -n 20 --no-pager").out))
-            }
-        });
-        fleet.cp("hostlerctl plugin push /root/http.wasm && hostlerctl plugin push /root/disk.wasm");
+        let fleet = Self { hosts: Hosts::up(4, "nginx-light,openssl"), control: CONTROL_PLANE };
+        fleet.put_control_plane(&fleet.hosts.address(CONTROL_PLANE));
+        fleet.start_control_plane();
+        fleet.push_plugins();
         fleet
     }
 
+    /// Its programs, unit and settings on the host; agents find it at an address.
+    fn put_control_plane(&self, address: &str) {
+        let programs = ["hostler-control-plane", "hostlerctl", "hostler-agent", "hostler-plugin"];
+        for name in programs {
+            self.hosts.put(self.control, &program(name), &format!("/usr/bin/{name}"));
+        }
+        let unit = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../systemd/hostler-control-plane.service");
+        self.hosts.put(self.control, &unit, "/etc/systemd/system/hostler-control-plane.service");
+        self.cp("useradd --system --home-dir /var/lib/hostler --shell /usr/sbin/nologin hostler 2>/dev/null; mkdir -p /etc/hostler");
+        self.cp(&format!(
+            "printf 'agents_listen = \"0.0.0.0:7443\"\\nadvertise = [\"{address}:7443\"]\\n' >/etc/hostler/control-plane.toml && systemctl daemon-reload"
+        ));
+    }
+
+    fn start_control_plane(&self) {
+        self.cp("systemctl enable --now hostler-control-plane");
+        wait_for("the control plane", SOON, || {
+            let ran = self.hosts.exec(self.control, "hostlerctl status");
+            if ran.code == Some(0) {
+                Ok(())
+            } else {
+                Err((ran, self.hosts.exec(self.control, "journalctl -u hostler-control-plane -n 20 --no-pager").out))
+            }
+        });
+    }
+
+    fn push_plugins(&self) {
+        for name in ["http", "disk"] {
+            self.hosts.put(self.control, &hostler_lab::plugin(name), &format!("/root/{name}.wasm"));
+        }
+        self.cp("hostlerctl plugin push /root/http.wasm && hostlerctl plugin push /root/disk.wasm");
+    }
+
     fn cp(&self, script: &str) -> String {
-        self.hosts.exec_ok(CONTROL_PLANE, script)
+        self.hosts.exec_ok(self.control, script)
     }
 
     fn json(&self, args: &str) -> Value {
