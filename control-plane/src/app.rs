@@ -100,6 +100,7 @@ impl App {
     pub async fn run(config: Config, stop: CancellationToken) -> Result<(), StartError> {
         let listeners = serve::Sockets::bind(&config).await?;
         let app = Self::open(config, &listeners, stop.clone()).await?;
+        contexts::welcome_back(&app).await?;
         contexts::ensure_first_operator(&app).await?;
         app.spawn_followers();
         let http_port = listeners.http_port();

@@ -4,11 +4,13 @@
 use crate::app::{App, StartError};
 use crate::files;
 use crate::pki::{OPERATOR_LIFETIME_DEFAULT, Subject};
+use crate::records::NewEvent;
+use crate::upkeep::restore;
 use crate::{clock, records};
 use hostler_proto::context::{Context, Contexts};
 use hostler_proto::{pem, store as rest};
 use hostler_store::Txn;
-use hostler_types::Timestamp;
+use hostler_types::{EventKind, Timestamp};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
 use std::path::Path;
 use std::time::Duration;
@@ -17,6 +19,20 @@ const FIRST_OPERATOR: &str = "admin";
 
 /// So long before the last operator's certificate ends, a start makes a new one.
 const RENEWED_BEFORE_END: Duration = Duration::from_secs(30 * 86_400);
+
+/// Whoever brought a control plane back on another machine needs a credential there,
+/// and everybody should hear of it: the note that `restore` left is read once.
+pub async fn welcome_back(app: &App) -> Result<(), StartError> {
+    let note = app.config.data_dir.join(restore::NOTE);
+    let Ok(text) = std::fs::read_to_string(&note) else { return Ok(()) };
+    write_credential(app, FIRST_OPERATOR, "the control plane, restored").await?;
+    let (at, kind) = (clock::wall(), EventKind::SERVER);
+    app.tell(NewEvent { at, kind, node: String::new(), subject: "restore".to_owned(), message: text }).await;
+    if let Err(error) = std::fs::remove_file(&note) {
+        tracing::warn!(file = %note.display(), error = %error, "it stays, and is read again at the next start");
+    }
+    Ok(())
+}
 
 /// Does nothing while there is an operator who can act: so nobody is ever locked
 /// out of a control plane that they can restart. The credential is written before

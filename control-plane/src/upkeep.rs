@@ -4,7 +4,7 @@
 mod archive;
 mod backup;
 mod commands;
-mod restore;
+pub mod restore;
 mod seal;
 mod verify;
 

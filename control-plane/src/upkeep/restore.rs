@@ -10,6 +10,9 @@ use hostler_types::Timestamp;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// What the next start is to say, once.
+pub const NOTE: &str = "restored";
+
 pub struct Restored {
     pub manifest: Manifest,
     /// Where what was there before lies now.
@@ -62,6 +65,12 @@ fn unpack(file: &Path, passphrase: &str, into: &Path) -> Result<Manifest> {
         bail!("the backup was damaged before it was taken: {}: {}", bad.what, bad.said);
     }
     begin_lineage(into)?;
+    let note = format!(
+        "restored what was at {} (revision {}): what was ordered since is forgotten",
+        Timestamp::from_millis(manifest.at_ms),
+        manifest.revision
+    );
+    files::write_private(&into.join(NOTE), note.as_bytes()).context("leave a note for the next start")?;
     Ok(manifest)
 }
 

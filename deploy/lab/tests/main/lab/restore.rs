@@ -26,7 +26,7 @@ fn a_backup_comes_back_on_another_host_and_every_node_with_it() {
     fleet.put_control_plane(NAME);
     fleet.start_control_plane();
     fleet.push_plugins();
-    fleet.apply("system: shop\ncheck:\n  disk: {where: all, plugin: disk, every: 5s, with: {warn: 99%, critical: 100%}}");
+    fleet.apply("system: {name: shop}\ncheck:\n  disk: {where: all, plugin: disk, every: 5s, with: {warn: 99%, critical: 100%}}");
     for host in NODES {
         fleet.install(host);
     }
@@ -34,7 +34,7 @@ fn a_backup_comes_back_on_another_host_and_every_node_with_it() {
         fleet.wait_state(host, "ready", SOON);
         fleet.wait_check(host, "disk", "passing", SOON);
     }
-    let kept = ["get system shop -o yaml", "system history shop -o json", "plugin ls -o json", "operator ls -o json"];
+    let kept = ["get system shop -o yaml", "system history shop -o json", "plugin ls -o json"];
     let seen = |fleet: &Fleet| kept.map(|command| fleet.cp(&format!("hostlerctl {command}")));
     let before = seen(&fleet);
     let ids = |fleet: &Fleet| -> Vec<(String, String)> {
@@ -52,7 +52,7 @@ fn a_backup_comes_back_on_another_host_and_every_node_with_it() {
     std::fs::write(&bytes, &carried).expect("carry the backup");
     let credential = fleet.cp("cat /var/lib/hostler/contexts.toml");
     // Ordered after the backup: the new control plane must still be obeyed.
-    fleet.apply("system: shop\ncheck:\n  disk: {where: all, plugin: disk, every: 6s, with: {warn: 98%, critical: 100%}}");
+    fleet.apply("system: {name: shop}\ncheck:\n  disk: {where: all, plugin: disk, every: 6s, with: {warn: 98%, critical: 100%}}");
     assert_eq!(fleet.hosts.lab(&["kill", OLD]).code, Some(0));
 
     fleet.control = NEW;
@@ -76,11 +76,13 @@ fn a_backup_comes_back_on_another_host_and_every_node_with_it() {
     }
     println!("every node ready {:?} after the new control plane", begun.elapsed());
     assert_eq!(seen(&fleet), before);
+    let event = fleet.cp("hostlerctl events -n 100 --kind server");
+    assert!(event.contains("restored what was at"), "{event}");
     assert_eq!(ids(&fleet), known, "nobody joined again");
     // The operator's old credential still counts.
     fleet.cp("hostlerctl --context-file /root/contexts.toml node ls");
     // What is ordered now is obeyed.
-    fleet.apply("system: shop\ncheck:\n  root: {where: all, plugin: disk, every: 5s, with: {warn: 99%, critical: 100%}}");
+    fleet.apply("system: {name: shop}\ncheck:\n  disk: {where: all, plugin: disk, every: 5s, with: {warn: 99%, critical: 100%}}\n  root: {where: all, plugin: disk, every: 5s, with: {warn: 99%, critical: 100%}}");
     for host in NODES {
         fleet.wait_check(host, "root", "passing", SOON);
     }
