@@ -1,0 +1,9 @@
+//! Breaks the state store on purpose and looks at what it kept: writers in a
+//! process that is killed, on a disk that loses power, is damaged or full, and a
+//! checker that knows every transaction they wrote.
+//!
+//! Not here: whether the store's answers are right while nothing breaks; its own
+//! conformance suite holds it to that.
+#![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test's harness fails its test")]
+
+pub mod model;
