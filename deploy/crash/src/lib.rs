@@ -6,4 +6,10 @@
 //! conformance suite holds it to that.
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test's harness fails its test")]
 
+pub mod disk;
+pub mod history;
 pub mod model;
+pub mod state;
+
+#[cfg(test)]
+mod history_tests;

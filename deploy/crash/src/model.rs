@@ -84,8 +84,8 @@ fn pick_key(random: &mut Random, writer: u32) -> String {
 
 /// Begins with whose it is, so that a value found can be traced.
 fn pick_value(random: &mut Random, writer: u32, seq: u64) -> Vec<u8> {
-    let size = random.within(if random.one_in(25) { VALUE_LARGE_BYTES } else { VALUE_SMALL_BYTES });
-    let size = usize::try_from(size).unwrap_or(0);
+    let sizes = if random.one_in(25) { VALUE_LARGE_BYTES } else { VALUE_SMALL_BYTES };
+    let size = usize::try_from(random.within(sizes)).unwrap_or(0);
     let mut value = format!("{writer} {seq} ").into_bytes();
     while value.len() < size {
         value.extend_from_slice(&random.draw().to_le_bytes());
