@@ -66,12 +66,17 @@ impl Worker {
         command.args(reads.then_some("--reads"));
         let stderr = errors.try_clone().expect("a file for errors");
         let mut child = command.stdout(Stdio::piped()).stderr(stderr).spawn().expect("start a worker");
-        let out = BufReader::new(child.stdout.take().expect("its output"));
+        let mut out = BufReader::new(child.stdout.take().expect("its output"));
         let (sender, lines) = channel();
         std::thread::spawn(move || {
+            let mut line = String::new();
             // A line that was cut with the process acknowledges nothing.
-            let whole = out.lines().map_while(Result::ok).filter_map(|line| Said::parse(&line));
-            whole.for_each(|said| _ = sender.send(said));
+            while out.read_line(&mut line).is_ok() && line.ends_with('\n') {
+                if let Some(said) = Said::parse(line.trim_end()) {
+                    let _ = sender.send(said);
+                }
+                line.clear();
+            }
         });
         Self { child, lines, errors, acks: Vec::new() }
     }
@@ -93,6 +98,12 @@ impl Worker {
 
     pub fn kill(&mut self) {
         let _ = self.child.kill();
+    }
+
+    /// Kills it and waits until it has let go of its files.
+    pub fn end_now(&mut self) {
+        self.kill();
+        let _ = self.child.wait();
     }
 
     pub fn ask_to_end(&self) {

@@ -37,6 +37,15 @@ impl Wrongs {
         self.lost + self.torn + self.invented + self.order + self.revision > 0
     }
 
+    pub fn add(&mut self, other: &Self) {
+        self.lost += other.lost;
+        self.torn += other.torn;
+        self.invented += other.invented;
+        self.order += other.order;
+        self.revision += other.revision;
+        self.first = self.first.take().or_else(|| other.first.clone());
+    }
+
     fn note(&mut self, text: impl FnOnce() -> String) {
         self.first.get_or_insert_with(text);
     }

@@ -6,10 +6,18 @@
 //! conformance suite holds it to that.
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test's harness fails its test")]
 
+pub mod child;
+pub mod corrupt;
 pub mod disk;
+pub mod full;
 pub mod history;
 pub mod model;
+pub mod points;
+pub mod rounds;
 pub mod state;
+pub mod store;
+pub mod tally;
+pub mod worker;
 
 #[cfg(test)]
 mod history_tests;
