@@ -8,7 +8,6 @@ use tempfile::TempDir;
 
 const EXT4_IOC_SHUTDOWN: u64 = 0x8004_587d;
 const NO_LOG_FLUSH: u32 = 2;
-const SIZE: &str = "64M";
 
 pub struct Disk {
     folder: TempDir,
@@ -20,10 +19,10 @@ fn sh(program: &str, args: &[&str]) {
 }
 
 impl Disk {
-    pub fn new() -> Self {
+    pub fn new(size_mib: u32) -> Self {
         let disk = Self { folder: tempfile::tempdir().expect("a folder") };
         let image = disk.image().display().to_string();
-        sh("truncate", &["-s", SIZE, &image]);
+        sh("truncate", &["-s", &format!("{size_mib}M"), &image]);
         sh("mkfs.ext4", &["-q", "-F", &image]);
         std::fs::create_dir(disk.path()).expect("a mount point");
         disk.mount();
@@ -55,11 +54,11 @@ impl Disk {
         self.unmount();
         self.mount();
     }
-}
 
-impl Default for Disk {
-    fn default() -> Self {
-        Self::new()
+    /// Leaves the image behind, unmounted, for somebody to look at.
+    pub fn keep(mut self) -> PathBuf {
+        self.folder.disable_cleanup(true);
+        self.image()
     }
 }
 
