@@ -8,7 +8,7 @@
 
 pub mod agent;
 pub mod control_plane;
-pub mod disk;
+pub use hostler_crash::disk;
 pub mod hosts;
 pub mod proxy;
 pub mod site;
