@@ -144,7 +144,7 @@ impl App {
             Blobs::open(&documents_folder).map_err(|source| StartError::Folder { path: documents_folder, source })?;
         let path = data.join("store");
         let (notify, told) = listen_to_store();
-        let options = Options { folder: path.clone(), probe: probe_in_child(), notify };
+        let options = Options { probe: probe_in_child(), notify, ..Options::new(&path) };
         let opening = tokio::task::spawn_blocking(move || hostler_store::open_with(options)).await;
         let store = opening
             .map_err(|_| StoreError::Stopped)

@@ -198,3 +198,9 @@ pub fn check(folder: &Path) -> Result<State, Closed> {
         ))),
     }
 }
+
+/// What the store's own look says: nothing, or what is wrong.
+pub fn verify(folder: &Path) -> Result<(), String> {
+    let output = this_program().arg("verify").arg(folder).output().expect("start a look");
+    if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stdout).into_owned()) }
+}

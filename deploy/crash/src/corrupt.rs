@@ -1,7 +1,8 @@
 //! Damage: one fault in one file of a store that was closed in order. The store
-//! may mend it or refuse to open; it may not open and be another.
+//! may mend it or refuse to open; it may not open and be another, and what it
+//! refuses, `verify` must have found.
 
-use crate::child::{Closed, Worker, check};
+use crate::child::{Closed, Worker, check, verify};
 use crate::history::History;
 use crate::model::Random;
 use crate::rounds::{ACKS_MIN, Cut, Place, Plan, write};
@@ -17,6 +18,10 @@ use std::process::Command;
 const DAMAGES_OF_ONE_FOLDER: u64 = 20;
 const ZEROED_BYTES_MAX: u64 = 8192;
 const ACKS_MORE: u64 = 1500;
+/// Of what journal, checkpoints and state hold, so much in a hundred must be mended:
+/// each of them holds it as well.
+const MENDED_MIN: usize = 99;
+const HELD_TWICE: [&str; 3] = ["journal", "checkpoints", "state"];
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Outcomes {
@@ -24,6 +29,8 @@ struct Outcomes {
     detected: usize,
     crashed: usize,
     silent: usize,
+    /// `verify` said that something is wrong.
+    noticed: usize,
 }
 
 type Kinds = BTreeMap<String, Outcomes>;
@@ -38,10 +45,27 @@ pub fn run(plan: &Plan) -> Tally {
         round = end;
     }
     tally.notes.extend(kinds.iter().map(|(kind, outcomes)| {
-        let Outcomes { recovered, detected, crashed, silent } = outcomes;
-        format!("{kind:<28}{recovered:>4} recovered {detected:>4} detected {crashed:>4} crashed {silent:>4} SILENT")
+        let Outcomes { recovered, detected, crashed, silent, noticed } = outcomes;
+        format!(
+            "{kind:<28}{recovered:>4} recovered {detected:>4} detected {crashed:>4} crashed {silent:>4} SILENT, \
+             {noticed:>4} noticed by verify"
+        )
     }));
+    hold_to_mending(&mut tally, &kinds);
     tally
+}
+
+fn hold_to_mending(tally: &mut Tally, kinds: &Kinds) {
+    let held_twice = kinds.iter().filter(|(kind, _)| HELD_TWICE.iter().any(|part| kind.starts_with(part)));
+    let (mut mended, mut all) = (0, 0);
+    for (_, outcomes) in held_twice {
+        mended += outcomes.recovered;
+        all += outcomes.recovered + outcomes.detected + outcomes.crashed + outcomes.silent;
+    }
+    tally.notes.push(format!("mended of journal, checkpoints and state: {mended} of {all}"));
+    if mended * 100 < all * MENDED_MIN {
+        tally.died += 1;
+    }
 }
 
 fn one_folder(plan: &Plan, tally: &mut Tally, kinds: &mut Kinds, seed: u64, rounds: std::ops::Range<u64>) {
@@ -80,11 +104,15 @@ fn write_and_close(plan: &Plan, tally: &mut Tally, store: &Path, history: &mut H
 }
 
 fn judge(tally: &mut Tally, outcomes: &mut Outcomes, store: &Path, history: &mut History) -> Outcome {
+    let noticed = verify(store);
+    outcomes.noticed += usize::from(noticed.is_err());
     match check(store) {
         Err(Closed::Refused(text)) => {
             outcomes.detected += 1;
-            eprintln!("  detected: {text}");
-            Ok(())
+            match noticed {
+                Ok(()) => tally.died(format!("verify found nothing, and it does not open: {text}")),
+                Err(_) => Ok(()),
+            }
         }
         Err(closed @ Closed::Crashed(_)) => {
             outcomes.crashed += 1;
@@ -92,7 +120,11 @@ fn judge(tally: &mut Tally, outcomes: &mut Outcomes, store: &Path, history: &mut
         }
         Ok(state) => {
             let outcome = tally.judge(Ok(state), |state| history.check(&[], state));
-            if outcome.is_ok() { outcomes.recovered += 1 } else { outcomes.silent += 1 };
+            if outcome.is_ok() {
+                outcomes.recovered += 1
+            } else {
+                outcomes.silent += 1
+            };
             outcome.map_err(|text| format!("SILENT: {text}"))
         }
     }
@@ -109,6 +141,12 @@ fn damage(store: &Path, random: &mut Random) -> io::Result<(String, String)> {
     let mut files = Vec::new();
     list(store, &mut files)?;
     files.sort();
+    // Each part as often as the others, however many files it has.
+    let part = |path: &PathBuf| kind(path.strip_prefix(store).unwrap_or(path));
+    let mut parts: Vec<String> = files.iter().map(part).collect();
+    parts.dedup();
+    let chosen = parts.swap_remove(usize::try_from(random.below(parts.len() as u64)).unwrap_or(0));
+    files.retain(|path| part(path) == chosen);
     let path = files.swap_remove(usize::try_from(random.below(files.len() as u64)).unwrap_or(0));
     let length = path.metadata()?.len();
     let at = random.below(length);
@@ -147,6 +185,10 @@ fn zero(path: &Path, at: u64, length: u64, random: &mut Random) -> io::Result<St
 fn list(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
+        // It has no content.
+        if path.file_name().is_some_and(|name| name == "lock") {
+            continue;
+        }
         if path.is_dir() {
             list(&path, files)?;
         } else {

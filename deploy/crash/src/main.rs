@@ -48,6 +48,9 @@ enum Child {
     /// Print all that a store holds (what the harness starts)
     #[command(hide = true)]
     Check { folder: PathBuf },
+    /// Say what is wrong with a store (what the harness starts)
+    #[command(hide = true)]
+    Verify { folder: PathBuf },
 }
 
 /// A bug, how it is brought about, and what brings it to light.
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
     match &arguments.child {
         Some(Child::Worker(options)) => worker::work(options),
         Some(Child::Check { folder }) => check(folder),
+        Some(Child::Verify { folder }) => verify(folder),
         None => harness(&arguments),
     }
 }
@@ -93,6 +97,21 @@ fn check(folder: &Path) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn verify(folder: &Path) -> ExitCode {
+    let findings = match hostler_store::verify(folder) {
+        Ok(findings) => findings,
+        Err(error) => {
+            println!("{}", store::words(&error));
+            return ExitCode::FAILURE;
+        }
+    };
+    let bad: Vec<_> = findings.iter().filter(|finding| !finding.good).collect();
+    for finding in &bad {
+        println!("{}: {}", finding.what, finding.said);
+    }
+    if bad.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn harness(arguments: &Arguments) -> ExitCode {

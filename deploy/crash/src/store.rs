@@ -2,7 +2,7 @@
 
 use crate::model::Op;
 use crate::state::{Entry, State};
-use hostler_store::{Store, StoreError, Txn, open_embedded};
+use hostler_store::{Options, Sizes, Store, StoreError, Txn, open_with};
 use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,8 +14,12 @@ const COMMITTER: &str = "store-committer";
 const ENDS_WITHIN: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(5);
 
+/// Small, so that each round begins segments, writes checkpoints, drops what they
+/// replace, and opens sled again.
+const SIZES: Sizes = Sizes { segment: 96 * 1024, checkpoint_min: 256 * 1024, reopen_min: 1024 * 1024 };
+
 pub fn open(folder: &Path) -> Result<Arc<dyn Store>, StoreError> {
-    open_embedded(folder)
+    open_with(Options { sizes: SIZES, ..Options::new(folder) })
 }
 
 /// Gives the last handle back, and waits until the folder is let go.

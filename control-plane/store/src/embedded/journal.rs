@@ -11,8 +11,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Taken from the disk at once, so that a sync has no file to lengthen.
-const SEGMENT_BYTES: u64 = 4 * 1024 * 1024;
 /// Says what a file is, and in which version it is written.
 const MAGIC: &[u8; 16] = b"hostler journal1";
 /// The magic, then nothing yet.
@@ -33,6 +31,7 @@ struct Open {
 
 pub struct Journal {
     folder: PathBuf,
+    segment_bytes: u64,
     closed: VecDeque<Segment>,
     open: Option<Open>,
     /// Of frames, since the newest checkpoint.
@@ -45,7 +44,7 @@ fn final_failure(operation: &'static str) -> impl Fn(io::Error) -> Failure {
 
 impl Journal {
     /// What was found stays as it is; new frames go to a new segment.
-    pub fn go_on(folder: &Path, survey: &Survey, checkpoint: Revision) -> Self {
+    pub fn go_on(folder: &Path, survey: &Survey, checkpoint: Revision, segment_bytes: u64) -> Self {
         let closed = survey.segments.iter().filter_map(|found| {
             let last = found.ranges.last()?.1;
             Some(Segment { path: found.path.clone(), last, bytes: found.end })
@@ -53,7 +52,7 @@ impl Journal {
         let closed: VecDeque<Segment> = closed.collect();
         let since = closed.iter().filter(|segment| segment.last > checkpoint);
         let grown = since.map(|segment| segment.bytes).sum();
-        Self { folder: folder.to_owned(), closed, open: None, grown }
+        Self { folder: folder.to_owned(), segment_bytes, closed, open: None, grown }
     }
 
     pub fn segments(&self) -> usize {
@@ -79,7 +78,7 @@ impl Journal {
     fn begin_segment(&mut self, first: Revision, needed: u64) -> Result<(), Failure> {
         let path = self.folder.join(format!("{first:020}.{SUFFIX}"));
         let beside = path.with_extension("new");
-        let room = SEGMENT_BYTES.max(HEADER_BYTES as u64 + needed);
+        let room = self.segment_bytes.max(HEADER_BYTES as u64 + needed);
         let made = make_segment(&beside, &path, room);
         let file = made.map_err(|error| {
             let _ = fs::remove_file(&beside);

@@ -50,15 +50,31 @@ const INLINE_BYTES_MAX: usize = 4 * 1024;
 /// Below it nothing is written: sled may have as much under way, and must not be
 /// the one that finds the disk full.
 const FLOOR_BYTES: u64 = 16 * 1024 * 1024;
-/// So much journal is cheap to replay, and not worth a checkpoint.
-const CHECKPOINT_BYTES_MIN: u64 = 8 * 1024 * 1024;
 /// One may turn out damaged.
 const CHECKPOINTS_KEPT: usize = 2;
 /// Each start begins a segment; many starts must not leave many.
 const SEGMENTS_MAX: usize = 64;
-/// sled does not give back all that it took: it is opened again after it took in
-/// so much, at least, ...
-const REOPEN_BYTES_MIN: u64 = 32 * 1024 * 1024;
+
+/// When the store begins what costs time. Small ones are for tests, in which much
+/// is to happen soon.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// Of the journal, taken from the disk at once, so that a sync has no file to
+    /// lengthen.
+    pub segment: u64,
+    /// So much journal is cheap to replay, and not worth a checkpoint.
+    pub checkpoint_min: u64,
+    /// sled does not give back all that it took: it is opened again after it took
+    /// in as much as there is, and at least this.
+    pub reopen_min: u64,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        const MIB: u64 = 1024 * 1024;
+        Self { segment: 4 * MIB, checkpoint_min: 8 * MIB, reopen_min: 32 * MIB }
+    }
+}
 
 /// A record as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -171,6 +187,7 @@ fn failed(operation: &'static str) -> impl Fn(io::Error) -> StoreError {
 struct Embedded {
     folder: Folder,
     _lock: File,
+    sizes: Sizes,
     journal: Journal,
     values: Values,
     /// The newest two, newest first.
@@ -254,7 +271,7 @@ impl Embedded {
 
     fn wants_checkpoint(&self, live: u64) -> bool {
         let grown = self.journal.grown;
-        grown > CHECKPOINT_BYTES_MIN.max(live / 3) || (self.journal.segments() > SEGMENTS_MAX && grown > 0)
+        grown > self.sizes.checkpoint_min.max(live / 3) || (self.journal.segments() > SEGMENTS_MAX && grown > 0)
     }
 
     fn begin_checkpoint(&mut self, state: &Arc<RwLock<Materialised>>) -> Result<(), StoreError> {
@@ -426,7 +443,7 @@ impl Backend for Embedded {
         if self.writing.is_none() && self.wants_checkpoint(live) && self.has_room() {
             self.begin_checkpoint(state)?;
         }
-        if self.taken > REOPEN_BYTES_MIN.max(live) {
+        if self.taken > self.sizes.reopen_min.max(live) {
             self.reopen(&mut state.write().unwrap_or_else(PoisonError::into_inner))?;
         }
         Ok(())

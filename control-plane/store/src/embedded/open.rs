@@ -5,7 +5,7 @@ use super::journal::{Journal, Survey};
 use super::recover::{self, Base, Decision, Evidence, Loss};
 use super::state::Materialised;
 use super::values::Values;
-use super::{Embedded, Folder, Notify, disk, failed, migrate, probe};
+use super::{Embedded, Folder, Notify, Sizes, disk, failed, migrate, probe};
 use crate::engine::Engine;
 use crate::{Revision, Store, StoreError};
 use std::ffi::OsString;
@@ -32,11 +32,12 @@ pub struct Options {
     pub folder: PathBuf,
     pub probe: Probe,
     pub notify: Notify,
+    pub sizes: Sizes,
 }
 
 impl Options {
     pub fn new(folder: &Path) -> Self {
-        Self { folder: folder.to_owned(), probe: Probe::InProcess, notify: Arc::new(|_| {}) }
+        Self { folder: folder.to_owned(), probe: Probe::InProcess, notify: Arc::new(|_| {}), sizes: Sizes::default() }
     }
 }
 
@@ -96,7 +97,7 @@ pub(super) fn open(options: Options) -> Result<(Embedded, Materialised), StoreEr
             Err(Trouble::Other(error)) => return Err(error),
         }
     };
-    finish(folder, lock, state, &decision, checkpoints, &survey, options.notify, &tell)
+    finish(folder, lock, state, &decision, checkpoints, &survey, (options.notify, options.sizes), &tell)
 }
 
 #[allow(clippy::too_many_arguments)]
@@ -107,16 +108,17 @@ fn finish(
     decision: &Decision,
     checkpoints: Vec<Checkpoint>,
     survey: &Survey,
-    notify: Notify,
+    (notify, sizes): (Notify, Sizes),
     tell: &impl Fn(String),
 ) -> Result<(Embedded, Materialised), StoreError> {
     let values = Values::open(folder.values()).map_err(failed("open the large values"))?;
-    let mut journal = Journal::go_on(&folder.journal(), survey, checkpoints.first().map_or(0, |newest| newest.start));
+    let newest = checkpoints.first().map_or(0, |newest| newest.start);
+    let mut journal = Journal::go_on(&folder.journal(), survey, newest, sizes.segment);
     let mut checkpoints = checkpoints;
     let mut state = state;
     if decision.journal_lacks {
         (state, checkpoints) = begin_anew(&folder, state, survey)?;
-        journal = Journal::go_on(&folder.journal(), &Survey::default(), decision.newest);
+        journal = Journal::go_on(&folder.journal(), &Survey::default(), decision.newest, sizes.segment);
         tell(format!(
             "the journal was damaged; nothing is lost: the state at revision {} was whole, and a new journal goes on from it",
             decision.newest
@@ -127,6 +129,7 @@ fn finish(
     let backend = Embedded {
         folder,
         _lock: lock,
+        sizes,
         journal,
         values,
         checkpoints,
