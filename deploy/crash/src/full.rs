@@ -34,6 +34,8 @@ pub fn run(plan: &Plan) -> Tally {
         let outcome = one(plan, &mut tally, &place, &filler, random.draw());
         plan.report(round, &outcome, place);
     }
+    tally.notes.push(format!("reads while full  {:>10}", tally.reads));
+    tally.notes.push(format!("ms to write again {:>10} at most", tally.back_ms));
     tally
 }
 
@@ -45,9 +47,9 @@ fn one(plan: &Plan, tally: &mut Tally, place: &Place, filler: &Path, seed: u64) 
     let past = worker.end();
     tally.acked += past.acks.len();
     tally.refused += reads.refused;
-    tally.notes.push(format!("reads while full  {:>10}", reads.good));
+    tally.reads += reads.good;
     match wrote {
-        Ok(back) => tally.notes.push(format!("ms to write again {:>10}", back.as_millis())),
+        Ok(back) => tally.back_ms = tally.back_ms.max(back.as_millis()),
         Err(text) => {
             // What was acknowledged must be there even so.
             let _ = std::fs::remove_file(filler);

@@ -14,6 +14,10 @@ pub struct Tally {
     pub unopenable: usize,
     /// The worker ended, or fell silent, where it should have gone on.
     pub died: usize,
+    /// On a full disk.
+    pub reads: usize,
+    /// From there being room again to the next acknowledgement, at most.
+    pub back_ms: u128,
     reopen_ms: Vec<f64>,
     /// What a mode counts beside.
     pub notes: Vec<String>,

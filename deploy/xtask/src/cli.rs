@@ -15,6 +15,7 @@ pub enum Verb {
     Tidy,
     Codegen,
     Lab(Vec<String>),
+    Crash(Vec<String>),
 }
 
 struct Entry {
@@ -23,7 +24,7 @@ struct Entry {
     about: &'static str,
 }
 
-const VERBS: [Entry; 9] = [
+const VERBS: [Entry; 10] = [
     Entry {
         name: "up",
         usage: "up [--detach]",
@@ -53,6 +54,11 @@ const VERBS: [Entry; 9] = [
         about: "measure a release build; results go to deploy/bench/results.\n\
                 HOSTLER_BENCH_MINUTES (10) is how long memory settles",
     },
+    Entry {
+        name: "crash",
+        usage: "crash [--kill|--power|--corrupt|--full|--points|--plant BUG] [--rounds N] [--seed S]",
+        about: "break the state store on purpose, so many times, and look at what it kept",
+    },
     Entry { name: "plugins", usage: "plugins", about: "build every plugin into target/plugins" },
     Entry { name: "tidy", usage: "tidy", about: "check the house rules: file length, dependencies, documents" },
     Entry {
@@ -78,8 +84,8 @@ pub fn parse(arguments: &[String]) -> Result<Verb, String> {
         None | Some((&("help" | "--help" | "-h"), _)) => return Ok(Verb::Help(help())),
         Some((name, rest)) => (*name, rest),
     };
-    // The lab has a help of its own.
-    if name != "lab" && rest.iter().any(|word| matches!(*word, "--help" | "-h")) {
+    // These have a help of their own.
+    if !matches!(name, "lab" | "crash") && rest.iter().any(|word| matches!(*word, "--help" | "-h")) {
         return VERBS
             .iter()
             .find(|entry| entry.name == name)
@@ -95,6 +101,7 @@ pub fn parse(arguments: &[String]) -> Result<Verb, String> {
             [which] => Bench::parse(which).map(Verb::Bench),
             [_, extra, ..] => Err(unexpected(name, extra)),
         },
+        "crash" => Ok(Verb::Crash(rest.iter().map(ToString::to_string).collect())),
         "lab" => Ok(Verb::Lab(rest.iter().map(ToString::to_string).collect())),
         "ci" => bare(name, rest, Verb::Ci),
         "plugins" => bare(name, rest, Verb::Plugins),
