@@ -258,7 +258,13 @@ fn sums_of(folder: &Path) -> Result<String, PkiError> {
         let content = read(&folder.join(name))?.unwrap_or_default();
         sums.push_str(&format!("{}  {name}\n", sha256_hex(&content)));
     }
-    Ok(sums)
+    Ok(with_own_sum(&sums))
+}
+
+/// The last line is over those above it: so damage to this file is not taken for
+/// damage to a key.
+fn with_own_sum(lines: &str) -> String {
+    format!("{lines}# {}\n", sha256_hex(lines.as_bytes()))
 }
 
 /// Each file must be as it was made. Nothing is said where there are no sums: the
@@ -270,7 +276,11 @@ fn check_sums(folder: &Path) -> Result<(), PkiError> {
     if wanted == found.as_bytes() {
         return Ok(());
     }
-    let wanted = String::from_utf8_lossy(&wanted);
+    let wanted = String::from_utf8_lossy(&wanted).into_owned();
+    let lines = wanted.split_once("# ").map_or("", |(lines, _)| lines);
+    if with_own_sum(lines) != wanted {
+        return Err(PkiError::Damaged { path });
+    }
     let changed = found.lines().zip(FILES).find(|(line, _)| !wanted.lines().any(|known| known == *line));
     Err(PkiError::Damaged { path: changed.map_or(path, |(_, name)| folder.join(name)) })
 }
