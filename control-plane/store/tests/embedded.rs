@@ -357,3 +357,55 @@ fn a_newer_layout_is_refused() {
     let error = hostler_store::open_embedded(dir.path()).err().unwrap();
     assert!(error.to_string().contains("upgrade"), "{error}");
 }
+
+/// A store as each released layout wrote it; `HOSTLER_REGENERATE=1` writes the
+/// newest anew. Older ones are never touched again.
+#[test]
+fn a_store_of_every_layout_opens() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/layouts");
+    if std::env::var_os("HOSTLER_REGENERATE").is_some() {
+        write_layout(&fixtures.join("1"));
+    }
+    for layout in fs::read_dir(fixtures).unwrap() {
+        let dir = tempfile::tempdir().unwrap();
+        copy(&layout.unwrap().path(), dir.path());
+        let (store, told) = open_told(dir.path());
+        assert!(told.lock().unwrap().is_empty(), "{told:?}");
+        let (revision, entries) = all(&*store);
+        assert_eq!(revision, 12);
+        let short: Vec<_> = entries.iter().map(|(key, e)| (&**key, e.created, e.modified, e.value.len())).collect();
+        assert_eq!(short, [("/a", 1, 10, 2), ("/b", 12, 12, 5), ("/large", 3, 3, 9_000)]);
+        assert_eq!(put(&*store, "/c", "x"), 13);
+    }
+}
+
+fn write_layout(to: &Path) {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("store");
+    let store = open(&folder);
+    put(&*store, "/a", "0");
+    put(&*store, "/b", "gone");
+    put(&*store, "/large", vec![5; 9_000]);
+    (4..=10).for_each(|n| _ = put(&*store, "/a", format!("{n:02}")));
+    block_on(store.commit(Txn::new().delete("/b"))).unwrap();
+    let _ = fs::remove_dir_all(to);
+    // A checkpoint, and a journal that goes on from it.
+    block_on(store.snapshot(dir.path().join("copy"))).unwrap();
+    put(&*store, "/b", "again");
+    copy(&dir.path().join("copy"), to);
+    drop(store);
+    closed(&folder);
+    drop(open(&folder));
+    closed(&folder);
+    fs::remove_dir_all(to.join("journal")).unwrap();
+    copy(&folder.join("journal"), &to.join("journal"));
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let into = to.join(path.file_name().unwrap());
+        if path.is_dir() { copy(&path, &into) } else { _ = fs::copy(&path, &into).unwrap() }
+    }
+}
