@@ -9,3 +9,4 @@ mod outage;
 mod refusals;
 mod spine;
 mod systems;
+mod upkeep;
