@@ -92,7 +92,11 @@ fn judge(tally: &mut Tally, outcomes: &mut Outcomes, store: &Path, history: &mut
         }
         Ok(state) => {
             let outcome = tally.judge(Ok(state), |state| history.check(&[], state));
-            if outcome.is_ok() { outcomes.recovered += 1 } else { outcomes.silent += 1 };
+            if outcome.is_ok() {
+                outcomes.recovered += 1
+            } else {
+                outcomes.silent += 1
+            };
             outcome.map_err(|text| format!("SILENT: {text}"))
         }
     }

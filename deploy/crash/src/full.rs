@@ -45,18 +45,16 @@ fn one(plan: &Plan, tally: &mut Tally, place: &Place, filler: &Path, seed: u64) 
     let past = worker.end();
     tally.acked += past.acks.len();
     tally.refused += reads.refused;
-    tally.notes.push(format!("reads while full  {:>10}", reads.good));
+    tally.notes.push(format!("{:<18}{:>10}", "reads while full", reads.good));
+    // Gone already, unless something went wrong; what was acknowledged is there
+    // in either case.
+    let _ = std::fs::remove_file(filler);
+    let found = tally.judge(check(&place.store()), |state| History::new(seed).check(&past.acks, state));
     match wrote {
-        Ok(back) => tally.notes.push(format!("ms to write again {:>10}", back.as_millis())),
-        Err(text) => {
-            // What was acknowledged must be there even so.
-            let _ = std::fs::remove_file(filler);
-            tally.died += 1;
-            let found = tally.judge(check(&place.store()), |state| History::new(seed).check(&past.acks, state));
-            return Err(format!("{text}: {} {}; afterwards: {found:?}", past.status, past.text));
-        }
+        Ok(back) => tally.notes.push(format!("{:<18}{:>10}", "ms to write again", back.as_millis())),
+        Err(text) => return tally.died(format!("{text}: {} {}; afterwards: {found:?}", past.status, past.text)),
     }
-    tally.judge(check(&place.store()), |state| History::new(seed).check(&past.acks, state))
+    found
 }
 
 #[derive(Default)]
@@ -80,13 +78,15 @@ fn story(worker: &mut Worker, filler: &Path, reads: &mut Reads) -> Result<Durati
             return Err(format!("the store wrote on for {FULL_WITHIN:?} on a full disk"));
         }
     }
-    let (full, good) = (Instant::now(), reads.good);
+    let full = Instant::now();
+    reads.good = 0;
     while full.elapsed() < FULL_FOR {
         listen(worker, reads)?;
     }
-    if reads.good == good {
+    if reads.good == 0 {
         return Err("nothing could be read while the disk was full".into());
     }
+    let read = reads.good;
     drop(file);
     std::fs::remove_file(filler).map_err(|error| format!("remove the filler: {error}"))?;
     let freed = Instant::now();
@@ -97,6 +97,7 @@ fn story(worker: &mut Worker, filler: &Path, reads: &mut Reads) -> Result<Durati
     }
     let back = freed.elapsed();
     write(worker, ACKS_AFTER)?;
+    reads.good = read;
     Ok(back)
 }
 

@@ -222,7 +222,11 @@ impl Round<'_> {
         }
         for (name, key) in missing {
             let torn = whole.contains(&name);
-            if torn { self.torn.insert(name) } else { self.lost.insert(name) };
+            if torn {
+                self.torn.insert(name)
+            } else {
+                self.lost.insert(name)
+            };
             let what = if torn { "torn" } else { "lost" };
             self.wrongs.note(|| format!("{} is {what}: {key} does not hold what it wrote", words(name)));
         }

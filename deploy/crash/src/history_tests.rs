@@ -139,7 +139,8 @@ fn wrong_revisions_and_orders_are_told_apart() {
     assert_eq!((wrongs.lost, wrongs.revision), (0, 1), "{wrongs}");
 
     let mut wrong = good.clone();
-    let [one, two] = [0, 1].map(|nth| wrong.acks.iter().enumerate().filter(|(_, ack)| ack.writer == 3).nth(nth).unwrap().0);
+    let [one, two] =
+        [0, 1].map(|nth| wrong.acks.iter().enumerate().filter(|(_, ack)| ack.writer == 3).nth(nth).unwrap().0);
     (wrong.acks[one].revision, wrong.acks[two].revision) = (wrong.acks[two].revision, wrong.acks[one].revision);
     assert!(wrong.check().order > 0);
 

@@ -14,6 +14,7 @@ pub enum Verb {
     Plugins,
     Tidy,
     Codegen,
+    Crash(Vec<String>),
     Lab(Vec<String>),
 }
 
@@ -23,7 +24,7 @@ struct Entry {
     about: &'static str,
 }
 
-const VERBS: [Entry; 9] = [
+const VERBS: [Entry; 10] = [
     Entry {
         name: "up",
         usage: "up [--detach]",
@@ -53,6 +54,12 @@ const VERBS: [Entry; 9] = [
         about: "measure a release build; results go to deploy/bench/results.\n\
                 HOSTLER_BENCH_MINUTES (10) is how long memory settles",
     },
+    Entry {
+        name: "crash",
+        usage: "crash [--kill|--power|--corrupt|--full|--points|--plant NAME]...",
+        about: "break the state store in rounds and count what it lost;\n\
+                `cargo xtask crash --help` tells its switches",
+    },
     Entry { name: "plugins", usage: "plugins", about: "build every plugin into target/plugins" },
     Entry { name: "tidy", usage: "tidy", about: "check the house rules: file length, dependencies, documents" },
     Entry {
@@ -67,6 +74,9 @@ const VERBS: [Entry; 9] = [
     },
 ];
 
+/// Verbs whose words are another program's affair.
+const PASSED_ON: [&str; 2] = ["crash", "lab"];
+
 /// Whether a document may name this verb.
 pub fn is_verb(name: &str) -> bool {
     name == "help" || VERBS.iter().any(|entry| entry.name == name)
@@ -78,8 +88,8 @@ pub fn parse(arguments: &[String]) -> Result<Verb, String> {
         None | Some((&("help" | "--help" | "-h"), _)) => return Ok(Verb::Help(help())),
         Some((name, rest)) => (*name, rest),
     };
-    // The lab has a help of its own.
-    if name != "lab" && rest.iter().any(|word| matches!(*word, "--help" | "-h")) {
+    // These have a help of their own.
+    if !PASSED_ON.contains(&name) && rest.iter().any(|word| matches!(*word, "--help" | "-h")) {
         return VERBS
             .iter()
             .find(|entry| entry.name == name)
@@ -95,6 +105,7 @@ pub fn parse(arguments: &[String]) -> Result<Verb, String> {
             [which] => Bench::parse(which).map(Verb::Bench),
             [_, extra, ..] => Err(unexpected(name, extra)),
         },
+        "crash" => Ok(Verb::Crash(rest.iter().map(ToString::to_string).collect())),
         "lab" => Ok(Verb::Lab(rest.iter().map(ToString::to_string).collect())),
         "ci" => bare(name, rest, Verb::Ci),
         "plugins" => bare(name, rest, Verb::Plugins),
@@ -176,6 +187,7 @@ mod tests {
         assert_eq!(read("down --purge"), Ok(Verb::Down { purge: true }));
         assert_eq!(read("bench ctl"), Ok(Verb::Bench(Bench::Ctl)));
         assert_eq!(read("lab up 3 --help"), Ok(Verb::Lab(vec!["up".into(), "3".into(), "--help".into()])));
+        assert_eq!(read("crash --kill --help"), Ok(Verb::Crash(vec!["--kill".into(), "--help".into()])));
         let options = Options { all: true, group: Some("lab".into()), filters: vec!["join".into()] };
         assert_eq!(read("test --all join --group lab"), Ok(Verb::Test(options)));
     }
@@ -193,7 +205,7 @@ mod tests {
     #[test]
     fn every_verb_has_help() {
         assert!(matches!(read(""), Ok(Verb::Help(text)) if text.contains("cargo xtask TASK")));
-        for entry in VERBS.iter().filter(|entry| entry.name != "lab") {
+        for entry in VERBS.iter().filter(|entry| !PASSED_ON.contains(&entry.name)) {
             assert!(
                 matches!(read(&format!("{} --help", entry.name)), Ok(Verb::Help(text)) if text.contains(entry.usage))
             );

@@ -59,6 +59,10 @@ fn run(verb: Verb) -> Result<()> {
             }
             Ok(())
         }
+        Verb::Crash(arguments) => {
+            workspace.build(&["--package", "hostler-crash"])?;
+            pass(Command::new(workspace.target.join("debug/hostler-crash")).args(arguments))
+        }
         Verb::Lab(arguments) => pass(Command::new(workspace.root.join("deploy/lab/lab")).args(arguments)),
     }
 }

@@ -131,7 +131,7 @@ fn also_when_the_agent_was_killed_meanwhile() {
 
 #[test]
 fn also_when_its_disk_lost_power_meanwhile() {
-    let disk = Disk::new();
+    let disk = Disk::new(64);
     cut(Some(&disk), |agent, _| {
         disk.power_cut(|| agent.kill());
         agent.start();

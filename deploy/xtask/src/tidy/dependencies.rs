@@ -5,7 +5,7 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A crate of ours and those of ours that it may use. A new crate gets its line.
-const DIRECTION: [(&str, &[&str]); 11] = [
+const DIRECTION: [(&str, &[&str]); 12] = [
     ("hostler-types", &[]),
     ("hostler-proto", &["hostler-types"]),
     ("hostler-agent-core", &["hostler-types"]),
@@ -15,8 +15,9 @@ const DIRECTION: [(&str, &[&str]); 11] = [
     ("hostler-store", &["hostler-types"]),
     ("hostler-control-plane", &["hostler-core", "hostler-store", "hostler-proto", "hostler-types"]),
     ("hostlerctl", &["hostler-proto", "hostler-types"]),
+    ("hostler-crash", &["hostler-store"]),
     // Drives the programs from outside; speaks the wire itself where it plays a rogue.
-    ("hostler-lab", &["hostler-proto", "hostler-types"]),
+    ("hostler-lab", &["hostler-crash", "hostler-proto", "hostler-types"]),
     ("xtask", &[]),
 ];
 
