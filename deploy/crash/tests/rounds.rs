@@ -1,6 +1,8 @@
 //! Some rounds of everything that breaks the store. HOSTLER_CRASH_ROUNDS says how
 //! many; without it few enough for every day.
 
+#![allow(clippy::expect_used, reason = "a test may panic")]
+
 use std::process::Command;
 
 fn rounds(fallback: &str) -> String {
@@ -9,7 +11,7 @@ fn rounds(fallback: &str) -> String {
 
 /// Runs the harness; what it found is in the failure.
 fn crash(arguments: &[&str]) {
-    let output = Command::new(env!("CARGO_BIN_EXE_hostler-crash")).args(arguments).output().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_hostler-crash")).args(arguments).output().expect("run the harness");
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
     let (out, errors) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success(), "{arguments:?}:\n{out}{errors}");
