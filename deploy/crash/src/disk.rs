@@ -13,6 +13,11 @@ pub struct Disk {
     folder: TempDir,
 }
 
+/// Under a name that tells whose it is: some are kept.
+pub fn fresh_folder() -> TempDir {
+    tempfile::Builder::new().prefix("hostler-crash-").tempdir().expect("a folder")
+}
+
 fn sh(program: &str, args: &[&str]) {
     let output = Command::new(program).args(args).output().expect("run a program");
     assert!(output.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -20,7 +25,7 @@ fn sh(program: &str, args: &[&str]) {
 
 impl Disk {
     pub fn new(size_mib: u32) -> Self {
-        let disk = Self { folder: tempfile::tempdir().expect("a folder") };
+        let disk = Self { folder: fresh_folder() };
         let image = disk.image().display().to_string();
         sh("truncate", &["-s", &format!("{size_mib}M"), &image]);
         sh("mkfs.ext4", &["-q", "-F", &image]);
@@ -52,7 +57,16 @@ impl Disk {
         shut_down(&self.path());
         meanwhile();
         self.unmount();
+        self.renew_image();
         self.mount();
+    }
+
+    /// A new mount namespace anywhere on the machine copies this mount and keeps
+    /// the dead file system alive; mounting the same image would find that one.
+    fn renew_image(&self) {
+        let (image, copy) = (self.image(), self.folder.path().join("copy"));
+        sh("cp", &["--sparse=always", &image.display().to_string(), &copy.display().to_string()]);
+        std::fs::rename(copy, image).expect("put the copy in place");
     }
 
     /// Leaves the image behind, unmounted, for somebody to look at.

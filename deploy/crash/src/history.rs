@@ -236,7 +236,8 @@ impl Round<'_> {
     /// whose write is not there, if it is that.
     fn blame(&mut self, key: &str, expected: Option<&Entry>, found: Option<&Entry>, by: Option<Name>) -> Option<Name> {
         let Some(found) = found else {
-            let Some(name) = self.in_flight_delete(key) else { return by };
+            let known = by.filter(|name| self.lost.contains(name));
+            let Some(name) = self.in_flight_delete(key).filter(|_| known.is_none()) else { return by };
             self.torn.insert(name);
             self.wrongs.note(|| format!("{} was in flight and is torn: {key} is deleted", words(name)));
             return None;

@@ -165,4 +165,6 @@ fn a_store_that_starts_anew_loses_all() {
     assert!(!history.check(&good.acks, &good.state).any());
     let wrongs = history.check(&[], &State::default());
     assert!(wrongs.any() && wrongs.revision > 0, "{wrongs}");
+    let wrongs = History::new(SEED).check(&good.acks, &State::default());
+    assert_eq!((wrongs.lost, wrongs.torn, wrongs.invented), (500, 0, 0), "{wrongs}");
 }

@@ -115,7 +115,7 @@ fn verify(folder: &Path) -> ExitCode {
 }
 
 fn harness(arguments: &Arguments) -> ExitCode {
-    let seed = arguments.seed.unwrap_or_else(|| u64::from(rand_seed()));
+    let seed = arguments.seed.unwrap_or_else(|| u64::from(any_seed()));
     println!("seed {seed}");
     let plan = |rounds: u64| Plan {
         rounds: arguments.rounds.unwrap_or(rounds),
@@ -149,7 +149,7 @@ fn verdict(plant: Option<Plant>, tally: &Tally) -> ExitCode {
 }
 
 /// Any number will do: it is printed.
-fn rand_seed() -> u32 {
+fn any_seed() -> u32 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     now.map_or(1, |now| now.subsec_nanos()) ^ std::process::id()
 }

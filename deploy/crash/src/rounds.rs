@@ -1,7 +1,7 @@
 //! Kills and power cuts: write, cut, look, and go on with the same folder.
 
 use crate::child::{Said, Worker, check};
-use crate::disk::Disk;
+use crate::disk::{Disk, fresh_folder};
 use crate::history::History;
 use crate::model::Random;
 use crate::tally::{Outcome, Tally};
@@ -36,7 +36,7 @@ pub enum Place {
 impl Place {
     pub fn new(cut: Cut) -> Self {
         match cut {
-            Cut::Kill => Self::Folder(tempfile::tempdir().expect("a folder")),
+            Cut::Kill => Self::Folder(fresh_folder()),
             Cut::Power => Self::Disk(Disk::new(DISK_MIB)),
         }
     }

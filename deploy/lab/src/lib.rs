@@ -8,7 +8,6 @@
 
 pub mod agent;
 pub mod control_plane;
-pub use hostler_crash::disk;
 pub mod hosts;
 pub mod proxy;
 pub mod site;
@@ -19,6 +18,7 @@ use std::time::{Duration, Instant};
 
 pub use agent::Agent;
 pub use control_plane::{ControlPlane, Ran, run};
+pub use hostler_crash::disk;
 
 /// How often a condition is looked at.
 const LOOK: Duration = Duration::from_millis(25);

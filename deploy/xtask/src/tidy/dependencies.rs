@@ -15,9 +15,9 @@ const DIRECTION: [(&str, &[&str]); 12] = [
     ("hostler-store", &["hostler-types"]),
     ("hostler-control-plane", &["hostler-core", "hostler-store", "hostler-proto", "hostler-types"]),
     ("hostlerctl", &["hostler-proto", "hostler-types"]),
-    ("hostler-crash", &["hostler-store", "hostler-types"]),
+    ("hostler-crash", &["hostler-store"]),
     // Drives the programs from outside; speaks the wire itself where it plays a rogue.
-    ("hostler-lab", &["hostler-crash", "hostler-proto", "hostler-store", "hostler-types"]),
+    ("hostler-lab", &["hostler-crash", "hostler-proto", "hostler-types"]),
     ("xtask", &[]),
 ];
 
