@@ -353,7 +353,7 @@ fn a_store_of_the_first_layout_is_brought_up_and_kept() {
 fn a_newer_layout_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     filled(dir.path());
-    fs::write(dir.path().join("format"), "hostler-store 2\n").unwrap();
+    fs::write(dir.path().join("format"), "hostler-store 2 39ccee38\n").unwrap();
     let error = hostler_store::open_embedded(dir.path()).err().unwrap();
     assert!(error.to_string().contains("upgrade"), "{error}");
 }

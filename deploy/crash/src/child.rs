@@ -100,6 +100,10 @@ impl Worker {
         let _ = self.child.kill();
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Kills it and waits until it has let go of its files.
     pub fn end_now(&mut self) {
         self.kill();

@@ -51,10 +51,11 @@ impl Disk {
         sh("umount", &[&self.path().display().to_string()]);
     }
 
-    /// The power goes, and comes back. Whoever used the disk must be gone before
-    /// it is mounted again: kill them in `meanwhile`.
-    pub fn power_cut(&self, meanwhile: impl FnOnce()) {
-        shut_down(&self.path());
+    /// The power goes, and comes back. Whoever used the disk stands still first, in
+    /// the middle of whatever it does, and must be gone before it is mounted again:
+    /// kill them in `meanwhile`.
+    pub fn power_cut(&self, user: u32, meanwhile: impl FnOnce()) {
+        shut_down(&self.path(), user);
         meanwhile();
         self.unmount();
         self.renew_image();
@@ -84,9 +85,13 @@ impl Drop for Disk {
 
 /// Through python3, which every Debian has and can call ioctl without a line of
 /// unsafe code here.
-fn shut_down(mount: &Path) {
+///
+/// The process is stopped right before, since a machine without power says nothing
+/// any more: while ext4 shuts down, a sync under way may report success although what
+/// it wrote can't be reached, and nobody must take that for an acknowledgement.
+fn shut_down(mount: &Path, user: u32) {
     let script = format!(
-        "import fcntl, os, struct\nfd = os.open({:?}, os.O_RDONLY)\nfcntl.ioctl(fd, {EXT4_IOC_SHUTDOWN}, struct.pack('I', {NO_LOG_FLUSH}))",
+        "import fcntl, os, signal, struct\nfd = os.open({:?}, os.O_RDONLY)\nos.kill({user}, signal.SIGSTOP)\nfcntl.ioctl(fd, {EXT4_IOC_SHUTDOWN}, struct.pack('I', {NO_LOG_FLUSH}))",
         mount.display().to_string()
     );
     sh("python3", &["-c", &script]);

@@ -51,7 +51,7 @@ impl Place {
     fn cut(&self, worker: &mut Worker) {
         match self {
             Self::Folder(_) => worker.kill(),
-            Self::Disk(disk) => disk.power_cut(|| worker.end_now()),
+            Self::Disk(disk) => disk.power_cut(worker.pid(), || worker.end_now()),
         }
     }
 

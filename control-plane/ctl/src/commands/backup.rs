@@ -7,7 +7,7 @@ use hostler_proto::admin as wire;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 fn problem(operation: &'static str, path: &Path) -> impl Fn(io::Error) -> Problem {
     let path = path.to_owned();
@@ -52,7 +52,7 @@ fn read_passphrase(path: &Path) -> Result<String, Problem> {
 
 async fn receive(
     client: &mut Client,
-    partial: &PathBuf,
+    partial: &Path,
     passphrase: String,
 ) -> Result<(wire::BackupResponse, u64), Problem> {
     let mut pieces = client.backup(wire::BackupRequest { passphrase }).await?.into_inner();

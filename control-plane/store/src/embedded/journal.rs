@@ -161,19 +161,11 @@ impl Survey {
     pub fn look(folder: &Path) -> io::Result<Self> {
         let mut segments = Vec::new();
         for path in super::sorted_files(folder)? {
-            match path.extension().and_then(|found| found.to_str()) {
-                Some(SUFFIX) => {
-                    let bytes = fs::read(&path)?;
-                    if !bytes.starts_with(MAGIC) && bytes.starts_with(&MAGIC[..15]) {
-                        return Err(io::Error::other(format!(
-                            "{} was written by a newer version: upgrade",
-                            path.display()
-                        )));
-                    }
-                    segments.push(Found { path, ..survey(&bytes) });
-                }
-                _ => {}
+            if path.extension().is_none_or(|found| found != SUFFIX) {
+                continue;
             }
+            let bytes = fs::read(&path)?;
+            segments.push(Found { path, ..survey(&bytes) });
         }
         Ok(Self { segments })
     }

@@ -147,6 +147,9 @@ pub fn ensure_closed(folder: &Path) -> Result<(), StoreError> {
 
 fn look_at_format(folder: &Folder) -> Finding {
     match migrate::layout(folder) {
+        Some(number) if number > open::FORMAT => {
+            Finding::bad("format", format!("layout {number} is newer than this version reads"), "upgrade")
+        }
         Some(number) => Finding::good("format", format!("layout {number}")),
         None => Finding::bad("format", "the file that says which layout this is can't be read".to_owned(), MENDS),
     }

@@ -26,13 +26,20 @@ pub(super) fn prepare(folder: &Folder) -> Result<(), StoreError> {
 }
 
 pub(super) fn write_format(folder: &Folder) -> Result<(), StoreError> {
-    disk::write_whole("format", &folder.format(), format!("{WORD}{FORMAT}\n").as_bytes())
-        .map_err(failed("write the store's format"))
+    disk::write_whole("format", &folder.format(), line(FORMAT).as_bytes()).map_err(failed("write the store's format"))
 }
 
-/// Which layout the folder says it has.
+/// With a checksum: a damaged number must not be taken for a newer layout.
+fn line(layout: u32) -> String {
+    let said = format!("{WORD}{layout}");
+    format!("{said} {:08x}\n", crc32c::crc32c(said.as_bytes()))
+}
+
+/// Which layout the folder says it has; none if the file is damaged.
 pub(super) fn layout(folder: &Folder) -> Option<u32> {
-    fs::read_to_string(folder.format()).ok()?.trim().strip_prefix(WORD)?.parse().ok()
+    let text = fs::read_to_string(folder.format()).ok()?;
+    let layout = text.strip_prefix(WORD)?.split(' ').next()?.parse().ok()?;
+    (line(layout) == text).then_some(layout)
 }
 
 /// Before there was a journal: sled alone, in the folder itself.

@@ -133,7 +133,7 @@ fn also_when_the_agent_was_killed_meanwhile() {
 fn also_when_its_disk_lost_power_meanwhile() {
     let disk = Disk::new(64);
     cut(Some(&disk), |agent, _| {
-        disk.power_cut(|| agent.kill());
+        disk.power_cut(agent.pid(), || agent.kill());
         agent.start();
         wait_for("the agent to be back with what it knew", SOON, || sees(agent, "critical"));
     });
