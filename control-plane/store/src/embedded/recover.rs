@@ -53,13 +53,19 @@ impl Evidence {
         self.journal.iter().find(|range| range.0 <= from + 1 && from < range.1).map_or(from, |range| range.1)
     }
 
+    /// What lies before the older of the two newest checkpoints is not needed, and
+    /// may be there in parts: a removal need not survive a power cut.
     fn journal_lacks(&self, newest: Revision) -> bool {
-        let gap = self.journal.windows(2).any(|pair| matches!(pair, [before, after] if after.0 != before.1 + 1));
         let covered = self.checkpoints.iter().map(|one| one.1).max().unwrap_or(0);
-        let end = self.journal.last().map_or(0, |range| range.1);
-        let oldest = self.checkpoints.last().map_or(0, |one| one.0);
-        let headless = self.journal.first().is_some_and(|range| range.0 > oldest + 1);
-        gap || headless || newest > end.max(covered)
+        let from = self.checkpoints.get(1).or(self.checkpoints.first()).map_or(0, |one| one.0);
+        let mut reached = from;
+        for range in self.journal.iter().filter(|range| range.1 > from) {
+            if range.0 > reached + 1 {
+                return true;
+            }
+            reached = range.1;
+        }
+        newest > reached.max(covered)
     }
 }
 
@@ -122,7 +128,7 @@ mod tests {
     #[test]
     fn damage_is_passed_over_where_something_lies_beyond_it() {
         assert_eq!(decided(&[(1, 40), (43, 90)], &[], Some(90)), Ok((Base::State, 90, true)));
-        assert_eq!(decided(&[(1, 40), (43, 90)], &[(42, 50)], None), Ok((Base::Checkpoint(0), 42, true)));
+        assert_eq!(decided(&[(1, 40), (43, 90)], &[(42, 50)], None), Ok((Base::Checkpoint(0), 42, false)));
         assert_eq!(decided(&[(1, 40), (43, 90)], &[(41, 50)], None), Err((41, 90)), "a fuzzy one needs its commits");
         assert_eq!(decided(&[(1, 40), (43, 90)], &[], Some(41)), Err((42, 90)));
     }
@@ -132,6 +138,13 @@ mod tests {
         assert_eq!(decided(&[(1, 40)], &[], Some(44)), Ok((Base::State, 44, true)));
         assert_eq!(decided(&[], &[(50, 60)], Some(77)), Ok((Base::State, 77, true)));
         assert_eq!(decided(&[(1, 40)], &[(30, 50)], Some(20)), Err((41, 50)));
+    }
+
+    #[test]
+    fn old_segments_that_came_back_are_no_damage() {
+        assert_eq!(decided(&[(1, 9), (20, 90)], &[(50, 60), (30, 33)], Some(90)), Ok((Base::State, 90, false)));
+        assert_eq!(decided(&[(20, 90)], &[(50, 60), (30, 33), (5, 6)], Some(90)), Ok((Base::State, 90, false)));
+        assert_eq!(decided(&[(1, 9), (34, 90)], &[(50, 60), (30, 33)], Some(90)), Ok((Base::State, 90, true)));
     }
 
     #[test]
