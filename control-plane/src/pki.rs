@@ -101,6 +101,11 @@ impl Pki {
         let sums = folder.join(SUMS);
         let were_sums = read(&sums)?.is_some();
         check_sums(folder)?;
+        // The certificate is made last: where it is, every key was.
+        let gone = FILES.iter().map(|name| folder.join(name)).find(|path| !path.exists());
+        if let Some(path) = gone.filter(|_| folder.join(AUTHORITY).exists()) {
+            return Err(PkiError::Damaged { path });
+        }
         let pki = Self::load(folder, now)?;
         if !were_sums {
             write(&sums, sums_of(folder)?.as_bytes())?;
@@ -247,7 +252,8 @@ fn authority_params(key: &KeyPair, now: Timestamp) -> Result<CertificateParams, 
     Ok(params)
 }
 
-const FILES: [&str; 4] = ["authority.key", "server.key", "desired-state.key", "authority.crt"];
+const AUTHORITY: &str = "authority.crt";
+const FILES: [&str; 4] = ["authority.key", "server.key", "desired-state.key", AUTHORITY];
 /// Of these files, as sha256sum writes them: a key that changed may still be one,
 /// and a missing one would be made anew, and nobody would trust it.
 const SUMS: &str = "SHA256SUMS";

@@ -15,6 +15,8 @@ pub const MANIFEST: &str = "backup.json";
 const SUMS: &str = "SHA256SUMS";
 pub const FORMAT: u32 = 1;
 const LEVEL: i32 = 3;
+/// Of manifest and checksums: some hundred thousand files.
+const TEXT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Manifest {
@@ -152,7 +154,7 @@ pub fn read(file: &Path, passphrase: &str, into: &Path) -> io::Result<Manifest> 
         }
         if name == SUMS {
             let mut text = String::new();
-            entry.read_to_string(&mut text)?;
+            entry.by_ref().take(TEXT_BYTES_MAX).read_to_string(&mut text)?;
             check(&text, &sums)?;
             // What follows is the end of the tar, and the checksums of its wrapping.
             drop(entry);
@@ -179,7 +181,7 @@ fn cut_short(error: io::Error) -> io::Error {
 
 fn read_manifest(name: &str, entry: &mut impl Read) -> io::Result<Manifest> {
     let mut text = String::new();
-    entry.read_to_string(&mut text).map_err(no_backup)?;
+    entry.take(TEXT_BYTES_MAX).read_to_string(&mut text).map_err(no_backup)?;
     let manifest: Option<Manifest> = serde_json::from_str(&text).ok().filter(|_| name == MANIFEST);
     let manifest = manifest.ok_or_else(|| no_backup(wrong("it does not begin with what it is of")))?;
     if manifest.format > FORMAT {

@@ -148,6 +148,9 @@ fn put_back(data: &Path, file: &Path, passphrase_file: Option<&Path>, replace: b
         manifest.nodes,
         data.display()
     );
+    for warning in restored.warnings {
+        println!("damaged when it was saved: {}: {}", sanitize(&warning.what), sanitize(&warning.said));
+    }
     if let Some(before) = restored.before {
         println!("what was there is kept in {}", before.display());
     }

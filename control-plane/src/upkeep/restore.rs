@@ -5,8 +5,9 @@ use super::verify;
 use crate::{clock, files, records};
 use anyhow::{Context, Result, bail};
 use hostler_proto::store as rest;
-use hostler_store::{Options, Txn};
+use hostler_store::{Finding, Options, Txn};
 use hostler_types::Timestamp;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -17,6 +18,8 @@ pub struct Restored {
     pub manifest: Manifest,
     /// Where what was there before lies now.
     pub before: Option<PathBuf>,
+    /// What of the backup was damaged when it was taken.
+    pub warnings: Vec<Finding>,
 }
 
 /// All of it is unpacked, checked and opened beside the folder before it takes its
@@ -29,21 +32,37 @@ pub fn restore(file: &Path, passphrase: &str, data: &Path, replace: bool) -> Res
             data.display()
         );
     }
-    if data.join("store").exists() {
-        hostler_store::ensure_closed(&data.join("store")).context("stop the control plane first")?;
-    }
+    // Held until what is there was put away: nobody may start on it meanwhile.
+    let store = data.join("store");
+    let held = store.exists().then(|| hostler_store::keep_closed(&store)).transpose();
+    let _held = held.context("stop the control plane first")?;
     let beside = sibling(data, "restoring");
     let _ = fs::remove_dir_all(&beside);
     files::private_folder(&beside).with_context(|| format!("make {}", beside.display()))?;
-    let outcome = unpack(file, passphrase, &beside).and_then(|manifest| {
-        let before = if is_taken { Some(put_away(data)?) } else { None };
-        let _ = fs::remove_dir(data);
-        fs::rename(&beside, data).with_context(|| format!("put it at {}", data.display()))?;
-        files::sync_folder(data.parent().unwrap_or(Path::new("/"))).context("sync the folder")?;
-        Ok(Restored { manifest, before })
+    let outcome = unpack(file, passphrase, &beside).and_then(|(manifest, warnings)| {
+        let before = put_in_place(&beside, data, is_taken)?;
+        Ok(Restored { manifest, before, warnings })
     });
     let _ = fs::remove_dir_all(&beside);
     outcome
+}
+
+/// In one step: there is always a whole folder in the place.
+fn put_in_place(beside: &Path, data: &Path, is_taken: bool) -> Result<Option<PathBuf>> {
+    let parent = data.parent().unwrap_or(Path::new("/"));
+    if !is_taken {
+        let _ = fs::remove_dir(data);
+        fs::rename(beside, data).with_context(|| format!("put it at {}", data.display()))?;
+        files::sync_folder(parent).context("sync the folder")?;
+        return Ok(None);
+    }
+    renameat_with(CWD, beside, CWD, data, RenameFlags::EXCHANGE)
+        .with_context(|| format!("put it at {} (is it a mount point?)", data.display()))?;
+    let when = clock::wall().to_string().replace(':', "-");
+    let to = sibling(data, &format!("before-{when}"));
+    fs::rename(beside, &to).with_context(|| format!("what was there lies in {} now", beside.display()))?;
+    files::sync_folder(parent).context("sync the folder")?;
+    Ok(Some(to))
 }
 
 fn sibling(data: &Path, word: &str) -> PathBuf {
@@ -51,17 +70,10 @@ fn sibling(data: &Path, word: &str) -> PathBuf {
     data.with_file_name(format!("{name}.{word}"))
 }
 
-fn put_away(data: &Path) -> Result<PathBuf> {
-    let when = clock::wall().to_string().replace(':', "-");
-    let to = sibling(data, &format!("before-{when}"));
-    fs::rename(data, &to).with_context(|| format!("put {} away", data.display()))?;
-    Ok(to)
-}
-
-fn unpack(file: &Path, passphrase: &str, into: &Path) -> Result<Manifest> {
+fn unpack(file: &Path, passphrase: &str, into: &Path) -> Result<(Manifest, Vec<Finding>)> {
     let manifest = archive::read(file, passphrase, into).with_context(|| format!("read {}", file.display()))?;
-    let findings = verify::verify(into)?;
-    if let Some(bad) = findings.iter().find(|finding| !finding.good) {
+    let bad: Vec<Finding> = verify::verify(into)?.into_iter().filter(|finding| !finding.good).collect();
+    if let Some(bad) = bad.iter().find(|finding| is_needed(finding)) {
         bail!("the backup was damaged before it was taken: {}: {}", bad.what, bad.said);
     }
     begin_lineage(into)?;
@@ -71,7 +83,14 @@ fn unpack(file: &Path, passphrase: &str, into: &Path) -> Result<Manifest> {
         manifest.revision
     );
     files::write_private(&into.join(NOTE), note.as_bytes()).context("leave a note for the next start")?;
-    Ok(manifest)
+    rustix::fs::syncfs(fs::File::open(into)?).context("sync the restored folder")?;
+    Ok((manifest, bad))
+}
+
+/// Without it there is nothing to come back to. All else is mended at the next start,
+/// or can be brought again, and is said.
+fn is_needed(finding: &Finding) -> bool {
+    matches!(&*finding.what, hostler_store::WHOLE | "keys") && !verify::mends(finding)
 }
 
 /// What was ordered after the backup was taken must not count as newer than what

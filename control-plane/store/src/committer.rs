@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 const GROUP_MAX: usize = 256;
 /// Likewise in bytes, roughly.
 const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// After so long without a request the backend may tidy up.
+/// So long after it was asked for something the backend may tidy up.
 const REST_AFTER: Duration = Duration::from_secs(1);
 
 pub(crate) enum Request {
@@ -48,13 +48,13 @@ pub(crate) struct Committer<B: Backend> {
     log: Arc<ChangeLog>,
     leases: HashMap<LeaseId, Lease>,
     next_lease: u64,
-    /// Whether the backend may have something to tidy up.
-    restless: bool,
+    /// Since when the backend may have something to tidy up.
+    restless_since: Option<Instant>,
 }
 
 impl<B: Backend> Committer<B> {
     pub fn new(backend: B, state: Arc<RwLock<B::State>>, log: Arc<ChangeLog>) -> Self {
-        Self { backend, state, log, leases: HashMap::new(), next_lease: 1, restless: true }
+        Self { backend, state, log, leases: HashMap::new(), next_lease: 1, restless_since: Some(Instant::now()) }
     }
 
     /// Runs until every handle to the store is gone, or the disk fails: a failed
@@ -62,7 +62,7 @@ impl<B: Backend> Committer<B> {
     pub fn run(&mut self, queue: &Receiver<Request>) {
         loop {
             let outcome = match self.wait(queue) {
-                Ok(request) => self.gather(request, queue),
+                Ok(request) => self.gather(request, queue).and_then(|()| self.rest_if_due()),
                 Err(RecvTimeoutError::Timeout) => self.idle(),
                 Err(RecvTimeoutError::Disconnected) => {
                     self.finish();
@@ -81,7 +81,7 @@ impl<B: Backend> Committer<B> {
 
     fn wait(&self, queue: &Receiver<Request>) -> Result<Request, RecvTimeoutError> {
         let lease = self.leases.values().map(|lease| lease.ends.saturating_duration_since(Instant::now())).min();
-        let rest = self.restless.then_some(REST_AFTER);
+        let rest = self.restless_since.map(|since| REST_AFTER.saturating_sub(since.elapsed()));
         match lease.into_iter().chain(rest).min() {
             Some(most) => queue.recv_timeout(most),
             None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -99,11 +99,20 @@ impl<B: Backend> Committer<B> {
         self.serve(group)
     }
 
+    /// However busy it is: a steady trickle must not keep it from tidying up.
+    fn rest_if_due(&mut self) -> Result<(), StoreError> {
+        match self.restless_since {
+            Some(since) if since.elapsed() > REST_AFTER => self.idle(),
+            _ => Ok(()),
+        }
+    }
+
     fn idle(&mut self) -> Result<(), StoreError> {
         if self.leases.values().any(|lease| lease.ends <= Instant::now()) {
             return self.serve(Vec::new());
         }
-        self.restless = self.backend.rest(&self.state)?;
+        let is_restless = self.backend.rest(&self.state)?;
+        self.restless_since = is_restless.then(Instant::now);
         Ok(())
     }
 
@@ -122,7 +131,7 @@ impl<B: Backend> Committer<B> {
 
     /// Serves a group. An error is the end.
     fn serve(&mut self, group: Vec<Request>) -> Result<(), StoreError> {
-        self.restless = true;
+        self.restless_since.get_or_insert_with(Instant::now);
         let mut turn = Turn::new(self.log.revision());
         for request in group {
             match request {
@@ -132,10 +141,7 @@ impl<B: Backend> Committer<B> {
                 Request::Commit(txn, reply) => {
                     let checked = match self.check(&turn, &txn) {
                         Err(error) if error.is_trouble() => {
-                            let state = Arc::clone(&self.state);
-                            let mut state = state.write().unwrap_or_else(PoisonError::into_inner);
-                            self.backend.repair(error, &mut state)?;
-                            drop(state);
+                            self.repair(error)?;
                             self.check(&turn, &txn)
                         }
                         checked => checked,
@@ -160,11 +166,17 @@ impl<B: Backend> Committer<B> {
         self.settle(turn)
     }
 
+    fn repair(&mut self, error: StoreError) -> Result<(), StoreError> {
+        let state = Arc::clone(&self.state);
+        let mut state = state.write().unwrap_or_else(PoisonError::into_inner);
+        self.backend.repair(error, &mut state)
+    }
+
     /// Makes a group durable, then visible, then tells who waits.
     fn settle(&mut self, mut turn: Turn) -> Result<(), StoreError> {
         if turn.pending.is_empty() {
             turn.reply();
-            return Ok(());
+            return self.backend.tend(&self.state);
         }
         let group = match self.backend.append(std::mem::take(&mut turn.pending)) {
             Ok(group) => group,
@@ -174,7 +186,7 @@ impl<B: Backend> Committer<B> {
                     self.leases.entry(*id).and_modify(|lease| lease.ends = Instant::now() + REST_AFTER);
                 }
                 turn.refuse(&error);
-                return Ok(());
+                return self.backend.tend(&self.state);
             }
             Err(Failure::Final(error)) => return Err(error),
         };
@@ -196,7 +208,7 @@ impl<B: Backend> Committer<B> {
     fn check(&self, turn: &Turn, txn: &Txn) -> Result<Changes, StoreError> {
         let state = self.read();
         for (key, expected) in &txn.expect {
-            let found = turn.entry(&*state, key)?.map(|entry| entry.modified);
+            let found = turn.stamp(&*state, key)?.map(|(_, modified)| modified);
             if found != *expected {
                 return Err(StoreError::Conflict { key: key.to_string(), expected: *expected, found });
             }
@@ -229,7 +241,15 @@ impl<B: Backend> Committer<B> {
             return Ok(());
         }
         let mut txn = Txn::new();
-        for (key, _) in self.read().leased()?.into_iter().filter(|(_, lease)| turn.ended.contains(lease)) {
+        let leased = self.read().leased();
+        let leased = match leased {
+            Err(error) if error.is_trouble() => {
+                self.repair(error)?;
+                self.read().leased()
+            }
+            leased => leased,
+        };
+        for (key, _) in leased?.into_iter().filter(|(_, lease)| turn.ended.contains(lease)) {
             txn = txn.delete(key);
         }
         // Put in this very group under a lease that has just run out.
@@ -272,11 +292,26 @@ impl Turn {
         }
     }
 
-    /// A key as it stands after the commits of this group so far.
+    /// A key as it stands after the commits of this group so far. One whose value
+    /// is lost can still be written: its value is then taken for empty.
     fn entry(&self, state: &impl State, key: &str) -> Result<Option<Entry>, StoreError> {
+        if let Some(entry) = self.changed.get(key) {
+            return Ok(entry.clone());
+        }
+        match state.get(key) {
+            Ok(record) => Ok(record.map(|record| record.entry)),
+            Err(StoreError::Lost(_)) => {
+                let stamp = state.stamp(key)?;
+                Ok(stamp.map(|(created, modified)| Entry { value: Bytes::new(), created, modified }))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn stamp(&self, state: &impl State, key: &str) -> Result<Option<(Revision, Revision)>, StoreError> {
         match self.changed.get(key) {
-            Some(entry) => Ok(entry.clone()),
-            None => Ok(state.get(key)?.map(|record| record.entry)),
+            Some(entry) => Ok(entry.as_ref().map(|entry| (entry.created, entry.modified))),
+            None => state.stamp(key),
         }
     }
 

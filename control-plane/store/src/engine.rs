@@ -26,6 +26,9 @@ pub(crate) trait State: Send + Sync + 'static {
     /// Commits in the form in which they were made durable.
     type Group;
     fn get(&self, key: &str) -> Result<Option<Record>, StoreError>;
+    /// When a key was made and last written, which is known even where its value
+    /// can't be read any more.
+    fn stamp(&self, key: &str) -> Result<Option<(Revision, Revision)>, StoreError>;
     fn scan(&self, prefix: &str) -> Result<Vec<(Arc<str>, Record)>, StoreError>;
     /// The keys that go with a lease.
     fn leased(&self) -> Result<Vec<(Arc<str>, LeaseId)>, StoreError>;

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use embedded::{
-    Finding, Notify, Options, Probe, Sizes, WHOLE, compact, ensure_closed, export, import, open_embedded, open_with,
+    Finding, Notify, Options, Probe, Sizes, WHOLE, compact, export, import, keep_closed, open_embedded, open_with,
     probe, read_all, verify, wait_closed,
 };
 pub use log::{Change, Commit, Watch};

@@ -2,7 +2,7 @@
 //! must do.
 
 use crate::engine::{Backend, Engine, Failure, Pending, Record, SnapshotWanted, State};
-use crate::{LeaseId, Store, StoreError};
+use crate::{LeaseId, Revision, Store, StoreError};
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Arc, RwLock};
@@ -23,6 +23,10 @@ impl State for Memory {
 
     fn get(&self, key: &str) -> Result<Option<Record>, StoreError> {
         Ok(self.records.get(key).cloned())
+    }
+
+    fn stamp(&self, key: &str) -> Result<Option<(Revision, Revision)>, StoreError> {
+        Ok(self.records.get(key).map(|record| (record.entry.created, record.entry.modified)))
     }
 
     fn scan(&self, prefix: &str) -> Result<Vec<(Arc<str>, Record)>, StoreError> {

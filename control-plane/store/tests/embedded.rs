@@ -166,15 +166,34 @@ fn what_nothing_holds_any_more_is_told_and_nothing_starts() {
 }
 
 #[test]
+fn a_loss_is_told_at_every_start_and_not_only_the_first() {
+    let dir = tempfile::tempdir().unwrap();
+    filled(dir.path());
+    hostler_store::compact(Options::new(dir.path())).unwrap();
+    // All there is now: a checkpoint, and the state.
+    fs::remove_dir_all(dir.path().join("state")).unwrap();
+    fs::write(&files(dir.path(), "checkpoints")[0], "no checkpoint").unwrap();
+    for _ in 0..3 {
+        let error = hostler_store::open_embedded(dir.path()).err().unwrap();
+        assert!(error.to_string().contains("restore a backup"), "{error}");
+    }
+}
+
+#[test]
 fn a_large_value_that_changed_is_named() {
     let dir = tempfile::tempdir().unwrap();
     filled(dir.path());
     let value = &files(dir.path(), "values")[0];
     fs::write(value, "else").unwrap();
-    let error = block_on(open(dir.path()).get("/large")).unwrap_err().to_string();
+    let store = open(dir.path());
+    let error = block_on(store.get("/large")).unwrap_err().to_string();
     assert!(error.contains("/large") && error.contains("restore that file"), "{error}");
+    drop(store);
     closed(dir.path());
     assert_eq!(bad(&hostler_store::verify(dir.path()).unwrap()), ["values"]);
+    let store = open(dir.path());
+    put(&*store, "/large", "written anew");
+    assert_eq!(block_on(store.get("/large")).unwrap().unwrap().value, "written anew");
 }
 
 #[test]

@@ -53,7 +53,7 @@ pub fn look(folder: &Path) -> io::Result<Vec<Checkpoint>> {
 fn named(path: PathBuf) -> Option<Checkpoint> {
     let (start, end) = path.file_stem()?.to_str()?.split_once('-')?;
     let (start, end) = (start.parse().ok()?, end.parse().ok()?);
-    Some(Checkpoint { path, start, end })
+    (start <= end).then_some(Checkpoint { path, start, end })
 }
 
 pub fn write<S>(folder: &Path, state: &RwLock<S>) -> Result<Written, StoreError>
@@ -97,12 +97,28 @@ where
             None => break,
         }
     }
-    let end = read().as_ref().summary().revision;
+    let now = read().as_ref().summary();
+    let end = now.revision;
+    // Where nothing was committed meanwhile, it must be what the state says it is.
+    let found = Summary { revision: end, ..writer.summary };
+    if end < start || (end == start && found != now) {
+        return Err(StoreError::Damaged("the state, which is not what it says it is".to_owned()));
+    }
     let file = writer.finish(start, end).map_err(failed)?;
     disk::sync("checkpoint.sync", &file).map_err(failed)?;
     let path = folder.join(format!("{start:020}-{end:020}.{SUFFIX}"));
     disk::publish("checkpoint.rename", beside, &path).map_err(failed)?;
     Ok(Written { checkpoint: Checkpoint { path, start, end }, values })
+}
+
+/// Reads one back that was written while nothing was committed: before anything is
+/// removed for it.
+pub fn prove(written: &Written, state: &Materialised) -> Result<(), StoreError> {
+    if read(&written.checkpoint, |_, _| Ok(()))? == state.summary() {
+        Ok(())
+    } else {
+        Err(StoreError::Damaged("the checkpoint is not what was written".to_owned()))
+    }
 }
 
 struct Writer {
@@ -142,7 +158,7 @@ impl Writer {
 pub fn read(
     checkpoint: &Checkpoint,
     mut take: impl FnMut(&str, &[u8]) -> Result<(), StoreError>,
-) -> Result<(), StoreError> {
+) -> Result<Summary, StoreError> {
     let damaged = |why: &str| StoreError::Damaged(format!("checkpoint {}: {why}", checkpoint.path.display()));
     let unreadable = |error: io::Error| damaged(&error.to_string());
     let mut file = BufReader::new(File::open(&checkpoint.path).map_err(unreadable)?);
@@ -182,7 +198,11 @@ pub fn read(
         && trailer.u64() == Some(checkpoint.end)
         && trailer.u64() == Some(found.records)
         && trailer.u128() == Some(found.digest);
-    if whole { Ok(()) } else { Err(damaged("it does not hold what it says")) }
+    if whole {
+        Ok(Summary { revision: checkpoint.start, ..found })
+    } else {
+        Err(damaged("it does not hold what it says"))
+    }
 }
 
 fn read_part<const N: usize>(input: &mut impl Read) -> io::Result<[u8; N]> {

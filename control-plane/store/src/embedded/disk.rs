@@ -66,7 +66,14 @@ pub fn reserve(point: &str, file: &File, bytes: u64) -> io::Result<()> {
     match fault(point) {
         Some(Fault::Error(error)) => Err(error),
         Some(_) => Ok(()),
-        None => Ok(rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, bytes)?),
+        None => loop {
+            match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, bytes) {
+                Err(rustix::io::Errno::INTR) => {}
+                // Then it grows as it is written.
+                Err(rustix::io::Errno::OPNOTSUPP) => return Ok(()),
+                outcome => return Ok(outcome?),
+            }
+        },
     }
 }
 

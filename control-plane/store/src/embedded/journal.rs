@@ -164,8 +164,19 @@ impl Survey {
             if path.extension().is_none_or(|found| found != SUFFIX) {
                 continue;
             }
-            let bytes = fs::read(&path)?;
-            segments.push(Found { path, ..survey(&bytes) });
+            let found = match fs::read(&path) {
+                Ok(bytes) => survey(&bytes),
+                // What it held is missed where nothing else holds it.
+                Err(error) => {
+                    tracing::error!(file = %path.display(), error = %error, "a segment can't be read");
+                    Found { end: HEADER_BYTES as u64, damaged_at: Some(0), ..Found::default() }
+                }
+            };
+            segments.push(Found { path, ..found });
+        }
+        if let Some(last) = segments.last() {
+            // Without it nobody knows what was acknowledged.
+            File::open(&last.path).and_then(|mut file| io::copy(&mut file, &mut io::sink()))?;
         }
         Ok(Self { segments })
     }
@@ -182,16 +193,17 @@ impl Survey {
         all
     }
 
-    /// Ends what was being written when the power went, so that it is not taken
-    /// for damage once more is there.
-    pub fn cut_tail(&self) -> io::Result<()> {
+    /// Writes the last segment anew up to its last whole frame: what was being written
+    /// when the power went goes, and what was written without having been synced is
+    /// synced now, before anything rests on it.
+    pub fn settle_tail(&self) -> io::Result<()> {
         let Some(last) = self.segments.last() else { return Ok(()) };
-        let file = File::options().write(true).open(&last.path)?;
-        if file.metadata()?.len() > last.end {
-            file.set_len(last.end.max(HEADER_BYTES as u64))?;
-            file.sync_all()?;
+        let mut bytes = fs::read(&last.path)?;
+        if last.tail {
+            tracing::warn!(file = %last.path.display(), at = last.end, "left out what was never written to its end");
         }
-        Ok(())
+        bytes.truncate(usize::try_from(last.end).unwrap_or(usize::MAX));
+        disk::write_whole("tail", &last.path, &bytes)
     }
 
     /// Hands out every frame that holds something after a revision.

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::{BufRead, Write};
 use std::path::Path;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 /// What was looked at, and what is wrong with it.
@@ -74,6 +74,7 @@ impl Look {
             journal: self.survey.ranges(),
             checkpoints: self.checkpoints.iter().map(|one| (one.start, one.end)).collect(),
             state,
+            seen: 0,
         })
     }
 
@@ -89,7 +90,8 @@ impl Look {
     fn settled(&self) -> Option<Materialised> {
         let decision = self.decide(self.tried.as_ref().ok().copied()).ok()?;
         let rebuilt = self.rebuilt().filter(|state| state.summary().revision == decision.newest);
-        rebuilt.or_else(|| probe::open_state(&self.folder).ok())
+        let there = || self.folder.state().exists().then(|| probe::open_state(&self.folder).ok());
+        rebuilt.or_else(|| there().flatten())
     }
 }
 
@@ -140,9 +142,10 @@ pub fn wait_closed(folder: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Fails where another process has it open.
-pub fn ensure_closed(folder: &Path) -> Result<(), StoreError> {
-    Folder { root: folder.to_owned() }.lock().map(drop)
+/// Keeps everybody out of a store for as long as the lock is held; fails where another
+/// process has it open.
+pub fn keep_closed(folder: &Path) -> Result<File, StoreError> {
+    Folder { root: folder.to_owned() }.lock()
 }
 
 fn look_at_format(folder: &Folder) -> Finding {
@@ -182,7 +185,7 @@ fn look_at_checkpoints(folder: &Folder, findings: &mut Vec<Finding>) -> Result<V
     let mut good = Vec::new();
     for one in checkpoint::look(&folder.checkpoints()).map_err(failed("list the checkpoints"))? {
         match checkpoint::read(&one, |_, _| Ok(())) {
-            Ok(()) => {
+            Ok(_) => {
                 let text = format!("revision {} to {}", one.start, one.end);
                 findings.push(Finding::good("checkpoint", text));
                 good.push(one);
@@ -194,6 +197,9 @@ fn look_at_checkpoints(folder: &Folder, findings: &mut Vec<Finding>) -> Result<V
 }
 
 fn look_at_state(look: &Look) -> Finding {
+    if !look.folder.state().exists() {
+        return Finding::good("state", "not there, and made at the next start".to_owned());
+    }
     if let Err(why) = &look.tried {
         return Finding::bad("state", why.clone(), MENDS);
     }
@@ -293,6 +299,8 @@ pub fn import(folder: &Path, input: &mut dyn BufRead) -> Result<u64, StoreError>
     if taken {
         return Err(StoreError::InUse(format!("{} holds a store already; it", folder.root.display())));
     }
+    disk::make_folder(&folder.root).map_err(failed("make the store's folder"))?;
+    let _lock = folder.lock()?;
     let wrong = |line: usize, why: &str| StoreError::Damaged(format!("line {line} of the export: {why}"));
     let mut values = values::Values::open(folder.values()).map_err(failed("make the store's folders"))?;
     let mut state = Materialised::in_memory(&folder.values());
@@ -309,7 +317,8 @@ pub fn import(folder: &Path, input: &mut dyn BufRead) -> Result<u64, StoreError>
         } else if let Ok(found) = serde_json::from_str::<Line>(&line) {
             sums.update(line.as_bytes());
             records += 1;
-            let record = read_line(&found, &mut values).ok_or_else(|| wrong(number, "its value can't be read"))?;
+            let record =
+                read_line(&found, &mut values).ok_or_else(|| wrong(number, "its key or value can't be read"))?;
             state.load(&[(Arc::from(found.key), frame::encode_record(&record).into())])?;
         } else {
             let found: Tail = serde_json::from_str(&line).map_err(|_| wrong(number, "it is no record"))?;
@@ -330,6 +339,9 @@ pub fn import(folder: &Path, input: &mut dyn BufRead) -> Result<u64, StoreError>
 }
 
 fn read_line(line: &Line, values: &mut values::Values) -> Option<Stored> {
+    if !line.key.starts_with('/') || line.key.len() > crate::KEY_BYTES_MAX {
+        return None;
+    }
     let value = data_encoding::BASE64.decode(line.value.as_bytes()).ok()?;
     let value = if value.len() > INLINE_BYTES_MAX {
         Value::Blob { digest: values.put(&value).ok()?, size: u32::try_from(value.len()).ok()? }
@@ -347,6 +359,9 @@ pub fn compact(options: Options) -> Result<(u64, u64), StoreError> {
     let (backend, state) = open::open(options)?;
     let state = RwLock::new(state);
     let written = checkpoint::write(&folder.checkpoints(), &state)?;
+    let state = state.into_inner().unwrap_or_else(PoisonError::into_inner);
+    checkpoint::prove(&written, &state)?;
+    let wanted = state.summary();
     drop(state);
     // From here on the checkpoint alone would do.
     for old in backend.checkpoints.iter().filter(|old| old.path != written.checkpoint.path) {
@@ -360,6 +375,9 @@ pub fn compact(options: Options) -> Result<(u64, u64), StoreError> {
     drop(backend);
     let (_backend, state) = open::open(again)?;
     state.flush()?;
+    if state.summary() != wanted {
+        return Err(StoreError::Damaged("what came back is not what was there; restore a backup".to_owned()));
+    }
     Ok((before, taken(&folder.root)))
 }
 

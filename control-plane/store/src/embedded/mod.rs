@@ -15,6 +15,7 @@
 //! ```
 
 mod checkpoint;
+mod checkpoints;
 mod disk;
 mod frame;
 mod journal;
@@ -22,6 +23,7 @@ mod maintain;
 mod migrate;
 mod open;
 mod probe;
+mod rebuild;
 mod recover;
 mod state;
 mod values;
@@ -34,14 +36,14 @@ use frame::{Logged, Step};
 use journal::Journal;
 use state::Materialised;
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use values::Values;
 
-pub use maintain::{Finding, WHOLE, compact, ensure_closed, export, import, read_all, verify, wait_closed};
+pub use maintain::{Finding, WHOLE, compact, export, import, keep_closed, read_all, verify, wait_closed};
 pub use open::{Options, Probe, open_embedded, open_with};
 pub use probe::probe;
 
@@ -52,6 +54,10 @@ const INLINE_BYTES_MAX: usize = 4 * 1024;
 const FLOOR_BYTES: u64 = 16 * 1024 * 1024;
 /// One may turn out damaged.
 const CHECKPOINTS_KEPT: usize = 2;
+/// After a checkpoint failed, or while the state is in memory.
+const RETRY_AFTER: Duration = Duration::from_secs(10);
+/// Of what was damaged, only the newest so many stay.
+const SET_ASIDE_KEPT: usize = 4;
 /// Each start begins a segment; many starts must not leave many.
 const SEGMENTS_MAX: usize = 64;
 
@@ -153,6 +159,11 @@ impl Folder {
         let to = aside.join(format!("{}-{why}-{what}", when.replace(':', "-")));
         fs::rename(path, &to)?;
         disk::sync_folder("aside.rename", &aside)?;
+        disk::sync_folder("aside.rename", path.parent().unwrap_or(&self.root))?;
+        let old = sorted_files(&aside)?;
+        for path in old.iter().take(old.len().saturating_sub(SET_ASIDE_KEPT)) {
+            let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+        }
         Ok(to)
     }
 }
@@ -195,6 +206,8 @@ struct Embedded {
     writing: Option<JoinHandle<Result<Written, StoreError>>>,
     /// Who waits for a copy of it all, and where it is wanted.
     snapshots: Vec<SnapshotWanted>,
+    /// When a checkpoint that failed is tried again.
+    not_before: Option<Instant>,
     /// Whether sled has what is not on the disk yet.
     unflushed: bool,
     /// Since when the disk is too full.
@@ -266,130 +279,19 @@ impl Embedded {
     }
 
     fn has_room(&self) -> bool {
-        disk::free_bytes(&self.folder.root).is_ok_and(|free| free >= FLOOR_BYTES)
+        self.has_room_for(0)
     }
 
-    fn wants_checkpoint(&self, live: u64) -> bool {
-        let grown = self.journal.grown;
-        grown > self.sizes.checkpoint_min.max(live / 3) || (self.journal.segments() > SEGMENTS_MAX && grown > 0)
-    }
-
-    fn begin_checkpoint(&mut self, state: &Arc<RwLock<Materialised>>) -> Result<(), StoreError> {
-        self.journal.grown = 0;
-        self.values.begin_list();
-        let (folder, state) = (self.folder.checkpoints(), Arc::clone(state));
-        let thread = std::thread::Builder::new()
-            .name("store-checkpoint".into())
-            .spawn(move || checkpoint::write(&folder, &state))
-            .map_err(failed("start writing a checkpoint"))?;
-        self.writing = Some(thread);
-        Ok(())
-    }
-
-    /// Takes up a checkpoint that was finished, and drops what it replaces.
-    fn end_checkpoint(&mut self, live: u64) {
-        let Some(thread) = self.writing.take_if(|thread| thread.is_finished()) else { return };
-        match thread.join() {
-            Ok(Ok(written)) => {
-                for wanted in std::mem::take(&mut self.snapshots) {
-                    let outcome = self.copy_out(&written.checkpoint, &wanted.into);
-                    let _ = wanted.reply.send(outcome);
-                }
-                self.take_up(written);
-            }
-            Ok(Err(error)) => {
-                // The journal is still all there; the next one is tried when it has
-                // grown as much again.
-                self.journal.grown = live / 4;
-                tracing::warn!(error = &error as &dyn std::error::Error, "writing a checkpoint failed");
-                for wanted in std::mem::take(&mut self.snapshots) {
-                    let _ = wanted.reply.send(Err(error.clone()));
-                }
-            }
-            Err(_) => tracing::error!("writing a checkpoint panicked"),
-        }
-    }
-
-    fn take_up(&mut self, written: Written) {
-        tracing::debug!(start = written.checkpoint.start, end = written.checkpoint.end, "checkpoint written");
-        self.checkpoints.retain(|old| old.path != written.checkpoint.path);
-        self.checkpoints.insert(0, written.checkpoint);
-        for old in self.checkpoints.split_off(self.checkpoints.len().min(CHECKPOINTS_KEPT)) {
-            if let Err(error) = disk::remove("checkpoint.remove", &old.path) {
-                tracing::warn!(file = %old.path.display(), error = %error, "an old checkpoint stays");
-            }
-        }
-        if let Some(older) = self.checkpoints.get(CHECKPOINTS_KEPT - 1) {
-            self.journal.drop_up_to(older.start);
-        }
-        self.values.sweep(&written.values);
-    }
-
-    /// What a store is made of that opens at the checkpoint's end or after: links
-    /// where the disk has the files already, for they are never changed.
-    fn copy_out(&self, checkpoint: &Checkpoint, into: &Path) -> Result<Revision, StoreError> {
-        let to = Folder { root: into.to_owned() };
-        let copy = || -> io::Result<()> {
-            for part in [to.checkpoints(), to.journal(), to.values()] {
-                disk::make_folder(&part)?;
-            }
-            fs::copy(self.folder.format(), to.format())?;
-            let link =
-                |from: &Path, folder: PathBuf| fs::hard_link(from, folder.join(from.file_name().unwrap_or_default()));
-            link(&checkpoint.path, to.checkpoints())?;
-            for value in sorted_files(&self.folder.values())? {
-                link(&value, to.values())?;
-            }
-            for (segment, bytes) in self.journal.files_after(checkpoint.start) {
-                let copy = disk::create(&to.journal().join(segment.file_name().unwrap_or_default()))?;
-                io::copy(&mut File::open(&segment)?.take(bytes), &mut &copy)?;
-            }
-            Ok(())
-        };
-        copy().map_err(failed("copy the store"))?;
-        Ok(checkpoint.end)
-    }
-
-    /// sled opened again, so that it gives back the memory it took.
-    fn reopen(&mut self, state: &mut Materialised) -> Result<(), StoreError> {
-        self.taken = 0;
-        if let Err(error) = state.reopen(&self.folder.state()) {
-            self.repair(error, state)?;
-        }
-        Ok(())
-    }
-
-    /// Builds a state from checkpoint and journal.
-    fn rebuild(&self, mut into: Materialised) -> Result<Materialised, StoreError> {
-        let survey = journal::Survey::read(&self.folder.journal()).map_err(failed("read the journal"))?;
-        let evidence = recover::Evidence {
-            journal: survey.ranges(),
-            checkpoints: self.checkpoints.iter().map(|one| (one.start, one.end)).collect(),
-            state: None,
-        };
-        let decision = recover::decide(&evidence).map_err(open::lost)?;
-        open::build(&mut into, &decision, &self.checkpoints, &survey)?;
-        Ok(into)
-    }
-
-    fn rebuild_in_sled(&self) -> Result<Materialised, StoreError> {
-        let fresh = self.folder.root.join("state.new");
-        let _ = fs::remove_dir_all(&fresh);
-        drop(self.rebuild(Materialised::open(&fresh, &self.folder.values())?)?);
-        if self.folder.state().exists() {
-            self.folder.set_aside(&self.folder.state(), "failed").map_err(failed("set the state aside"))?;
-        }
-        fs::rename(&fresh, self.folder.state()).map_err(failed("put the new state in place"))?;
-        Materialised::open(&self.folder.state(), &self.folder.values())
+    fn has_room_for(&self, bytes: u64) -> bool {
+        disk::free_bytes(&self.folder.root).is_ok_and(|free| free >= FLOOR_BYTES + bytes)
     }
 }
 
 impl Drop for Embedded {
-    /// The lock must outlive whoever still writes.
+    /// The lock must outlive whoever still writes. What was written counts at the
+    /// next start; nothing is dropped for it on the way out.
     fn drop(&mut self) {
-        if let Some(Ok(Ok(written))) = self.writing.take().map(JoinHandle::join) {
-            self.take_up(written);
-        }
+        let _ = self.writing.take().map(JoinHandle::join);
     }
 }
 
@@ -417,31 +319,15 @@ impl Backend for Embedded {
         outcome
     }
 
-    /// The journal is whole, so the state can be had again: in sled if the disk
-    /// takes it, else in memory until it does.
     fn repair(&mut self, why: StoreError, state: &mut Materialised) -> Result<(), StoreError> {
-        tracing::warn!(error = &why as &dyn std::error::Error, "the state can't be used and is built anew");
-        (self.notify)(&format!("the state could not be used ({}) and is built anew", crate::chain(&why)));
-        // sled is let go before another is made in its place.
-        *state = Materialised::in_memory(&self.folder.values());
-        if self.has_room() {
-            match self.rebuild_in_sled() {
-                Ok(rebuilt) => {
-                    *state = rebuilt;
-                    return Ok(());
-                }
-                Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "not in sled, for now"),
-            }
-        }
-        *state = self.rebuild(Materialised::in_memory(&self.folder.values()))?;
-        Ok(())
+        self.put_right(&why, state)
     }
 
     fn tend(&mut self, state: &Arc<RwLock<Materialised>>) -> Result<(), StoreError> {
         let live = state.read().unwrap_or_else(PoisonError::into_inner).summary().bytes;
-        self.end_checkpoint(live);
-        if self.writing.is_none() && self.wants_checkpoint(live) && self.has_room() {
-            self.begin_checkpoint(state)?;
+        self.end_checkpoint();
+        if self.writing.is_none() && self.wants_checkpoint(live) {
+            self.begin_checkpoint(state);
         }
         if self.taken > self.sizes.reopen_min.max(live) {
             self.reopen(&mut state.write().unwrap_or_else(PoisonError::into_inner))?;
@@ -462,7 +348,8 @@ impl Backend for Embedded {
             }
         }
         self.snapshots.push(wanted);
-        self.begin_checkpoint(state)
+        self.begin_checkpoint(state);
+        Ok(())
     }
 
     fn rest(&mut self, state: &Arc<RwLock<Materialised>>) -> Result<bool, StoreError> {
@@ -470,11 +357,18 @@ impl Backend for Embedded {
         if !self.has_room() {
             return Ok(true);
         }
-        let in_memory = state.read().unwrap_or_else(PoisonError::into_inner).is_memory();
+        let (in_memory, live) = {
+            let state = state.read().unwrap_or_else(PoisonError::into_inner);
+            (state.is_memory(), state.summary().bytes)
+        };
         if in_memory {
-            match self.rebuild_in_sled() {
+            if self.not_before.is_some_and(|then| then > Instant::now()) || !self.has_room_in_sled(live) {
+                return Ok(true);
+            }
+            match self.back_to_sled() {
                 Ok(rebuilt) => *state.write().unwrap_or_else(PoisonError::into_inner) = rebuilt,
                 Err(error) => {
+                    self.not_before = Some(Instant::now() + RETRY_AFTER);
                     tracing::warn!(error = &error as &dyn std::error::Error, "the state stays in memory, for now");
                     return Ok(true);
                 }

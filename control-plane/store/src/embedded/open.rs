@@ -5,7 +5,7 @@ use super::journal::{Journal, Survey};
 use super::recover::{self, Base, Decision, Evidence, Loss};
 use super::state::Materialised;
 use super::values::Values;
-use super::{Embedded, Folder, Notify, Sizes, disk, failed, migrate, probe};
+use super::{Embedded, Folder, Notify, Sizes, disk, failed, migrate, probe, rebuild};
 use crate::engine::Engine;
 use crate::{Revision, Store, StoreError};
 use std::ffi::OsString;
@@ -63,6 +63,10 @@ pub(super) fn open(options: Options) -> Result<(Embedded, Materialised), StoreEr
     for part in [folder.journal(), folder.checkpoints(), folder.values()] {
         disk::make_folder(&part).map_err(failed("make the store's folders"))?;
     }
+    let parent = folder.root.parent().map_or_else(|| folder.root.clone(), Path::to_owned);
+    for folder in [&folder.root, &parent] {
+        disk::sync_folder("root", folder).map_err(failed("make the store's folders"))?;
+    }
     let survey = Survey::read(&folder.journal()).map_err(failed("read the journal"))?;
     let mut checkpoints = checkpoint::list(&folder.checkpoints()).map_err(failed("list the checkpoints"))?;
     let found = probe::try_state(&folder, &options.probe);
@@ -79,24 +83,29 @@ pub(super) fn open(options: Options) -> Result<(Embedded, Materialised), StoreEr
             None
         }
     };
+    let mut seen = 0;
+    let mut bad: Vec<(Checkpoint, String)> = Vec::new();
+    // Nothing is moved before something was found that all of it can be had from.
     let (state, decision) = loop {
         let evidence = Evidence {
             journal: survey.ranges(),
             checkpoints: checkpoints.iter().map(|one| (one.start, one.end)).collect(),
             state: revision.filter(|_| reason.is_none()),
+            seen,
         };
         let decision = recover::decide(&evidence).map_err(lost)?;
+        seen = decision.newest;
         match make_state(&folder, &decision, &checkpoints, &survey, reason.as_deref(), &tell) {
             Ok(state) => break (state, decision),
-            Err(Trouble::Checkpoint(index, why)) => {
-                let bad = checkpoints.remove(index);
-                let to = folder.set_aside(&bad.path, "damaged").map_err(failed("set a checkpoint aside"))?;
-                tell(format!("a checkpoint can't be used ({why}); it was moved to {}", to.display()));
-            }
+            Err(Trouble::Checkpoint(index, why)) => bad.push((checkpoints.remove(index), why)),
             Err(Trouble::State(why)) => reason = Some(why),
             Err(Trouble::Other(error)) => return Err(error),
         }
     };
+    for (bad, why) in bad {
+        let to = folder.set_aside(&bad.path, "damaged").map_err(failed("set a checkpoint aside"))?;
+        tell(format!("a checkpoint can't be used ({why}); it was moved to {}", to.display()));
+    }
     finish(folder, lock, state, &decision, checkpoints, &survey, (options.notify, options.sizes), &tell)
 }
 
@@ -124,7 +133,7 @@ fn finish(
             decision.newest
         ));
     } else {
-        survey.cut_tail().map_err(failed("end the journal's last segment"))?;
+        survey.settle_tail().map_err(failed("end the journal's last segment"))?;
     }
     let backend = Embedded {
         folder,
@@ -135,6 +144,7 @@ fn finish(
         checkpoints,
         writing: None,
         snapshots: Vec::new(),
+        not_before: None,
         unflushed: true,
         refusing_since: None,
         taken: 0,
@@ -151,6 +161,8 @@ fn begin_anew(
 ) -> Result<(Materialised, Vec<Checkpoint>), StoreError> {
     let state = RwLock::new(state);
     let written = checkpoint::write(&folder.checkpoints(), &state)?;
+    let state = state.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    checkpoint::prove(&written, &state)?;
     for segment in &survey.segments {
         folder.set_aside(&segment.path, "journal-damaged").map_err(failed("set the journal aside"))?;
     }
@@ -159,7 +171,6 @@ fn begin_anew(
     for old in list.iter().filter(|one| one.path != written.checkpoint.path) {
         disk::remove("checkpoint.remove", &old.path).map_err(failed("remove an old checkpoint"))?;
     }
-    let state = state.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     Ok((state, vec![written.checkpoint]))
 }
 
@@ -191,16 +202,15 @@ fn make_state(
         bring_on(&mut state, decision.after, survey).map_err(|error| Trouble::State(crate::chain(&error)))?;
         return Ok(state);
     }
-    if folder.state().exists() {
-        let why = reason.unwrap_or("it is behind what the journal leads to");
-        let to = folder.set_aside(&folder.state(), "unusable").map_err(failed("set the state aside"))?;
-        tell(format!("the state can't be used ({why}); it was moved to {} and is built anew", to.display()));
-    }
-    let mut state = Materialised::open(&folder.state(), &folder.values())?;
-    build(&mut state, decision, checkpoints, survey).map_err(|error| match (&error, decision.base) {
+    let why = reason.unwrap_or("it is behind what the journal leads to");
+    let built = rebuild::build_in_sled(folder, decision, checkpoints, survey, "unusable");
+    let (state, aside) = built.map_err(|error| match (&error, decision.base) {
         (StoreError::Damaged(why), Base::Checkpoint(index)) => Trouble::Checkpoint(index, why.clone()),
         _ => Trouble::Other(error),
     })?;
+    if let Some(to) = aside {
+        tell(format!("the state can't be used ({why}); it was moved to {} and is built anew", to.display()));
+    }
     Ok(state)
 }
 
@@ -220,7 +230,7 @@ pub(super) fn build(
 
 fn load(state: &mut Materialised, checkpoint: &Checkpoint) -> Result<(), StoreError> {
     let mut batch: Vec<(Arc<str>, Arc<[u8]>)> = Vec::new();
-    checkpoint::read(checkpoint, |key, record| {
+    let _ = checkpoint::read(checkpoint, |key, record| {
         batch.push((Arc::from(key), Arc::from(record)));
         if batch.len() >= BATCH {
             state.load(&batch)?;

@@ -11,6 +11,8 @@ pub struct Evidence {
     pub checkpoints: Vec<(Revision, Revision)>,
     /// Where the state stands, if it opened and is what it says it is.
     pub state: Option<Revision>,
+    /// The newest revision that anything spoke of which turned out unusable since.
+    pub seen: Revision,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +47,7 @@ impl Evidence {
     fn newest(&self) -> Revision {
         let journal = self.journal.iter().map(|range| range.1).max();
         let checkpoint = self.checkpoints.iter().map(|one| one.1).max();
-        journal.max(checkpoint).max(self.state).unwrap_or(0)
+        journal.max(checkpoint).max(self.state).unwrap_or(0).max(self.seen)
     }
 
     /// How far the journal leads from a revision on.
@@ -100,7 +102,7 @@ mod tests {
         checkpoints: &[(u64, u64)],
         state: Option<u64>,
     ) -> Result<(Base, u64, bool), (u64, u64)> {
-        let evidence = Evidence { journal: journal.to_vec(), checkpoints: checkpoints.to_vec(), state };
+        let evidence = Evidence { journal: journal.to_vec(), checkpoints: checkpoints.to_vec(), state, seen: 0 };
         match decide(&evidence) {
             Ok(decision) => Ok((decision.base, decision.after, decision.journal_lacks)),
             Err(loss) => Err((loss.first, loss.newest)),
@@ -141,6 +143,14 @@ mod tests {
     }
 
     #[test]
+    fn what_was_seen_and_is_unusable_is_not_forgotten() {
+        let evidence = Evidence { seen: 44, ..Evidence::default() };
+        assert_eq!(decide(&evidence), Err(Loss { first: 1, newest: 44 }));
+        let evidence = Evidence { journal: vec![(1, 40)], seen: 40, ..Evidence::default() };
+        assert!(decide(&evidence).is_ok());
+    }
+
+    #[test]
     fn old_segments_that_came_back_are_no_damage() {
         assert_eq!(decided(&[(1, 9), (20, 90)], &[(50, 60), (30, 33)], Some(90)), Ok((Base::State, 90, false)));
         assert_eq!(decided(&[(20, 90)], &[(50, 60), (30, 33), (5, 6)], Some(90)), Ok((Base::State, 90, false)));
@@ -170,7 +180,7 @@ mod tests {
             let mut checkpoints: Vec<_> = checkpoints.into_iter().map(|(start, more)| (start, start + more)).collect();
             checkpoints.sort();
             checkpoints.reverse();
-            let evidence = Evidence { journal, checkpoints, state };
+            let evidence = Evidence { journal, checkpoints, state, seen: 0 };
             match decide(&evidence) {
                 Ok(decision) => {
                     let held = |revision| evidence.journal.iter().any(|range| range.0 <= revision && revision <= range.1);

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::ops::Bound;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -79,6 +80,8 @@ fn sum(key: &[u8], record: &[u8]) -> u128 {
 pub enum Table {
     Sled(sled::Db, Box<File>),
     Memory(BTreeMap<Arc<str>, Arc<[u8]>>),
+    /// While another is made: nothing can be read, rather than nothing be there.
+    Gone,
 }
 
 pub struct Materialised {
@@ -101,7 +104,7 @@ fn open_sled(folder: &Path) -> sled::Result<sled::Db> {
 }
 
 /// sled's own threads may hold its lock for a moment after it is let go.
-fn open_patiently(folder: &Path, values: &Path) -> Result<Materialised, StoreError> {
+pub fn open_patiently(folder: &Path, values: &Path) -> Result<Materialised, StoreError> {
     let mut tries = 0;
     loop {
         match Materialised::open(folder, values) {
@@ -140,15 +143,22 @@ impl Materialised {
         matches!(self.table, Table::Memory(_))
     }
 
+    pub fn let_go(&mut self) {
+        self.table = Table::Gone;
+    }
+
     /// Lets go of sled and opens it again.
     pub fn reopen(&mut self, folder: &Path) -> Result<(), StoreError> {
-        if self.is_memory() {
+        if !matches!(self.table, Table::Sled(..)) {
             return Ok(());
         }
         let before = self.summary;
         self.flush()?;
-        self.table = Table::Memory(BTreeMap::new());
-        let reopened = open_patiently(folder, &self.values)?;
+        self.let_go();
+        let values = self.values.clone();
+        let opened = catch_unwind(AssertUnwindSafe(|| open_patiently(folder, &values)));
+        let reopened = opened.unwrap_or_else(|_| Err(StoreError::Damaged("opening it panicked".to_owned())))?;
+        reopened.verify()?;
         if reopened.summary != before {
             return Err(StoreError::Damaged("the state came back different".to_owned()));
         }
@@ -183,6 +193,7 @@ impl Materialised {
         let from = after.map_or(Bound::Included(FIRST_KEY), Bound::Excluded);
         let mut last = None;
         match &self.table {
+            Table::Gone => return Err(gone()),
             Table::Memory(records) => {
                 for (key, record) in records.range::<str, _>((from, Bound::Unbounded)).take(most) {
                     take(key, record)?;
@@ -205,6 +216,7 @@ impl Materialised {
 
     fn raw(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
         match &self.table {
+            Table::Gone => Err(gone()),
             Table::Memory(records) => Ok(records.get(key).map(|record| record.to_vec())),
             Table::Sled(db, _) => {
                 let found = db.get(key).map_err(|source| failed("read the state", source))?;
@@ -242,6 +254,7 @@ impl Materialised {
             }
         }
         match &mut self.table {
+            Table::Gone => return Err(gone()),
             Table::Sled(db, _) => {
                 batch.insert(SUMMARY_KEY, summary.encode());
                 db.apply_batch(batch).map_err(|source| failed("write the state", source))?;
@@ -283,6 +296,10 @@ impl Materialised {
     }
 }
 
+fn gone() -> StoreError {
+    StoreError::Damaged("the state, which is being built anew".to_owned())
+}
+
 fn text(key: &[u8]) -> Result<&str, StoreError> {
     std::str::from_utf8(key).map_err(|_| StoreError::Damaged("a key of the state".to_owned()))
 }
@@ -298,10 +315,16 @@ impl State for Materialised {
         self.raw(key)?.map(|raw| self.record(key, &raw)).transpose()
     }
 
+    fn stamp(&self, key: &str) -> Result<Option<(Revision, Revision)>, StoreError> {
+        let raw = self.raw(key)?;
+        raw.map(|raw| decode(key, &raw).map(|stored| (stored.created, stored.modified))).transpose()
+    }
+
     fn scan(&self, prefix: &str) -> Result<Vec<(Arc<str>, Record)>, StoreError> {
         let mut records = Vec::new();
         let prefix = if prefix.is_empty() { FIRST_KEY } else { prefix };
         match &self.table {
+            Table::Gone => return Err(gone()),
             Table::Memory(table) => {
                 let from = (Bound::Included(prefix), Bound::Unbounded);
                 for (key, raw) in table.range::<str, _>(from).take_while(|(key, _)| key.starts_with(prefix)) {

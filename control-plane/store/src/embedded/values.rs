@@ -38,6 +38,8 @@ pub fn read(folder: &Path, wanted: &Digest) -> io::Result<Vec<u8>> {
 impl Values {
     pub fn open(folder: PathBuf) -> io::Result<Self> {
         disk::make_folder(&folder)?;
+        // What lies there may have been named by a process that ended before this.
+        disk::sync_folder("value.rename", &folder)?;
         Ok(Self { folder, fresh: BTreeSet::new() })
     }
 
