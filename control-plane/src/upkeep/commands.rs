@@ -9,6 +9,7 @@ use hostler_types::Timestamp;
 use hostler_types::terminal::sanitize;
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 #[derive(Subcommand, Debug)]
@@ -43,9 +44,32 @@ pub enum StoreCommand {
     Probe { folder: PathBuf },
 }
 
-/// Whether all is well.
+/// Whether all is well. What root leaves behind in a folder belongs to the folder's
+/// owner, or the control plane could not open it any more.
 pub fn run(config: &Config, command: Command) -> Result<bool> {
     let data = &config.data_dir;
+    let owner = fs::metadata(data).map(|meta| (meta.uid(), meta.gid())).ok();
+    let outcome = act(data, command);
+    if let Some((user, group)) = owner.filter(|_| rustix::process::geteuid().is_root()) {
+        give(data, user, group).with_context(|| format!("give {} back to its owner", data.display()))?;
+    }
+    outcome
+}
+
+fn give(path: &Path, user: u32, group: u32) -> io::Result<()> {
+    let meta = fs::symlink_metadata(path)?;
+    if (meta.uid(), meta.gid()) != (user, group) {
+        std::os::unix::fs::lchown(path, Some(user), Some(group))?;
+    }
+    if meta.is_dir() {
+        for entry in fs::read_dir(path)? {
+            give(&entry?.path(), user, group)?;
+        }
+    }
+    Ok(())
+}
+
+fn act(data: &Path, command: Command) -> Result<bool> {
     match command {
         Command::Store(StoreCommand::Verify) => look_over(data),
         Command::Store(StoreCommand::Export { file }) => export(data, &file).map(|()| true),
@@ -125,8 +149,15 @@ fn import(data: &Path, file: &Path) -> Result<()> {
 
 fn compact(data: &Path) -> Result<()> {
     let (before, after) = hostler_store::compact(Options::new(&store_of(data)?))?;
-    println!("{} MiB before, {} MiB now", before >> 20, after >> 20);
+    println!("{} before, {} now", size(before), size(after));
     Ok(())
+}
+
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..1_048_576 => format!("{} KiB", bytes.div_ceil(1024)),
+        _ => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
+    }
 }
 
 fn put_back(data: &Path, file: &Path, passphrase_file: Option<&Path>, replace: bool) -> Result<()> {

@@ -180,6 +180,8 @@ pub enum StoreError {
     Full { folder: String, free: u64, wanted: u64 },
     #[error("{0} is in use by another process: stop it first")]
     InUse(String),
+    #[error("{0} can't be opened by this user: chown -R the folder to the one who runs the control plane")]
+    NotOurs(String),
     #[error("{0} can't be copied out: it keeps nothing")]
     NothingKept(&'static str),
     #[error("damaged: {0}")]

@@ -1,9 +1,11 @@
 //! `hostlerctl system backup`
 
+use crate::cli::Format;
 use crate::client::Client;
 use crate::output::{Out, plural};
 use crate::problem::Problem;
 use hostler_proto::admin as wire;
+use serde_json::json;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -15,7 +17,13 @@ fn problem(operation: &'static str, path: &Path) -> impl Fn(io::Error) -> Proble
 }
 
 /// Written beside and renamed: a file of that name is a whole backup.
-pub async fn run(client: &mut Client, out: &Out, file: &Path, passphrase_file: Option<&Path>) -> Result<(), Problem> {
+pub async fn run(
+    client: &mut Client,
+    out: &Out,
+    format: Format,
+    file: &Path,
+    passphrase_file: Option<&Path>,
+) -> Result<(), Problem> {
     if file.exists() {
         return Err(Problem::Usage(format!("{} is there already: backups are never overwritten", file.display())));
     }
@@ -32,7 +40,20 @@ pub async fn run(client: &mut Client, out: &Out, file: &Path, passphrase_file: O
         }
     };
     fs::rename(&partial, file).map_err(problem("write", file))?;
-    let size = format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
+    if format != Format::Table {
+        let sealed = !passphrase.is_empty();
+        return out.json(&json!({
+            "file": file.display().to_string(),
+            "revision": head.revision,
+            "nodes": head.nodes,
+            "bytes": bytes,
+            "sealed": sealed,
+        }));
+    }
+    let size = match bytes {
+        0..1_048_576 => format!("{} KiB", bytes.div_ceil(1024)),
+        _ => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
+    };
     let nodes = plural(head.nodes as usize, "node");
     out.line(format!("saved revision {} ({nodes}) to {}, {size}", head.revision, file.display()))?;
     if passphrase.is_empty() {

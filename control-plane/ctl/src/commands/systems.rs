@@ -24,7 +24,7 @@ pub async fn run(mut client: Client, out: &Out, global: &Global, command: System
         SystemCommand::Show { system } => show(&mut client, out, global.output, &system).await,
         SystemCommand::History { name, diff } => history(&mut client, out, global.output, &name, diff).await,
         SystemCommand::Backup { file, passphrase_file } => {
-            backup::run(&mut client, out, &file, passphrase_file.as_deref()).await
+            backup::run(&mut client, out, global.output, &file, passphrase_file.as_deref()).await
         }
         SystemCommand::Rollback { system, message, yes, dry_run } => {
             let (name, number) = at(&system)?;

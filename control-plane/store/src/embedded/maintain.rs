@@ -172,7 +172,8 @@ fn look_at_journal(survey: &Survey) -> Vec<Finding> {
     if findings.is_empty() {
         let text = match (ranges.first(), ranges.last()) {
             (Some(first), Some(last)) => {
-                format!("{} segments, revisions {} to {}", survey.segments.len(), first.0, last.1)
+                let plural = if survey.segments.len() == 1 { "" } else { "s" };
+                format!("{} segment{plural}, revisions {} to {}", survey.segments.len(), first.0, last.1)
             }
             _ => "empty".to_owned(),
         };

@@ -141,12 +141,25 @@ impl Folder {
 
     /// Held for as long as the store is open: two at once would ruin it.
     fn lock(&self) -> Result<File, StoreError> {
-        let file = disk::create(&self.root.join("lock")).map_err(failed("make the store's lock"))?;
+        let path = self.root.join("lock");
+        let file = disk::create(&path).map_err(|error| not_ours(&path, error, "make the store's lock"))?;
         match file.try_lock() {
             Ok(()) => Ok(file),
             Err(TryLockError::WouldBlock) => Err(StoreError::InUse(self.root.display().to_string())),
             Err(TryLockError::Error(error)) => Err(failed("lock the store")(error)),
         }
+    }
+
+    /// What belongs to somebody else is not damaged.
+    fn check_owner(&self) -> Result<(), StoreError> {
+        for folder in [self.root.clone(), self.journal(), self.checkpoints(), self.state()] {
+            let files = sorted_files(&folder).map_err(|error| not_ours(&folder, error, "read the store's folder"))?;
+            for file in files.iter().filter(|path| path.is_file()) {
+                let opened = File::options().read(true).write(true).open(file);
+                opened.map_err(|error| not_ours(file, error, "open a file of the store"))?;
+            }
+        }
+        Ok(())
     }
 
     /// Moves what is damaged out of the way, under a name that says when and why.
@@ -193,6 +206,13 @@ fn remove_unpublished(folder: &Path) -> io::Result<()> {
 
 fn failed(operation: &'static str) -> impl Fn(io::Error) -> StoreError {
     move |source| StoreError::Backend { operation, source: Arc::new(source) }
+}
+
+fn not_ours(path: &Path, error: io::Error, operation: &'static str) -> StoreError {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => StoreError::NotOurs(path.display().to_string()),
+        _ => failed(operation)(error),
+    }
 }
 
 struct Embedded {

@@ -59,6 +59,7 @@ pub(super) fn open(options: Options) -> Result<(Embedded, Materialised), StoreEr
     let folder = Folder { root: options.folder };
     disk::make_folder(&folder.root).map_err(failed("make the store's folder"))?;
     let lock = folder.lock()?;
+    folder.check_owner()?;
     migrate::prepare(&folder)?;
     for part in [folder.journal(), folder.checkpoints(), folder.values()] {
         disk::make_folder(&part).map_err(failed("make the store's folders"))?;

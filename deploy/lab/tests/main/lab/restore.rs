@@ -81,6 +81,12 @@ fn a_backup_comes_back_on_another_host_and_every_node_with_it() {
     assert_eq!(ids(&fleet), known, "nobody joined again");
     // The operator's old credential still counts.
     fleet.cp("hostlerctl --context-file /root/contexts.toml node ls");
+    // Root looks it over, and it starts as before under its own user.
+    fleet.cp("systemctl stop hostler-control-plane && hostler-control-plane store verify && hostler-control-plane store compact");
+    fleet.start_control_plane();
+    for host in NODES {
+        fleet.wait_state(host, "ready", SOON);
+    }
     // What is ordered now is obeyed.
     fleet.apply("system: {name: shop}\ncheck:\n  disk: {where: all, plugin: disk, every: 5s, with: {warn: 99%, critical: 100%}}\n  root: {where: all, plugin: disk, every: 5s, with: {warn: 99%, critical: 100%}}");
     for host in NODES {
