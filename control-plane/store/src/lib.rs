@@ -213,7 +213,7 @@ impl StoreError {
 
 /// What every backend promises; the conformance suite holds each to it.
 pub trait Store: Send + Sync + 'static {
-    /// For people: `embedded, synced to disk`.
+    /// For people: `embedded, journal synced to disk`.
     fn describe(&self) -> &'static str;
 
     fn revision(&self) -> BoxFuture<'_, Result<Revision, StoreError>>;
