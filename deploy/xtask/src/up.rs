@@ -117,7 +117,10 @@ fn show(deployment: &Deployment, took: Option<Duration>) -> Result<()> {
     let pid = deployment.agent.pid().context("find the agent's process")?;
     let memory_mib = memory_of_tree(pid).map(|memory| memory.pss_kib as f64 / 1024.0)?;
     let version = deployment.agent_version()?;
-    panel("control plane", &format!("https://127.0.0.1:{}  store: embedded, journal synced to disk", deployment.ports.agents));
+    panel(
+        "control plane",
+        &format!("https://127.0.0.1:{}  store: embedded, journal synced to disk", deployment.ports.agents),
+    );
     panel(&format!("node {NODE}"), &format!("ready  agent {version}, {memory_mib:.1} MiB, policy: {POLICY}"));
     let since = took.map_or_else(String::new, |took| format!(" {:.1} s after the start", took.as_secs_f64()));
     let Demo { disk_every, hello_every } = DEMO;
