@@ -5,7 +5,7 @@ use super::interpolate;
 use super::kind::Noun;
 use super::scalars::Ref;
 use super::shape::{Reader, Shape};
-use super::yaml::{Node, Value};
+use super::yaml::{Key, Node, Value};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
 
@@ -50,20 +50,25 @@ impl<T: Shape> Shape for Vec<T> {
     }
 }
 
-/// Names of others as keys, such as backups and how old they may be.
+/// The entries of what should be a map.
+fn entries<'a>(node: &'a Node, form: &Form, reader: &mut Reader<'_>) -> Option<&'a [(Key, Node)]> {
+    match &node.value {
+        Value::Map(entries) => Some(entries),
+        _ => {
+            reader.wrong(node, &form.noun());
+            None
+        }
+    }
+}
+
 impl<T: Shape> Shape for BTreeMap<String, T> {
     fn form() -> Form {
         Form::Map { key: Scalar::text("a name", None), value: Box::new(T::form()) }
     }
 
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
-        let Value::Map(entries) = &node.value else {
-            let noun = Self::form().noun();
-            reader.wrong(node, &noun);
-            return None;
-        };
         let mut values = Vec::new();
-        for (key, value) in entries {
+        for (key, value) in entries(node, &Self::form(), reader)? {
             let read = reader.inside(&key.text, None, |reader| T::read(value, reader));
             values.push(read.map(|value| (key.text.clone(), value)));
         }
@@ -82,13 +87,8 @@ impl<T: Noun, V: Shape> Shape for BTreeMap<Ref<T>, V> {
     }
 
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
-        let Value::Map(entries) = &node.value else {
-            let noun = Self::form().noun();
-            reader.wrong(node, &noun);
-            return None;
-        };
         let mut values = Vec::new();
-        for (key, value) in entries {
+        for (key, value) in entries(node, &Self::form(), reader)? {
             let as_node = Node { at: key.at, plain: false, value: Value::Text(key.text.clone()) };
             let read = reader.inside(&key.text, None, |reader| {
                 let of = Ref::<T>::read(&as_node, reader);
