@@ -101,19 +101,19 @@ fn look_over(data: &Path) -> Result<bool> {
     store_of(data)?;
     let findings = verify::verify(data)?;
     print!("{}", told(&findings));
-    Ok(findings.iter().all(|finding| finding.good))
+    Ok(findings.iter().all(|finding| finding.is_good()))
 }
 
 fn told(findings: &[Finding]) -> String {
     let mut text = String::new();
     for finding in findings {
-        let mark = if finding.good { "good" } else { "BAD " };
+        let mark = if finding.is_good() { "good" } else { "BAD " };
         text.push_str(&format!("{mark}  {:<12} {}\n", sanitize(&finding.what), sanitize(&finding.said)));
         if let Some(help) = &finding.help {
             text.push_str(&format!("      {:<12} {}\n", "", sanitize(help)));
         }
     }
-    let bad = findings.iter().filter(|finding| !finding.good).count();
+    let bad = findings.iter().filter(|finding| !finding.is_good()).count();
     text.push_str(&match bad {
         0 => "all is well\n".to_owned(),
         1 => "1 thing is not as it should be\n".to_owned(),

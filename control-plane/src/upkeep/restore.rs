@@ -5,7 +5,7 @@ use super::verify;
 use crate::{clock, files, records};
 use anyhow::{Context, Result, bail};
 use hostler_proto::store as rest;
-use hostler_store::{Finding, Options, Txn};
+use hostler_store::{Finding, Options, Txn, Verdict};
 use hostler_types::Timestamp;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use std::fs;
@@ -72,7 +72,7 @@ fn sibling(data: &Path, word: &str) -> PathBuf {
 
 fn unpack(file: &Path, passphrase: &str, into: &Path) -> Result<(Manifest, Vec<Finding>)> {
     let manifest = archive::read(file, passphrase, into).with_context(|| format!("read {}", file.display()))?;
-    let bad: Vec<Finding> = verify::verify(into)?.into_iter().filter(|finding| !finding.good).collect();
+    let bad: Vec<Finding> = verify::verify(into)?.into_iter().filter(|finding| !finding.is_good()).collect();
     if let Some(bad) = bad.iter().find(|finding| is_needed(finding)) {
         bail!("the backup was damaged before it was taken: {}: {}", bad.what, bad.said);
     }
@@ -90,7 +90,7 @@ fn unpack(file: &Path, passphrase: &str, into: &Path) -> Result<(Manifest, Vec<F
 /// Without it there is nothing to come back to. All else is mended at the next start,
 /// or can be brought again, and is said.
 fn is_needed(finding: &Finding) -> bool {
-    matches!(&*finding.what, hostler_store::WHOLE | "keys") && !verify::mends(finding)
+    matches!(&*finding.what, hostler_store::WHOLE | "keys") && finding.verdict == Verdict::Bad
 }
 
 /// What was ordered after the backup was taken must not count as newer than what

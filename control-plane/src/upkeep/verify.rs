@@ -5,28 +5,22 @@ use crate::pki::Pki;
 use crate::{clock, records};
 use anyhow::Result;
 use hostler_proto::store as rest;
-use hostler_store::Finding;
+use hostler_store::{Finding, Verdict};
 use std::fs;
 use std::path::Path;
 
 /// Changes nothing.
 pub fn verify(data: &Path) -> Result<Vec<Finding>> {
-    let folder = data.join("store");
-    let mut findings = hostler_store::verify(&folder)?;
+    let mut named = Named::new();
+    let mut findings = hostler_store::inspect(&data.join("store"), &mut |key, value| named.extend(names(key, value)))?;
     findings.push(keys(&data.join("pki")));
     // Only a state that can be read says what else must be there.
-    if findings.iter().any(|finding| finding.what == hostler_store::WHOLE && (finding.good || mends(finding))) {
-        let named = named(&folder)?;
+    if findings.iter().any(|finding| finding.what == hostler_store::WHOLE && finding.verdict != Verdict::Bad) {
         for part in ["blobs", "documents"] {
             findings.push(content(&data.join(part), part, &named));
         }
     }
     Ok(findings)
-}
-
-/// What the store mends by itself at its next start.
-pub fn mends(finding: &Finding) -> bool {
-    finding.help.as_deref().is_some_and(|help| help.starts_with("nothing is lost"))
 }
 
 fn keys(folder: &Path) -> Finding {
@@ -43,22 +37,16 @@ fn keys(folder: &Path) -> Finding {
 /// What the state names: the folder, the digest, and what it is of.
 type Named = Vec<(&'static str, String, String)>;
 
-fn named(folder: &Path) -> Result<Named> {
-    let mut named = Named::new();
-    hostler_store::read_all(folder, &mut |key, value| {
-        if let Some(name) = key.strip_prefix(records::ARTIFACTS)
-            && let Ok(one) = records::decode::<rest::Artifact>(key, value)
-        {
-            named.push(("blobs", one.digest, format!("plugin {name}")));
-        } else if let Some(name) = key.strip_prefix(records::SYSTEM_VERSIONS)
-            && let Ok(one) = records::decode::<rest::SystemVersion>(key, value)
-            && !one.digest.is_empty()
-        {
-            let system = name.split('/').next().unwrap_or(name);
-            named.push(("documents", one.digest, format!("version {} of system {system}", one.number)));
-        }
-    })?;
-    Ok(named)
+fn names(key: &str, value: &[u8]) -> Option<(&'static str, String, String)> {
+    if let Some(name) = key.strip_prefix(records::ARTIFACTS) {
+        let one: rest::Artifact = records::decode(key, value).ok()?;
+        return Some(("blobs", one.digest, format!("plugin {name}")));
+    }
+    let name = key.strip_prefix(records::SYSTEM_VERSIONS)?;
+    let one: rest::SystemVersion = records::decode(key, value).ok()?;
+    let system = name.split('/').next().unwrap_or(name);
+    let what = format!("version {} of system {system}", one.number);
+    (!one.digest.is_empty()).then_some(("documents", one.digest, what))
 }
 
 fn content(folder: &Path, part: &'static str, named: &Named) -> Finding {
@@ -112,7 +100,10 @@ mod tests {
 
     fn bad(data: &Path) -> Vec<String> {
         let findings = verify(data).expect("looks").into_iter();
-        findings.filter(|finding| !finding.good).map(|finding| format!("{}: {}", finding.what, finding.said)).collect()
+        findings
+            .filter(|finding| !finding.is_good())
+            .map(|finding| format!("{}: {}", finding.what, finding.said))
+            .collect()
     }
 
     fn files(folder: PathBuf) -> Vec<PathBuf> {
@@ -144,7 +135,7 @@ mod tests {
     fn bad_outside_the_store(data: &Path) -> Vec<String> {
         let parts = ["blobs", "documents"].map(|part| content(&data.join(part), part, &Named::new()));
         let findings = [keys(&data.join("pki"))].into_iter().chain(parts);
-        findings.filter(|finding| !finding.good).map(|finding| finding.said).collect()
+        findings.filter(|finding| !finding.is_good()).map(|finding| finding.said).collect()
     }
 
     #[test]

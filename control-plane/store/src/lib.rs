@@ -20,8 +20,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use embedded::{
-    Finding, Notify, Options, Probe, Sizes, WHOLE, compact, export, import, keep_closed, open_embedded, open_with,
-    probe, read_all, verify, wait_closed,
+    Finding, Notify, Options, Probe, Sizes, Verdict, WHOLE, compact, export, import, inspect, keep_closed,
+    open_embedded, open_with, probe, verify, wait_closed,
 };
 pub use log::{Change, Commit, Watch};
 pub use memory::open_memory;

@@ -71,7 +71,7 @@ fn files(folder: &Path, part: &str) -> Vec<PathBuf> {
 }
 
 fn bad(findings: &[Finding]) -> Vec<&str> {
-    findings.iter().filter(|finding| !finding.good).map(|finding| finding.what.as_str()).collect()
+    findings.iter().filter(|finding| !finding.is_good()).map(|finding| finding.what.as_str()).collect()
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn a_good_store_verifies() {
     let dir = tempfile::tempdir().unwrap();
     filled(dir.path());
     let findings = hostler_store::verify(dir.path()).unwrap();
-    assert!(findings.iter().all(|finding| finding.good), "{findings:?}");
+    assert!(findings.iter().all(|finding| finding.is_good()), "{findings:?}");
     let missing = hostler_store::verify(&dir.path().join("none")).unwrap_err();
     assert!(missing.to_string().contains("there is no store"), "{missing}");
 }
@@ -177,6 +177,7 @@ fn a_loss_is_told_at_every_start_and_not_only_the_first() {
         let error = hostler_store::open_embedded(dir.path()).err().unwrap();
         assert!(error.to_string().contains("restore a backup"), "{error}");
     }
+    assert!(bad(&hostler_store::verify(dir.path()).unwrap()).contains(&"whole"), "verify says the same");
 }
 
 #[test]
@@ -301,7 +302,7 @@ fn a_copy_taken_while_writing_goes_on_opens_whole() {
         };
         futures_util::future::join(writer, copier).await.1
     });
-    assert!(hostler_store::verify(&copy).unwrap().iter().all(|finding| finding.good));
+    assert!(hostler_store::verify(&copy).unwrap().iter().all(|finding| finding.is_good()));
     let opened = open(&copy);
     let (revision, entries) = all(&*opened);
     assert!(revision >= at && revision <= 2_001, "{revision} {at}");

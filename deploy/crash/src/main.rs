@@ -107,7 +107,7 @@ fn verify(folder: &Path) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let bad: Vec<_> = findings.iter().filter(|finding| !finding.good).collect();
+    let bad: Vec<_> = findings.iter().filter(|finding| !finding.is_good()).collect();
     for finding in &bad {
         println!("{}: {}", finding.what, finding.said);
     }

@@ -98,7 +98,7 @@ impl Journal {
     pub fn drop_up_to(&mut self, revision: Revision) {
         while let Some(oldest) = self.closed.front().filter(|segment| segment.last <= revision) {
             if let Err(error) = disk::remove("journal.remove", &oldest.path) {
-                tracing::warn!(file = %oldest.path.display(), error = %error, "an old segment stays for now");
+                tracing::warn!(file = %oldest.path.display(), error = %error, "an old segment could not be removed, and is tried again");
                 return;
             }
             self.closed.pop_front();

@@ -16,23 +16,40 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Good,
+    /// Damaged, and mended at the next start: something else holds the same.
+    Mends,
+    Bad,
+}
+
 /// What was looked at, and what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     pub what: String,
     pub said: String,
-    pub good: bool,
+    pub verdict: Verdict,
     /// What is to be done, where something is.
     pub help: Option<String>,
 }
 
 impl Finding {
     pub fn good(what: &str, said: String) -> Self {
-        Self { what: what.to_owned(), said, good: true, help: None }
+        Self { what: what.to_owned(), said, verdict: Verdict::Good, help: None }
     }
 
     pub fn bad(what: &str, said: String, help: &str) -> Self {
-        Self { what: what.to_owned(), said, good: false, help: Some(help.to_owned()) }
+        Self { what: what.to_owned(), said, verdict: Verdict::Bad, help: Some(help.to_owned()) }
+    }
+
+    fn mends(what: &str, said: String) -> Self {
+        let help = Some("nothing is lost: it is mended at the next start".to_owned());
+        Self { what: what.to_owned(), said, verdict: Verdict::Mends, help }
+    }
+
+    pub fn is_good(&self) -> bool {
+        self.verdict == Verdict::Good
     }
 }
 
@@ -40,8 +57,6 @@ impl Finding {
 pub const WHOLE: &str = "whole";
 const CLOSE_TRIES: u32 = 1_000;
 const CLOSE_PAUSE: Duration = Duration::from_millis(10);
-/// Mended by itself: the others hold the same.
-const MENDS: &str = "nothing is lost: it is mended at the next start";
 const RESTORE: &str = "restore a backup: hostler-control-plane restore FILE";
 
 /// A store that is not open, looked at and not changed.
@@ -51,7 +66,11 @@ struct Look {
     survey: Survey,
     /// Those that can be read.
     checkpoints: Vec<Checkpoint>,
+    /// The newest revision that any of them speaks of, readable or not.
+    seen: Revision,
     tried: Result<Revision, String>,
+    /// What checkpoint and journal lead to without the state.
+    rebuilt: Option<Materialised>,
 }
 
 impl Look {
@@ -64,9 +83,13 @@ impl Look {
         findings.push(look_at_format(&folder));
         let survey = Survey::look(&folder.journal()).map_err(failed("read the journal"))?;
         findings.extend(look_at_journal(&survey));
-        let checkpoints = look_at_checkpoints(&folder, findings)?;
+        let listed = checkpoint::look(&folder.checkpoints()).map_err(failed("list the checkpoints"))?;
+        let seen = listed.iter().map(|one| one.end).max().unwrap_or(0);
+        let checkpoints = look_at_checkpoints(listed, findings);
         let tried = probe::try_state(&folder, &open::Probe::InProcess);
-        Ok(Self { folder, _lock: lock, survey, checkpoints, tried })
+        let mut look = Self { folder, _lock: lock, survey, checkpoints, seen, tried, rebuilt: None };
+        look.rebuilt = look.rebuild();
+        Ok(look)
     }
 
     fn decide(&self, state: Option<Revision>) -> Result<Decision, Loss> {
@@ -74,58 +97,53 @@ impl Look {
             journal: self.survey.ranges(),
             checkpoints: self.checkpoints.iter().map(|one| (one.start, one.end)).collect(),
             state,
-            seen: 0,
+            seen: self.seen,
         })
     }
 
-    /// What checkpoint and journal lead to without the state.
-    fn rebuilt(&self) -> Option<Materialised> {
+    fn rebuild(&self) -> Option<Materialised> {
         let decision = self.decide(None).ok()?;
         let mut memory = Materialised::in_memory(&self.folder.values());
         open::build(&mut memory, &decision, &self.checkpoints, &self.survey).ok()?;
         Some(memory)
     }
 
+    /// What a start would decide.
+    fn decision(&self) -> Result<Decision, Loss> {
+        self.decide(self.tried.as_ref().ok().copied())
+    }
+
     /// The state as it would be opened; nothing where something was lost.
-    fn settled(&self) -> Option<Materialised> {
-        let decision = self.decide(self.tried.as_ref().ok().copied()).ok()?;
-        let rebuilt = self.rebuilt().filter(|state| state.summary().revision == decision.newest);
-        let there = || self.folder.state().exists().then(|| probe::open_state(&self.folder).ok());
-        rebuilt.or_else(|| there().flatten())
+    fn settled(self) -> Option<Materialised> {
+        let newest = self.decision().ok()?.newest;
+        let there = self.folder.state().exists();
+        let rebuilt = self.rebuilt.filter(|state| state.summary().revision == newest);
+        rebuilt.or_else(|| there.then(|| probe::open_state(&self.folder).ok()).flatten())
     }
 }
 
 /// Reads everything and changes nothing.
 pub fn verify(folder: &Path) -> Result<Vec<Finding>, StoreError> {
+    inspect(folder, &mut |_, _| {})
+}
+
+/// Likewise, and hands out every key and value as they would be after opening, where
+/// they can be read.
+pub fn inspect(folder: &Path, take: &mut dyn FnMut(&str, &[u8])) -> Result<Vec<Finding>, StoreError> {
     let mut findings = Vec::new();
     let look = Look::at(folder, &mut findings)?;
     findings.push(look_at_state(&look));
-    findings.push(match look.decide(look.tried.as_ref().ok().copied()) {
-        Ok(decision) if decision.journal_lacks => Finding::bad(
-            WHOLE,
-            format!("all of it up to revision {}, though not from the journal", decision.newest),
-            MENDS,
-        ),
+    findings.push(match look.decision() {
+        Ok(decision) if decision.journal_lacks => {
+            Finding::mends(WHOLE, format!("all of it up to revision {}, though not from the journal", decision.newest))
+        }
         Ok(decision) => Finding::good(WHOLE, format!("all of it up to revision {}", decision.newest)),
         Err(loss) => Finding::bad(WHOLE, format!("revisions {} to {} can't be read", loss.first, loss.newest), RESTORE),
     });
     if let Some(state) = look.settled() {
-        findings.push(look_at_values(&look.folder, &state));
+        findings.push(look_at_values(&state, take));
     }
     Ok(findings)
-}
-
-/// Hands out every key and value as they would be after opening, and changes
-/// nothing.
-pub fn read_all(folder: &Path, take: &mut dyn FnMut(&str, &[u8])) -> Result<(), StoreError> {
-    let look = Look::at(folder, &mut Vec::new())?;
-    let state =
-        look.settled().ok_or_else(|| StoreError::Lost("hostler-control-plane store verify says what".to_owned()))?;
-    state.each(None, usize::MAX, |key, raw| {
-        take(key, &state.record(key, raw)?.entry.value);
-        Ok(())
-    })?;
-    Ok(())
 }
 
 /// Waits until whoever had it open has let it go.
@@ -154,7 +172,7 @@ fn look_at_format(folder: &Folder) -> Finding {
             Finding::bad("format", format!("layout {number} is newer than this version reads"), "upgrade")
         }
         Some(number) => Finding::good("format", format!("layout {number}")),
-        None => Finding::bad("format", "the file that says which layout this is can't be read".to_owned(), MENDS),
+        None => Finding::mends("format", "the file that says which layout this is can't be read".to_owned()),
     }
 }
 
@@ -182,19 +200,19 @@ fn look_at_journal(survey: &Survey) -> Vec<Finding> {
     findings
 }
 
-fn look_at_checkpoints(folder: &Folder, findings: &mut Vec<Finding>) -> Result<Vec<Checkpoint>, StoreError> {
+/// Those that can be read.
+fn look_at_checkpoints(listed: Vec<Checkpoint>, findings: &mut Vec<Finding>) -> Vec<Checkpoint> {
     let mut good = Vec::new();
-    for one in checkpoint::look(&folder.checkpoints()).map_err(failed("list the checkpoints"))? {
+    for one in listed {
         match checkpoint::read(&one, |_, _| Ok(())) {
             Ok(_) => {
-                let text = format!("revision {} to {}", one.start, one.end);
-                findings.push(Finding::good("checkpoint", text));
+                findings.push(Finding::good("checkpoint", format!("revision {} to {}", one.start, one.end)));
                 good.push(one);
             }
-            Err(error) => findings.push(Finding::bad("checkpoint", error.to_string(), MENDS)),
+            Err(error) => findings.push(Finding::mends("checkpoint", error.to_string())),
         }
     }
-    Ok(good)
+    good
 }
 
 fn look_at_state(look: &Look) -> Finding {
@@ -202,40 +220,38 @@ fn look_at_state(look: &Look) -> Finding {
         return Finding::good("state", "not there, and made at the next start".to_owned());
     }
     if let Err(why) = &look.tried {
-        return Finding::bad("state", why.clone(), MENDS);
+        return Finding::mends("state", why.clone());
     }
     let summary = probe::open_state(&look.folder).map(|state| state.summary());
-    let rebuilt = look.rebuilt().map(|state| state.summary());
+    let rebuilt = look.rebuilt.as_ref().map(Materialised::summary);
     match (summary, rebuilt) {
         (Ok(found), Some(rebuilt)) if found.revision == rebuilt.revision && found != rebuilt => {
             Finding::bad("state", "it differs from what journal and checkpoint lead to".to_owned(), RESTORE)
         }
         (Ok(found), _) => Finding::good("state", format!("{} records at revision {}", found.records, found.revision)),
-        (Err(why), _) => Finding::bad("state", why, MENDS),
+        (Err(why), _) => Finding::mends("state", why),
     }
 }
 
-/// Each large value that a record names.
-fn look_at_values(folder: &Folder, state: &Materialised) -> Finding {
-    let mut count = 0;
+/// Each large value that a record names; all values are handed on.
+fn look_at_values(state: &Materialised, take: &mut dyn FnMut(&str, &[u8])) -> Finding {
+    let mut large = 0;
     let mut bad = Vec::new();
-    let each = state.each(None, usize::MAX, |key, record| {
-        if let Value::Blob { digest, .. } = decode(key, record)?.value {
-            count += 1;
-            if let Err(error) = values::read(&folder.values(), &digest) {
-                bad.push(format!("the value of {key} ({}): {error}", values::name(&digest)));
-            }
+    let each = state.each(None, usize::MAX, |key, raw| {
+        large += u64::from(matches!(decode(key, raw)?.value, Value::Blob { .. }));
+        match state.record(key, raw) {
+            Ok(record) => take(key, &record.entry.value),
+            Err(error) => bad.push(error.to_string()),
         }
         Ok(())
     });
     bad.extend(each.err().map(|error| error.to_string()));
     match bad.first() {
-        None => Finding::good("values", format!("{count} large ones")),
-        Some(first) => Finding::bad(
-            "values",
-            if bad.len() == 1 { first.clone() } else { format!("{first}, and {} more", bad.len() - 1) },
-            "restore these files below store/values from a backup",
-        ),
+        None => Finding::good("values", format!("{large} large ones")),
+        Some(first) => {
+            let more = if bad.len() == 1 { String::new() } else { format!(", and {} more", bad.len() - 1) };
+            Finding::bad("values", format!("{first}{more}"), "restore these files below store/values from a backup")
+        }
     }
 }
 

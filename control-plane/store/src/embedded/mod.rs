@@ -43,7 +43,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use values::Values;
 
-pub use maintain::{Finding, WHOLE, compact, export, import, keep_closed, read_all, verify, wait_closed};
+pub use maintain::{Finding, Verdict, WHOLE, compact, export, import, inspect, keep_closed, verify, wait_closed};
 pub use open::{Options, Probe, open_embedded, open_with};
 pub use probe::probe;
 
@@ -389,7 +389,10 @@ impl Backend for Embedded {
                 Ok(rebuilt) => *state.write().unwrap_or_else(PoisonError::into_inner) = rebuilt,
                 Err(error) => {
                     self.not_before = Some(Instant::now() + RETRY_AFTER);
-                    tracing::warn!(error = &error as &dyn std::error::Error, "the state stays in memory, for now");
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "the state stays in memory until sled takes it"
+                    );
                     return Ok(true);
                 }
             }

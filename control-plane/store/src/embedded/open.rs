@@ -69,89 +69,109 @@ pub(super) fn open(options: Options) -> Result<(Embedded, Materialised), StoreEr
         disk::sync_folder("root", folder).map_err(failed("make the store's folders"))?;
     }
     let survey = Survey::read(&folder.journal()).map_err(failed("read the journal"))?;
-    let mut checkpoints = checkpoint::list(&folder.checkpoints()).map_err(failed("list the checkpoints"))?;
-    let found = probe::try_state(&folder, &options.probe);
-    let notify = Arc::clone(&options.notify);
-    let tell = |text: String| {
-        tracing::warn!("{text}");
-        notify(&text);
-    };
-    let mut reason = None;
-    let revision = match found {
-        Ok(revision) => Some(revision),
-        Err(why) => {
-            reason = Some(why);
-            None
-        }
-    };
-    let mut seen = 0;
-    let mut bad: Vec<(Checkpoint, String)> = Vec::new();
-    // Nothing is moved before something was found that all of it can be had from.
-    let (state, decision) = loop {
-        let evidence = Evidence {
-            journal: survey.ranges(),
-            checkpoints: checkpoints.iter().map(|one| (one.start, one.end)).collect(),
-            state: revision.filter(|_| reason.is_none()),
-            seen,
-        };
-        let decision = recover::decide(&evidence).map_err(lost)?;
-        seen = decision.newest;
-        match make_state(&folder, &decision, &checkpoints, &survey, reason.as_deref(), &tell) {
-            Ok(state) => break (state, decision),
-            Err(Trouble::Checkpoint(index, why)) => bad.push((checkpoints.remove(index), why)),
-            Err(Trouble::State(why)) => reason = Some(why),
-            Err(Trouble::Other(error)) => return Err(error),
-        }
-    };
-    for (bad, why) in bad {
-        let to = folder.set_aside(&bad.path, "damaged").map_err(failed("set a checkpoint aside"))?;
-        tell(format!("a checkpoint can't be used ({why}); it was moved to {}", to.display()));
-    }
-    finish(folder, lock, state, &decision, checkpoints, &survey, (options.notify, options.sizes), &tell)
+    let checkpoints = checkpoint::list(&folder.checkpoints()).map_err(failed("list the checkpoints"))?;
+    let tried = probe::try_state(&folder, &options.probe);
+    let opening = Opening { folder, lock, survey, checkpoints, notify: options.notify, sizes: options.sizes };
+    opening.recover(tried)
 }
 
-#[allow(clippy::too_many_arguments)]
-fn finish(
+/// What was found, while it is decided what to make of it.
+struct Opening {
     folder: Folder,
     lock: File,
-    state: Materialised,
-    decision: &Decision,
+    survey: Survey,
     checkpoints: Vec<Checkpoint>,
-    survey: &Survey,
-    (notify, sizes): (Notify, Sizes),
-    tell: &impl Fn(String),
-) -> Result<(Embedded, Materialised), StoreError> {
-    let values = Values::open(folder.values()).map_err(failed("open the large values"))?;
-    let newest = checkpoints.first().map_or(0, |newest| newest.start);
-    let mut journal = Journal::go_on(&folder.journal(), survey, newest, sizes.segment);
-    let mut checkpoints = checkpoints;
-    let mut state = state;
-    if decision.journal_lacks {
-        (state, checkpoints) = begin_anew(&folder, state, survey)?;
-        journal = Journal::go_on(&folder.journal(), &Survey::default(), decision.newest, sizes.segment);
-        tell(format!(
-            "the journal was damaged; nothing is lost: the state at revision {} was whole, and a new journal goes on from it",
-            decision.newest
-        ));
-    } else {
-        survey.settle_tail().map_err(failed("end the journal's last segment"))?;
+    notify: Notify,
+    sizes: Sizes,
+}
+
+impl Opening {
+    fn tell(&self, text: &str) {
+        tracing::warn!("{text}");
+        (self.notify)(text);
     }
-    let backend = Embedded {
-        folder,
-        _lock: lock,
-        sizes,
-        journal,
-        values,
-        checkpoints,
-        writing: None,
-        snapshots: Vec::new(),
-        not_before: None,
-        unflushed: true,
-        refusing_since: None,
-        taken: 0,
-        notify,
-    };
-    Ok((backend, state))
+
+    /// Nothing is moved before something was found that all of it can be had from.
+    fn recover(mut self, mut tried: Result<Revision, String>) -> Result<(Embedded, Materialised), StoreError> {
+        let mut seen = 0;
+        let mut bad: Vec<(Checkpoint, String)> = Vec::new();
+        let (state, decision) = loop {
+            let decision = recover::decide(&Evidence {
+                journal: self.survey.ranges(),
+                checkpoints: self.checkpoints.iter().map(|one| (one.start, one.end)).collect(),
+                state: tried.as_ref().ok().copied(),
+                seen,
+            });
+            let decision = decision.map_err(lost)?;
+            seen = decision.newest;
+            match self.make_state(&decision, tried.as_ref().err().map(String::as_str)) {
+                Ok(state) => break (state, decision),
+                Err(Trouble::Checkpoint(index, why)) => bad.push((self.checkpoints.remove(index), why)),
+                Err(Trouble::State(why)) => tried = Err(why),
+                Err(Trouble::Other(error)) => return Err(error),
+            }
+        };
+        for (bad, why) in bad {
+            let to = self.folder.set_aside(&bad.path, "damaged").map_err(failed("set a checkpoint aside"))?;
+            self.tell(&format!("a checkpoint can't be used ({why}); it was moved to {}", to.display()));
+        }
+        self.finish(state, &decision)
+    }
+
+    fn make_state(&self, decision: &Decision, reason: Option<&str>) -> Result<Materialised, Trouble> {
+        if decision.base == Base::State {
+            let mut state = probe::open_state(&self.folder).map_err(Trouble::State)?;
+            if state.summary().revision != decision.after {
+                return Err(Trouble::State("it opened twice and differed".to_owned()));
+            }
+            let brought = bring_on(&mut state, decision.after, &self.survey);
+            brought.map_err(|error| Trouble::State(crate::chain(&error)))?;
+            return Ok(state);
+        }
+        let built = rebuild::build_in_sled(&self.folder, decision, &self.checkpoints, &self.survey, "unusable");
+        let (state, aside) = built.map_err(|error| match (&error, decision.base) {
+            (StoreError::Damaged(why), Base::Checkpoint(index)) => Trouble::Checkpoint(index, why.clone()),
+            _ => Trouble::Other(error),
+        })?;
+        if let Some(to) = aside {
+            let why = reason.unwrap_or("it is behind what the journal leads to");
+            let to = to.display();
+            self.tell(&format!("the state can't be used ({why}); it was moved to {to} and is built anew"));
+        }
+        Ok(state)
+    }
+
+    fn finish(mut self, mut state: Materialised, decision: &Decision) -> Result<(Embedded, Materialised), StoreError> {
+        if decision.journal_lacks {
+            (state, self.checkpoints) = begin_anew(&self.folder, state, &self.survey)?;
+            self.survey = Survey::default();
+            let newest = decision.newest;
+            self.tell(&format!(
+                "the journal was damaged; nothing is lost: the state at revision {newest} was whole, and a new journal goes on from it"
+            ));
+        } else {
+            self.survey.settle_tail().map_err(failed("end the journal's last segment"))?;
+        }
+        let newest = self.checkpoints.first().map_or(0, |newest| newest.start);
+        let journal = Journal::go_on(&self.folder.journal(), &self.survey, newest, self.sizes.segment);
+        let values = Values::open(self.folder.values()).map_err(failed("open the large values"))?;
+        let backend = Embedded {
+            folder: self.folder,
+            _lock: self.lock,
+            sizes: self.sizes,
+            journal,
+            values,
+            checkpoints: self.checkpoints,
+            writing: None,
+            snapshots: Vec::new(),
+            not_before: None,
+            unflushed: true,
+            refusing_since: None,
+            taken: 0,
+            notify: self.notify,
+        };
+        Ok((backend, state))
+    }
 }
 
 /// A checkpoint of a state that the journal does not lead to, and no journal.
@@ -179,40 +199,6 @@ enum Trouble {
     Checkpoint(usize, String),
     State(String),
     Other(StoreError),
-}
-
-impl From<StoreError> for Trouble {
-    fn from(error: StoreError) -> Self {
-        Self::Other(error)
-    }
-}
-
-fn make_state(
-    folder: &Folder,
-    decision: &Decision,
-    checkpoints: &[Checkpoint],
-    survey: &Survey,
-    reason: Option<&str>,
-    tell: &impl Fn(String),
-) -> Result<Materialised, Trouble> {
-    if decision.base == Base::State {
-        let mut state = probe::open_state(folder).map_err(Trouble::State)?;
-        if state.summary().revision != decision.after {
-            return Err(Trouble::State("it opened twice and differed".to_owned()));
-        }
-        bring_on(&mut state, decision.after, survey).map_err(|error| Trouble::State(crate::chain(&error)))?;
-        return Ok(state);
-    }
-    let why = reason.unwrap_or("it is behind what the journal leads to");
-    let built = rebuild::build_in_sled(folder, decision, checkpoints, survey, "unusable");
-    let (state, aside) = built.map_err(|error| match (&error, decision.base) {
-        (StoreError::Damaged(why), Base::Checkpoint(index)) => Trouble::Checkpoint(index, why.clone()),
-        _ => Trouble::Other(error),
-    })?;
-    if let Some(to) = aside {
-        tell(format!("the state can't be used ({why}); it was moved to {} and is built anew", to.display()));
-    }
-    Ok(state)
 }
 
 pub(super) fn build(

@@ -67,7 +67,10 @@ impl Embedded {
                     *state = rebuilt;
                     return Ok(());
                 }
-                Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "not in sled, for now"),
+                Err(error) => tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "sled does not take it: in memory until it does"
+                ),
             }
         }
         let (survey, decision) = self.decide()?;
