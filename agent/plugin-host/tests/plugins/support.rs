@@ -45,6 +45,6 @@ pub async fn load(host: &Arc<PluginHost>, name: &str) -> Arc<Plugin> {
 pub fn request(config: &str, http: &[&str], system: bool) -> CheckRunRequest {
     let http = http.iter().map(|text| text.parse().expect("a pattern")).collect();
     let mut request = CheckRunRequest::new(config);
-    request.grants = Arc::new(Grants { http, system });
+    request.grants = Arc::new(Grants { http, system, ..Grants::default() });
     request
 }

@@ -136,9 +136,9 @@ impl HttpClient {
         let mut target = Target::parse(&request.url)?;
         let mut hops = 0;
         loop {
-            if !grants.allows_http(target.scheme(), &target.host, target.port) {
-                let host = if target.host.contains(':') { format!("[{}]", target.host) } else { target.host.clone() };
-                return Err(HttpError::Denied { wanted: format!("{}://{host}:{}", target.scheme(), target.port) });
+            let need = target.need();
+            if !grants.allows(&need) {
+                return Err(HttpError::Denied { wanted: need.to_string() });
             }
             let hop = self.hop(&target, method.clone(), headers.clone(), body.clone(), request.body_bytes_max).await?;
             let location = hop.location();
