@@ -100,3 +100,16 @@ pub const FILESYSTEM_PROBE: Duration = Duration::from_secs(1);
 
 /// Filesystems in one answer: a container host has hundreds of mounts.
 pub const FILESYSTEMS_MAX: usize = 512;
+
+/// Metrics of one run: an exporter's page has hundreds; a plugin with more has
+/// put something unbounded into an attribute.
+pub const SERIES_MAX: usize = 1_000;
+pub const SERIES_ATTRS_MAX: usize = 16;
+/// Names and values of attributes, and metrics' names.
+pub const SERIES_WORD_BYTES_MAX: usize = 128;
+
+/// Sockets of one run, like [`HTTP_REQUESTS_MAX`].
+pub const CONNECTIONS_MAX: usize = 50;
+
+/// One call's randomness: a key has 32 bytes.
+pub const RANDOM_BYTES_MAX: usize = 4096;

@@ -273,8 +273,7 @@ impl Grants {
                 self.http.iter().any(|one| one.matches(*scheme, host, *port) && one.host().is_address(address))
             }
             Need::Tcp { host, port } => self.tcp.iter().any(|one| {
-                one.matches(host, *port)
-                    && matches!(one, SocketPattern::Tcp { host, .. } if host.is_address(address))
+                one.matches(host, *port) && matches!(one, SocketPattern::Tcp { host, .. } if host.is_address(address))
             }),
             Need::Icmp { host } => self.icmp.iter().any(|one| one.matches(host) && one.is_address(address)),
             _ => false,

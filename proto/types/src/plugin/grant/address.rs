@@ -367,7 +367,11 @@ mod tests {
             ("http://[::1]:*", "http", "[::1]", 1, true),
             ("HTTP://Example.com:8080", "http", "example.COM", 8080, true),
         ] {
-            assert_eq!(pattern(text).matches(Scheme::parse(scheme).expect(scheme), host, port), expect, "{text} {scheme} {host} {port}");
+            assert_eq!(
+                pattern(text).matches(Scheme::parse(scheme).expect(scheme), host, port),
+                expect,
+                "{text} {scheme} {host} {port}"
+            );
         }
     }
 
@@ -405,7 +409,8 @@ mod tests {
         for text in ["*.db:5432", "[::1]:*", "unix:/run/*.sock"] {
             assert_eq!(socket(text).to_string(), text);
         }
-        for (text, says) in [("a", "has no port"), (":1", "no usable host"), ("a:0", "no usable port"), ("unix:x", "/")] {
+        for (text, says) in [("a", "has no port"), (":1", "no usable host"), ("a:0", "no usable port"), ("unix:x", "/")]
+        {
             let error = text.parse::<SocketPattern>().expect_err(text).to_string();
             assert!(error.contains(says), "{error}");
         }

@@ -108,7 +108,9 @@ mod tests {
     #[test]
     fn the_narrower_counts() {
         let wide = pattern("x: /bin/x ...");
-        for (text, expect) in [("x: /bin/x -h *", true), ("x: /bin/x", true), ("y: /bin/x", false), ("x: /bin/y", false)] {
+        for (text, expect) in
+            [("x: /bin/x -h *", true), ("x: /bin/x", true), ("y: /bin/x", false), ("x: /bin/y", false)]
+        {
             assert_eq!(wide.covers(&pattern(text)), expect, "{text}");
         }
         assert!(!pattern("x: /bin/x *").covers(&wide));

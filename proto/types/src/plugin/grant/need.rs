@@ -6,19 +6,45 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Need {
     Nothing,
-    Http { scheme: Scheme, host: String, port: u16 },
-    Tcp { host: String, port: u16 },
-    Unix { path: String },
-    Dns { name: String },
-    Icmp { host: String },
+    Http {
+        scheme: Scheme,
+        host: String,
+        port: u16,
+    },
+    Tcp {
+        host: String,
+        port: u16,
+    },
+    Unix {
+        path: String,
+    },
+    Dns {
+        name: String,
+    },
+    Icmp {
+        host: String,
+    },
     /// A path, or a pattern of paths.
-    File { path: String },
-    Command { name: String, arguments: Vec<String> },
+    File {
+        path: String,
+    },
+    Command {
+        name: String,
+        arguments: Vec<String>,
+    },
     /// A name, or a pattern of names; as the next one.
-    Unit { name: String },
-    Container { name: String },
-    Secret { name: String },
-    Reveal { name: String },
+    Unit {
+        name: String,
+    },
+    Container {
+        name: String,
+    },
+    Secret {
+        name: String,
+    },
+    Reveal {
+        name: String,
+    },
     System,
     Processes,
 }

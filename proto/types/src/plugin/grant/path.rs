@@ -36,20 +36,16 @@ fn covers(wide: &[String], narrow: &[String]) -> bool {
         Some((first, rest)) if first == "**" => {
             (0..=narrow.len()).any(|taken| narrow.get(taken..).is_some_and(|left| covers(rest, left)))
         }
-        Some((first, rest)) => narrow
-            .split_first()
-            .is_some_and(|(part, left)| part != "**" && glob(first, part) && covers(rest, left)),
+        Some((first, rest)) => {
+            narrow.split_first().is_some_and(|(part, left)| part != "**" && glob(first, part) && covers(rest, left))
+        }
     }
 }
 
 impl Pattern for PathPattern {
     /// The narrower of the two; of two that only overlap, nothing.
     fn meet(&self, other: &Self) -> Option<Self> {
-        if covers(&self.0, &other.0) {
-            Some(other.clone())
-        } else {
-            covers(&other.0, &self.0).then(|| self.clone())
-        }
+        if covers(&self.0, &other.0) { Some(other.clone()) } else { covers(&other.0, &self.0).then(|| self.clone()) }
     }
 }
 
@@ -61,8 +57,8 @@ impl FromStr for PathPattern {
 
     fn from_str(text: &str) -> Result<Self, PatternError> {
         let wrong = |problem| PatternError::new(text, problem);
-        let parts =
-            parts(text).ok_or_else(|| wrong("is no absolute path without . and ..: write it like /var/log/nginx/*.log"))?;
+        let parts = parts(text)
+            .ok_or_else(|| wrong("is no absolute path without . and ..: write it like /var/log/nginx/*.log"))?;
         if parts.iter().any(|part| part.contains("**") && part != "**") {
             return Err(wrong("has ** within a name: it stands for whole folders, as in /srv/**/health.json"));
         }

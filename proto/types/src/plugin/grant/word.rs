@@ -24,7 +24,8 @@ impl FromStr for WordPattern {
     type Err = PatternError;
 
     fn from_str(text: &str) -> Result<Self, PatternError> {
-        let sound = !text.is_empty() && text.len() <= 256 && text.chars().all(|c| !c.is_control() && !c.is_whitespace());
+        let sound =
+            !text.is_empty() && text.len() <= 256 && text.chars().all(|c| !c.is_control() && !c.is_whitespace());
         match sound {
             true => Ok(WordPattern(text.to_owned())),
             false => Err(PatternError::new(text, "is no name: it is empty, too long, or has spaces in it")),
