@@ -6,24 +6,7 @@
 //! [`Cache`] asks the program `hostler-plugin` to compile, in a process of its
 //! own.
 
-mod cache;
-mod companion;
-mod engine;
-mod fault;
-mod host;
-mod http;
+pub mod answer;
+pub mod call;
 pub mod limits;
-mod redirect;
-mod report;
-mod run;
-mod system;
-mod ticker;
-mod v0_1;
-
-pub use cache::{Cache, CacheError, CompileError};
-pub use companion::Companion;
-pub use engine::{ENGINE_KEY, WASMTIME_VERSION, engine_config};
-pub use fault::{ConfigProblem, Fault};
-pub use host::{HostConfig, HostError, LoadError, Plugin, PluginHost, PrepareError};
-pub use report::Report;
-pub use run::{CheckRun, CheckRunRequest, LogLevel, LogLine, LogSink};
+pub mod machine;
