@@ -106,9 +106,7 @@ impl Call {
             | Call::TcpReceive { .. }
             | Call::CursorLines { .. }
             | Call::CursorCommit { .. } => Need::Nothing,
-            Call::SecretGet { name } | Call::TcpSendSecret { secret: name, .. } => {
-                Need::Secret { name: name.clone() }
-            }
+            Call::SecretGet { name } | Call::TcpSendSecret { secret: name, .. } => Need::Secret { name: name.clone() },
             Call::SecretReveal { name } => Need::Reveal { name: name.clone() },
             Call::Http(request) => crate::machine::http_need(&request.url)?,
             Call::TcpConnect { host, port, .. } | Call::TlsInspect { host, port, .. } => {

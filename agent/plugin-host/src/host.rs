@@ -147,8 +147,7 @@ impl PluginHost {
         let world = World::of(&exports).ok_or_else(|| LoadError::NoWorld(exports.join(", ")))?;
         let instance =
             self.linker.instantiate_pre(&component).map_err(|error| LoadError::UnknownImport(format!("{error:#}")))?;
-        let exports =
-            Exports::new(instance, world).map_err(|error| LoadError::WrongExports(format!("{error:#}")))?;
+        let exports = Exports::new(instance, world).map_err(|error| LoadError::WrongExports(format!("{error:#}")))?;
         Ok(Arc::new(Plugin { host: self.clone(), world, exports, valid_configs: Mutex::default() }))
     }
 

@@ -108,8 +108,20 @@ pub const SERIES_ATTRS_MAX: usize = 16;
 /// Names and values of attributes, and metrics' names.
 pub const SERIES_WORD_BYTES_MAX: usize = 128;
 
-/// Sockets of one run, like [`HTTP_REQUESTS_MAX`].
-pub const CONNECTIONS_MAX: usize = 50;
+/// Names of secrets are names of files; the longest a file may have.
+pub const SECRET_NAME_BYTES_MAX: usize = 255;
 
-/// One call's randomness: a key has 32 bytes.
+/// A private key with its chain is some 10 KiB.
+pub const SECRET_BYTES_MAX: u64 = 64 * 1024;
+
+/// Interfaces and disks in one answer: a container host has one interface for
+/// each container, a storage host hundreds of disks.
+pub const NETWORKS_MAX: usize = 512;
+pub const DISKS_MAX: usize = 512;
+
+/// Random bytes of one call, as the interface says.
 pub const RANDOM_BYTES_MAX: usize = 4096;
+
+/// Connections of one run, closed ones too: a check asks one server, perhaps
+/// each of a cluster.
+pub const CONNECTIONS_MAX: usize = 50;

@@ -13,7 +13,6 @@ mod icmp;
 mod kv;
 mod network;
 mod processes;
-mod redirect;
 mod secrets;
 mod system;
 mod tcp;
@@ -125,7 +124,7 @@ impl MachineSession {
                 secrets::read(&shared.config.secrets_folder, &name)?;
                 Answer::Done
             }
-            Call::SecretReveal { name } => Answer::Text(secrets::read(&shared.config.secrets_folder, &name)?.reveal()),
+            Call::SecretReveal { name } => Answer::Text(secrets::read(&shared.config.secrets_folder, &name)?.reveal()?),
             Call::Http(request) => {
                 self.requests += 1;
                 if self.requests > limits::HTTP_REQUESTS_MAX {
@@ -158,9 +157,7 @@ impl MachineSession {
                 self.connection(connection)?.send(secret.bytes()).await?;
                 Answer::Done
             }
-            Call::TcpReceive { connection, max, .. } => {
-                Answer::Bytes(self.connection(connection)?.receive(max).await?)
-            }
+            Call::TcpReceive { connection, max, .. } => Answer::Bytes(self.connection(connection)?.receive(max).await?),
             Call::TlsInspect { host, port, server_name, starttls, .. } => {
                 let starttls = starttls.as_deref();
                 Answer::Probe(tls::inspect(&host, port, &server_name, starttls, grants, &shared.tls).await?)

@@ -1,12 +1,14 @@
 //! Readings of this host, each by itself and only when asked for. Checks that
 //! run within the same second share one.
 
+mod disks;
 mod filesystems;
+mod host;
+mod networks;
 mod proc;
 
-pub(crate) use filesystems::Filesystem;
-pub(crate) use proc::{Cpu, Memory};
-
+use crate::answer::{Cpu, Disk, Filesystem, Machine, Memory, Network};
+use crate::call::CallError;
 use crate::limits;
 use filesystems::Prober;
 use proc::CpuTicks;
@@ -14,11 +16,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum SystemError {
+pub(super) enum SystemError {
     #[error("read {path}: {reason}")]
     Read { path: &'static str, reason: std::io::Error },
     #[error("{path} is not as expected")]
     Format { path: &'static str },
+}
+
+impl From<SystemError> for CallError {
+    fn from(error: SystemError) -> Self {
+        CallError::other("system", error)
+    }
 }
 
 /// A reading and when it was made.
@@ -41,10 +49,19 @@ impl<T: Clone> Kept<T> {
     fn keep(&self, value: &T) {
         *self.slot.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), value.clone()));
     }
+
+    fn or_read(&self, read: impl FnOnce() -> Result<T, SystemError>) -> Result<T, CallError> {
+        if let Some(value) = self.fresh() {
+            return Ok(value);
+        }
+        let value = read()?;
+        self.keep(&value);
+        Ok(value)
+    }
 }
 
 #[derive(Default)]
-pub(crate) struct System {
+pub(super) struct System {
     cpu: Kept<Cpu>,
     /// The processors' counters at the reading before: shares are of the time
     /// since then.
@@ -52,33 +69,28 @@ pub(crate) struct System {
     memory: Kept<Memory>,
     filesystems: Kept<Arc<[Filesystem]>>,
     prober: Prober,
+    networks: Kept<Vec<Network>>,
+    disks: Kept<Vec<Disk>>,
+    machine: Kept<Machine>,
 }
 
 impl System {
-    pub(crate) fn cpu(&self) -> Result<Cpu, SystemError> {
-        if let Some(cpu) = self.cpu.fresh() {
-            return Ok(cpu);
-        }
-        let ticks = proc::read_cpu_ticks()?;
-        let before = {
-            let mut slot = self.cpu_before.lock().unwrap_or_else(PoisonError::into_inner);
-            std::mem::replace(&mut *slot, ticks)
-        };
-        let cpu = proc::cpu_since(&before, &ticks, proc::read_load()?);
-        self.cpu.keep(&cpu);
-        Ok(cpu)
+    pub(super) fn cpu(&self) -> Result<Cpu, CallError> {
+        self.cpu.or_read(|| {
+            let ticks = proc::read_cpu_ticks()?;
+            let before = {
+                let mut slot = self.cpu_before.lock().unwrap_or_else(PoisonError::into_inner);
+                std::mem::replace(&mut *slot, ticks)
+            };
+            Ok(proc::cpu_since(&before, &ticks, proc::read_load()?))
+        })
     }
 
-    pub(crate) fn memory(&self) -> Result<Memory, SystemError> {
-        if let Some(memory) = self.memory.fresh() {
-            return Ok(memory);
-        }
-        let memory = proc::read_memory()?;
-        self.memory.keep(&memory);
-        Ok(memory)
+    pub(super) fn memory(&self) -> Result<Memory, CallError> {
+        self.memory.or_read(proc::read_memory)
     }
 
-    pub(crate) async fn filesystems(&self) -> Result<Arc<[Filesystem]>, SystemError> {
+    pub(super) async fn filesystems(&self) -> Result<Arc<[Filesystem]>, CallError> {
         if let Some(list) = self.filesystems.fresh() {
             return Ok(list);
         }
@@ -86,8 +98,41 @@ impl System {
         self.filesystems.keep(&list);
         Ok(list)
     }
+
+    pub(super) fn networks(&self) -> Result<Vec<Network>, CallError> {
+        self.networks.or_read(networks::read)
+    }
+
+    pub(super) fn disks(&self) -> Result<Vec<Disk>, CallError> {
+        self.disks.or_read(disks::read)
+    }
+
+    pub(super) fn machine(&self) -> Result<Machine, CallError> {
+        self.machine.or_read(host::read)
+    }
 }
 
 fn read_file(path: &'static str) -> Result<String, SystemError> {
     std::fs::read_to_string(path).map_err(|reason| SystemError::Read { path, reason })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_asks_again_at_once_is_told_the_same() {
+        let system = System::default();
+        let first = system.cpu().expect("a reading");
+        assert_eq!(system.cpu().expect("a reading"), first);
+        let list = system.filesystems().await.expect("a reading");
+        assert!(Arc::ptr_eq(&list, &system.filesystems().await.expect("a reading")));
+    }
+
+    #[test]
+    fn an_unreadable_file_is_named() {
+        let error: CallError = read_file("/no/such/file").expect_err("absent").into();
+        let CallError::Other { key, value } = error else { panic!("{error:?}") };
+        assert!(key == "system" && value.starts_with("read /no/such/file: "), "{value}");
+    }
 }
