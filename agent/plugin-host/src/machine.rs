@@ -19,6 +19,9 @@ mod tcp;
 mod tls;
 mod units;
 
+#[cfg(test)]
+mod testing;
+
 use crate::answer::Answer;
 use crate::call::{Answering, Backend, Call, CallError, RunContext, Session};
 use crate::limits;
