@@ -118,3 +118,16 @@ pub const RANDOM_BYTES_MAX: usize = 4096;
 /// Connections of one run, closed ones too: a check asks one server, perhaps
 /// each of a cluster.
 pub const CONNECTIONS_MAX: usize = 50;
+
+/// Threads that wait for files. More than this many wait only where a filesystem
+/// hangs, and each of them keeps a thread until it answers.
+pub const BLOCKING_THREADS_MAX: usize = 16;
+
+/// What one read of a file gives: as much as a response's body.
+pub const FILE_READ_BYTES_MAX: u32 = 1 << 20;
+
+/// Files looked at for one pattern: some 50 ms of work, which can't be stopped.
+pub const GLOB_ENTRIES_MAX: usize = 20_000;
+
+/// Names in one answer: a queue folder that is worth an alarm has fewer.
+pub const GLOB_PATHS_MAX: u32 = 10_000;
