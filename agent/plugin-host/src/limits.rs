@@ -131,3 +131,10 @@ pub const GLOB_ENTRIES_MAX: usize = 20_000;
 
 /// Names in one answer: a queue folder that is worth an alarm has fewer.
 pub const GLOB_PATHS_MAX: u32 = 10_000;
+
+/// What is kept of each of a program's two outputs: a plugin of the Nagios kind
+/// says a line, a tool with JSON some pages.
+pub const COMMAND_OUTPUT_BYTES_MAX: usize = 64 * 1024;
+
+/// For what is still in the pipes of a program that has ended.
+pub const COMMAND_PIPES_GRACE: Duration = Duration::from_millis(100);

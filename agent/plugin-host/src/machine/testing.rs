@@ -108,3 +108,12 @@ impl Authority {
 pub(super) fn no_trust() -> Tls {
     Tls::trusting(RootCertStore::empty())
 }
+
+/// Waits for a condition of another process or thread.
+pub(super) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while !holds() {
+        assert!(std::time::Instant::now() < deadline, "not within 10 s: {what}");
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+}
