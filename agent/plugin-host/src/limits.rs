@@ -138,3 +138,17 @@ pub const COMMAND_OUTPUT_BYTES_MAX: usize = 64 * 1024;
 
 /// For what is still in the pipes of a program that has ended.
 pub const COMMAND_PIPES_GRACE: Duration = Duration::from_millis(100);
+
+/// What a check may keep between runs: marks, counts and hashes, no archive. A
+/// thousand checks at their limit are 64 MB on a disk.
+pub const KV_KEYS_MAX: usize = 100;
+pub const KV_KEY_BYTES_MAX: usize = 256;
+pub const KV_VALUE_BYTES_MAX: usize = 16 * 1024;
+pub const KV_BYTES_MAX: usize = 64 * 1024;
+
+/// Values are text or hex, so a byte takes at most six.
+pub const KV_FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Checks whose state stays in memory; the others' is read again. At their
+/// limits 16 MB, usually some kilobytes.
+pub const KV_INSTANCES_LOADED_MAX: usize = 256;
