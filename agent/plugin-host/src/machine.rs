@@ -3,6 +3,7 @@
 //! Each module does one thing for one call and knows nothing of plugins. What a
 //! run opened is its session's, and gone with it.
 
+mod blocking;
 mod commands;
 mod containers;
 mod cursor;
@@ -18,6 +19,9 @@ mod system;
 mod tcp;
 mod tls;
 mod units;
+
+#[cfg(test)]
+mod testing;
 
 use crate::answer::Answer;
 use crate::call::{Answering, Backend, Call, CallError, RunContext, Session};
