@@ -380,6 +380,7 @@ impl Link {
             clock_skew_ms: skew.map_or(0, |skew| skew.millis),
             clock_skew_known: skew.is_some(),
             plugins: view.take_plugins(),
+            bills: view.take_bills(),
         })));
     }
 

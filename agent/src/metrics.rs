@@ -1,8 +1,10 @@
 //! `/metrics`, in Prometheus' text format.
 
 use crate::VERSION;
-use crate::view::Inner;
+use crate::view::{Inner, PluginBill};
+use hostler_plugin_host::answer::SampleKind;
 use hostler_types::CheckState;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 struct Page(String);
@@ -59,16 +61,7 @@ pub fn page(view: &Inner) -> String {
         "Lines over a plugin's limit.",
         view.counts.log_lines_dropped as f64,
     );
-    let times = &view.counts.run_time;
-    let runs = times.iter().map(|(plugin, (runs, _))| (format!("{{plugin=\"{plugin}\"}}"), *runs as f64));
-    page.family("hostler_agent_plugin_runs_total", "counter", "Runs by plugin.", runs);
-    let seconds = times.iter().map(|(plugin, (_, time))| (format!("{{plugin=\"{plugin}\"}}"), time.as_secs_f64()));
-    page.family(
-        "hostler_agent_plugin_run_seconds_total",
-        "counter",
-        "Time in runs, waiting included, by plugin.",
-        seconds,
-    );
+    plugins(&mut page, view);
     page.one(
         "hostler_agent_spool_records",
         "gauge",
@@ -77,5 +70,52 @@ pub fn page(view: &Inner) -> String {
     );
     page.one("hostler_agent_spool_bytes", "gauge", "The spool on disk.", view.spool.bytes as f64);
     page.one("hostler_agent_spool_lost_total", "counter", "Records that could not be kept.", view.spool.lost as f64);
+    reported(&mut page, view);
     page.0
+}
+
+/// What plugins cost this host.
+fn plugins(page: &mut Page, view: &Inner) {
+    type Column = (&'static str, &'static str, &'static str, fn(&PluginBill) -> f64);
+    let columns: [Column; 8] = [
+        ("runs_total", "counter", "Runs by plugin.", |bill| bill.runs as f64),
+        ("faults_total", "counter", "Runs in which the plugin itself broke.", |bill| bill.faults as f64),
+        ("run_seconds_total", "counter", "Time in runs, waiting included, by plugin.", |bill| bill.wall.as_secs_f64()),
+        ("cpu_seconds_total", "counter", "Processor time by plugin, host calls included.", |bill| {
+            bill.cpu.as_secs_f64()
+        }),
+        ("memory_peak_bytes", "gauge", "The most memory that one run took.", |bill| bill.memory_peak_bytes as f64),
+        ("host_calls_total", "counter", "Calls to the host by plugin.", |bill| bill.calls as f64),
+        ("bytes_total", "counter", "What it sent and received through the host.", |bill| bill.bytes as f64),
+        ("log_lines_lost_total", "counter", "Lines over its limit.", |bill| bill.log_lines_dropped as f64),
+    ];
+    for (name, kind, help, value) in columns {
+        let bills = view.counts.bills.iter();
+        let samples = bills.map(|(plugin, bill)| (format!("{{plugin=\"{plugin}\"}}"), value(bill)));
+        page.family(&format!("hostler_agent_plugin_{name}"), kind, help, samples);
+    }
+}
+
+/// What checks reported in their last runs, one family after the other.
+fn reported(page: &mut Page, view: &Inner) {
+    let mut families: BTreeMap<&str, (SampleKind, Vec<(String, f64)>)> = BTreeMap::new();
+    for (check, seen) in &view.checks {
+        for sample in &seen.samples {
+            let mut labels = format!("{{check=\"{check}\"");
+            for (key, value) in &sample.attrs {
+                let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+                // Writing to a String cannot fail.
+                let _ = write!(labels, ",{key}=\"{value}\"");
+            }
+            labels.push('}');
+            families.entry(&sample.name).or_insert((sample.kind, Vec::new())).1.push((labels, sample.value));
+        }
+    }
+    for (name, (kind, samples)) in families {
+        let kind = match kind {
+            SampleKind::Gauge => "gauge",
+            SampleKind::Counter => "counter",
+        };
+        page.family(name, kind, "Reported by plugins.", samples);
+    }
 }

@@ -2,7 +2,9 @@
 //! the local socket and the HTTP port read from. Nothing decides by it.
 
 use crate::spool::SpoolState;
-use hostler_proto::agent::{CheckReport, PluginReport};
+use hostler_plugin_host::Bill;
+use hostler_plugin_host::answer::Sample;
+use hostler_proto::agent::{self as wire, CheckReport, PluginReport};
 use hostler_types::{CheckState, Name, Stamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -13,6 +15,10 @@ use std::time::Duration;
 const REPORT_BYTES_MAX: usize = 512 * 1024;
 /// A hello carries every check in one message, so a line of each.
 const SUMMARY_CHARACTERS_MAX: usize = 600;
+
+/// Heartbeats come every three seconds: fresh enough for a table, and a tenth of
+/// what each beat would cost.
+const BEATS_BETWEEN_BILLS: u32 = 4;
 
 #[derive(Default)]
 pub struct View {
@@ -30,6 +36,7 @@ pub struct Inner {
     plugins_unreported: bool,
     pub spool: SpoolState,
     pub counts: Counts,
+    beats_until_bills: u32,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -50,6 +57,8 @@ pub struct CheckSeen {
     pub report: CheckReport,
     pub state: CheckState,
     pub plugin: Name,
+    /// What its last run reported.
+    pub samples: Vec<Sample>,
     unreported: bool,
 }
 
@@ -62,7 +71,33 @@ pub struct Counts {
     pub reconnects: u64,
     pub log_lines_dropped: u64,
     /// By plugin.
-    pub run_time: BTreeMap<Name, (u64, Duration)>,
+    pub bills: BTreeMap<Name, PluginBill>,
+}
+
+/// What one plugin cost since the agent started.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PluginBill {
+    pub runs: u64,
+    pub faults: u64,
+    pub wall: Duration,
+    pub cpu: Duration,
+    pub memory_peak_bytes: u64,
+    pub calls: u64,
+    pub bytes: u64,
+    pub log_lines_dropped: u64,
+}
+
+impl PluginBill {
+    pub fn add(&mut self, run: &Bill, fault: bool) {
+        self.runs += 1;
+        self.faults += u64::from(fault);
+        self.wall += run.wall;
+        self.cpu += run.cpu;
+        self.memory_peak_bytes = self.memory_peak_bytes.max(u64::try_from(run.memory_peak_bytes).unwrap_or(u64::MAX));
+        self.calls += u64::from(run.calls);
+        self.bytes += run.bytes;
+        self.log_lines_dropped += u64::from(run.log_lines_dropped);
+    }
 }
 
 impl View {
@@ -75,7 +110,7 @@ impl View {
 impl CheckSeen {
     pub fn new(check: &Name, plugin: Name, state: CheckState) -> Self {
         let report = CheckReport { check: check.to_string(), state: state.word().to_owned(), ..CheckReport::default() };
-        Self { report, state, plugin, unreported: true }
+        Self { report, state, plugin, samples: Vec::new(), unreported: true }
     }
 
     pub fn changed(&mut self) {
@@ -122,6 +157,42 @@ impl Inner {
     pub fn take_plugins(&mut self) -> Vec<PluginReport> {
         let news = std::mem::take(&mut self.plugins_unreported);
         if news { self.plugins.values().cloned().collect() } else { Vec::new() }
+    }
+
+    /// For a heartbeat: now and then, since they only grow.
+    pub fn take_bills(&mut self) -> Vec<wire::PluginBill> {
+        match self.beats_until_bills.checked_sub(1) {
+            Some(left) => {
+                self.beats_until_bills = left;
+                Vec::new()
+            }
+            None => {
+                self.beats_until_bills = BEATS_BETWEEN_BILLS;
+                self.bills()
+            }
+        }
+    }
+
+    /// What plugins cost, and how many series their checks report now.
+    pub fn bills(&self) -> Vec<wire::PluginBill> {
+        let micros = |span: Duration| u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+        let series = |plugin: &Name| {
+            let of_plugin = self.checks.values().filter(|seen| seen.plugin == *plugin);
+            of_plugin.map(|seen| seen.samples.len() as u64).sum()
+        };
+        let bill = |(plugin, bill): (&Name, &PluginBill)| wire::PluginBill {
+            plugin: plugin.to_string(),
+            runs: bill.runs,
+            faults: bill.faults,
+            wall_us: micros(bill.wall),
+            cpu_us: micros(bill.cpu),
+            memory_peak_bytes: bill.memory_peak_bytes,
+            calls: bill.calls,
+            bytes: bill.bytes,
+            series: series(plugin),
+            log_lines_dropped: bill.log_lines_dropped,
+        };
+        self.counts.bills.iter().map(bill).collect()
     }
 
     /// What keeps the agent from doing all it should, by part.

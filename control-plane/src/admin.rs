@@ -5,6 +5,7 @@ mod nodes;
 mod plugins;
 mod specs;
 mod tokens;
+mod trust;
 
 use crate::app::App;
 use crate::clock;
@@ -90,6 +91,43 @@ impl Admin for AdminService {
 
     async fn list_plugins(&self, _: Request<wire::ListPluginsRequest>) -> Answer<wire::ListPluginsResponse> {
         Ok(Response::new(plugins::list(&self.0)))
+    }
+
+    async fn approve_plugin(&self, request: Request<wire::ApprovePluginRequest>) -> Answer<wire::Plugin> {
+        let operator = calling_operator(&request)?;
+        plugins::approve(&self.0, &operator, &request.into_inner()).await.map(Response::new)
+    }
+
+    async fn remove_plugin(
+        &self,
+        request: Request<wire::RemovePluginRequest>,
+    ) -> Answer<wire::RemovePluginResponse> {
+        let operator = calling_operator(&request)?;
+        plugins::remove(&self.0, &operator, &request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_plugin_bills(
+        &self,
+        request: Request<wire::ListPluginBillsRequest>,
+    ) -> Answer<wire::ListPluginBillsResponse> {
+        plugins::bills(&self.0, &request.into_inner()).map(Response::new)
+    }
+
+    async fn trust_key(&self, request: Request<wire::TrustKeyRequest>) -> Answer<wire::TrustedKey> {
+        let operator = calling_operator(&request)?;
+        trust::add(&self.0, &operator, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_trusted_keys(
+        &self,
+        _: Request<wire::ListTrustedKeysRequest>,
+    ) -> Answer<wire::ListTrustedKeysResponse> {
+        Ok(Response::new(trust::list(&self.0)))
+    }
+
+    async fn untrust_key(&self, request: Request<wire::UntrustKeyRequest>) -> Answer<wire::UntrustKeyResponse> {
+        let operator = calling_operator(&request)?;
+        trust::remove(&self.0, &operator, &request.into_inner()).await.map(Response::new)
     }
 
     async fn plan(&self, request: Request<wire::PlanRequest>) -> Answer<wire::PlanResponse> {

@@ -40,6 +40,7 @@ pub struct Live {
     pub clock_skew_ms: Option<i64>,
     pub checks: BTreeMap<String, wire::CheckReport>,
     pub plugins: Vec<wire::PluginReport>,
+    pub bills: Vec<wire::PluginBill>,
     cut: CancellationToken,
 }
 
@@ -157,6 +158,7 @@ impl Fleet {
             clock_skew_ms: None,
             checks: BTreeMap::new(),
             plugins: Vec::new(),
+            bills: Vec::new(),
             cut,
         };
         let old = live.insert(node.clone(), session);
@@ -202,6 +204,16 @@ impl Fleet {
     pub fn report_plugins(&self, node: &NodeId, connection: ConnectionId, plugins: Vec<wire::PluginReport>) {
         let plugins = plugins.into_iter().take(PLUGINS_PER_NODE_MAX).map(wire::PluginReport::clipped).collect();
         self.update(node, connection, |live| live.plugins = plugins);
+    }
+
+    pub fn report_bills(&self, node: &NodeId, connection: ConnectionId, bills: Vec<wire::PluginBill>) {
+        let bills = bills.into_iter().take(PLUGINS_PER_NODE_MAX).map(wire::PluginBill::clipped).collect();
+        self.update(node, connection, |live| live.bills = bills);
+    }
+
+    /// What plugins cost, by node.
+    pub fn bills(&self) -> Vec<(NodeId, Vec<wire::PluginBill>)> {
+        lock(&self.live).iter().map(|(id, live)| (id.clone(), live.bills.clone())).collect()
     }
 
     pub fn update(&self, node: &NodeId, connection: ConnectionId, change: impl FnOnce(&mut Live)) {

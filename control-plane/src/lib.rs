@@ -21,6 +21,7 @@ mod fleet;
 mod gate;
 mod http;
 mod install;
+mod interface;
 mod journal;
 mod link;
 mod listener;

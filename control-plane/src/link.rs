@@ -318,6 +318,9 @@ impl Session {
                 if !beat.plugins.is_empty() {
                     self.app.fleet.report_plugins(&self.node, self.connection, beat.plugins);
                 }
+                if !beat.bills.is_empty() {
+                    self.app.fleet.report_bills(&self.node, self.connection, beat.bills);
+                }
                 if beat.clock_skew_known {
                     let skew = Some(beat.clock_skew_ms);
                     self.app.fleet.update(&self.node, self.connection, |live| live.clock_skew_ms = skew);

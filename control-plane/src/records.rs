@@ -22,6 +22,9 @@ pub const LIVENESS: &str = "/liveness/";
 pub const TOKENS: &str = "/token/";
 pub const OPERATORS: &str = "/operator/";
 pub const ARTIFACTS: &str = "/artifact/";
+/// The highest version of each plugin that was ever pushed.
+pub const HIGHEST: &str = "/plugin-highest/";
+pub const TRUSTED_KEYS: &str = "/trusted-key/";
 pub const SYSTEMS: &str = "/system/";
 pub const SYSTEM_VERSIONS: &str = "/system-version/";
 /// Written with every change of any system: two at once can't both happen.
@@ -57,6 +60,12 @@ pub fn operator_key(name: &str) -> String {
 }
 pub fn artifact_key(plugin: &Name, version: &str) -> String {
     format!("{ARTIFACTS}{plugin}/{version}")
+}
+pub fn highest_key(plugin: &Name) -> String {
+    format!("{HIGHEST}{plugin}")
+}
+pub fn trusted_key_key(name: &Name) -> String {
+    format!("{TRUSTED_KEYS}{name}")
 }
 pub fn system_key(system: &Name) -> String {
     format!("{SYSTEMS}{system}")
@@ -212,6 +221,8 @@ pub struct Pushed {
     pub artifact: Artifact,
     pub at: Timestamp,
     pub by: String,
+    /// The trusted key's name; empty: none.
+    pub signed_by: String,
 }
 
 impl Pushed {
@@ -225,6 +236,8 @@ impl Pushed {
             manifest_json: serde_json::to_string(manifest).unwrap_or_default(),
             pushed_at_ms: self.at.as_millis(),
             pushed_by: self.by.clone(),
+            waiting: self.artifact.waiting,
+            signed_by: self.signed_by.clone(),
         })
     }
 
@@ -233,9 +246,10 @@ impl Pushed {
         let manifest = serde_json::from_str(&one.manifest_json)
             .map_err(|error| RecordError::Damaged { key: key.to_owned(), problem: error.to_string() })?;
         Ok(Self {
-            artifact: Artifact { manifest, digest: one.digest, size_bytes: one.size_bytes },
+            artifact: Artifact { manifest, digest: one.digest, size_bytes: one.size_bytes, waiting: one.waiting },
             at: Timestamp::from_millis(one.pushed_at_ms),
             by: one.pushed_by,
+            signed_by: one.signed_by,
         })
     }
 }

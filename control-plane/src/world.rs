@@ -35,6 +35,7 @@ pub struct World {
     pub specs: Arc<Systems>,
     pub artifacts: Arc<BTreeMap<(Name, String), Arc<Pushed>>>,
     pub catalogue: Arc<Catalogue>,
+    pub trusted_keys: Arc<BTreeMap<String, Arc<hostler_proto::store::TrustedKey>>>,
     pub operators: Arc<BTreeMap<String, Arc<hostler_proto::store::Operator>>>,
     pub health: Arc<BTreeMap<(NodeId, Name), Arc<Health>>>,
     pub liveness: Arc<BTreeMap<NodeId, Arc<LivenessRecord>>>,
@@ -107,6 +108,12 @@ impl World {
                 (None, _) => {}
             }
             self.catalogue = Arc::new(Catalogue::new(self.artifacts.values().map(|one| one.artifact.clone())));
+        } else if let Some(name) = key.strip_prefix(records::TRUSTED_KEYS) {
+            let keys = Arc::make_mut(&mut self.trusted_keys);
+            match value {
+                Some(bytes) => drop(keys.insert(name.to_owned(), Arc::new(records::decode(key, bytes)?))),
+                None => drop(keys.remove(name)),
+            }
         } else if let Some(name) = key.strip_prefix(records::OPERATORS) {
             let operators = Arc::make_mut(&mut self.operators);
             match value {

@@ -155,9 +155,14 @@ impl Watch {
             counts.runs += 1;
             counts.log_lines_dropped += dropped;
             counts.faults += u64::from(fault);
-            match counts.run_time.get_mut(&assignment.plugin) {
-                Some((runs, time)) => (*runs, *time) = (*runs + 1, *time + outcome.took),
-                None => drop(counts.run_time.insert(assignment.plugin.clone(), (1, outcome.took))),
+            if let Ok(run) = result {
+                match counts.bills.get_mut(&assignment.plugin) {
+                    Some(bill) => bill.add(&run.bill, fault),
+                    None => counts.bills.entry(assignment.plugin.clone()).or_default().add(&run.bill, fault),
+                }
+                if let Some(seen) = view.checks.get_mut(&check) {
+                    seen.samples = run.samples;
+                }
             }
         }
         let watched = self.watched.get_mut(&check)?;

@@ -13,6 +13,9 @@ pub struct Artifact {
     /// SHA-256 in hex.
     pub digest: String,
     pub size_bytes: u64,
+    /// It asks for more than was approved before it: until somebody approves it,
+    /// it is there and nothing runs it.
+    pub waiting: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -33,6 +36,10 @@ pub enum CatalogueError {
     NoPlugin { plugin: String, known: Vec<String> },
     #[error("plugin {plugin} has no version {version:?}; there are {known}")]
     NoVersion { plugin: String, version: String, known: String },
+    #[error("plugin {plugin} {version} waits for approval")]
+    Waiting { plugin: String, version: String },
+    #[error("plugin {plugin} {version} has digest {found}, not {pinned}")]
+    OtherDigest { plugin: String, version: String, found: String, pinned: String },
 }
 
 impl Catalogue {
@@ -56,16 +63,22 @@ impl Catalogue {
         self.artifacts.get(plugin).map(Vec::as_slice).unwrap_or_default()
     }
 
+    /// What runs of a plugin without any word about it: the newest that waits for
+    /// nobody.
+    pub fn newest(&self, plugin: &Name) -> Option<&Artifact> {
+        self.versions(plugin).iter().rev().find(|one| !one.waiting)
+    }
+
     /// The version that the spec names, or the newest, with what manifest and
     /// spec both allow.
     pub fn choose(&self, plugin: &Name, spec: Option<&PluginSpec>) -> Result<Chosen<'_>, CatalogueError> {
         let versions = self.versions(plugin);
-        let newest = versions.last().ok_or_else(|| CatalogueError::NoPlugin {
+        let last = versions.last().ok_or_else(|| CatalogueError::NoPlugin {
             plugin: plugin.to_string(),
             known: self.names().map(ToString::to_string).collect(),
         })?;
         let artifact = match spec.and_then(|spec| spec.version.as_ref()) {
-            None => newest,
+            None => self.newest(plugin).unwrap_or(last),
             Some(wanted) => versions.iter().find(|one| one.manifest.version == *wanted).ok_or_else(|| {
                 let known: Vec<_> = versions.iter().map(|one| one.manifest.version.clone()).collect();
                 CatalogueError::NoVersion {
@@ -75,6 +88,18 @@ impl Catalogue {
                 }
             })?,
         };
+        let version = || artifact.manifest.version.clone();
+        if artifact.waiting {
+            return Err(CatalogueError::Waiting { plugin: plugin.to_string(), version: version() });
+        }
+        if let Some(pinned) = spec.and_then(|spec| spec.digest.as_ref()).filter(|pinned| pinned.as_str() != artifact.digest) {
+            return Err(CatalogueError::OtherDigest {
+                plugin: plugin.to_string(),
+                version: version(),
+                found: artifact.digest.clone(),
+                pinned: pinned.to_string(),
+            });
+        }
         let asked = &artifact.manifest.grants;
         let grants = match spec.and_then(|spec| spec.allow.as_ref()) {
             None => asked.clone(),

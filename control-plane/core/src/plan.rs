@@ -267,6 +267,18 @@ fn not_pushed(object: &Object, after: &Applied, catalogue: &Catalogue) -> Vec<Pr
             let help = "write one of those, or push it: hostlerctl plugin push FILE".to_owned();
             vec![problem(object, path, format!("asks for version {version}, and {known} were pushed"), Some(help))]
         }
+        Err(CatalogueError::Waiting { plugin, version }) => {
+            let help = format!("look at what it asks for and approve it: hostlerctl plugin approve {plugin} {version}");
+            let message = format!("is {plugin:?}, whose version {version} asks for more than was approved before");
+            vec![problem(object, path, message, Some(help))]
+        }
+        // Told where it is pinned, and not at each check as well.
+        Err(CatalogueError::OtherDigest { .. }) if !matches!(object.body, Body::Plugin(_)) => Vec::new(),
+        Err(CatalogueError::OtherDigest { version, found, pinned, .. }) => {
+            let help = format!("if that is the one you mean, write digest: {found}");
+            let message = format!("pins {pinned}, and version {version} that was pushed has {found}");
+            vec![problem(object, "digest", message, Some(help))]
+        }
     }
 }
 

@@ -157,10 +157,94 @@ pub enum TokenCommand {
 
 #[derive(Subcommand, Debug)]
 pub enum PluginCommand {
+    /// Begin a plugin: a folder that builds, with a test
+    #[command(disable_help_flag = true)]
+    New(ToolArgs),
+    /// Build a plugin's folder into one file, whatever its language
+    #[command(disable_help_flag = true)]
+    Build(ToolArgs),
+    /// Run a plugin's test cases in the real host, with recorded answers
+    #[command(disable_help_flag = true)]
+    Test(ToolArgs),
+    /// Run a plugin once for real, and keep what it asked and was told as a test case
+    #[command(disable_help_flag = true)]
+    Record(ToolArgs),
+    /// Look for mistakes in a built plugin
+    #[command(disable_help_flag = true)]
+    Lint(ToolArgs),
+    /// Make a key to sign plugins with
+    #[command(disable_help_flag = true)]
+    Keygen(ToolArgs),
+    /// Sign a built plugin
+    #[command(disable_help_flag = true)]
+    Sign(ToolArgs),
     /// Push a plugin: a component with its manifest inside
-    Push { file: PathBuf },
+    Push {
+        file: PathBuf,
+        /// Approve what it asks for, if that is more than before
+        #[arg(long)]
+        approve: bool,
+    },
+    /// Give a version that waits what it asks for
+    Approve {
+        name: String,
+        /// Without it, the newest that waits
+        version: Option<String>,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// What one version asks for and another does not
+    Diff {
+        /// NAME, NAME@VERSION, or a file
+        old: String,
+        new: String,
+    },
     /// List plugins
     Ls,
+    /// Forget a version that nothing runs
+    Rm { name: String, version: String },
+    /// What plugins cost: processor, memory, calls, bytes, series, by node
+    Top {
+        /// Only on one node
+        #[arg(long)]
+        node: Option<String>,
+        /// Only one plugin
+        #[arg(long)]
+        plugin: Option<String>,
+        /// A line a node, instead of a line a plugin
+        #[arg(long)]
+        by_node: bool,
+    },
+    /// Whose signatures count
+    #[command(subcommand)]
+    Trust(TrustCommand),
+}
+
+/// What hostler-plugin is told, as it is.
+#[derive(Args, Debug)]
+pub struct ToolArgs {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
+    pub arguments: Vec<String>,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum TrustCommand {
+    /// Trust a key: from the first one on, only signed plugins are taken
+    Add {
+        name: String,
+        /// The .pub file of `plugin keygen`
+        file: PathBuf,
+    },
+    /// List trusted keys
+    Ls,
+    /// Trust a key no more
+    Rm {
+        name: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 /// Which spec, in which environment.

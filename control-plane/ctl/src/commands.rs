@@ -35,6 +35,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Problem> {
         Command::Plan(args) => specs::plan(global, &out, args).await,
         Command::Diff(args) => diff::run(global, &out, args).await,
         Command::Apply(args) => specs::apply(global, &out, args).await,
+        Command::Plugin(command) => plugins::run(global, &out, format, command).await,
         command => ask(global, &out, command).await.map(|()| ExitCode::SUCCESS),
     }
 }
@@ -47,7 +48,6 @@ async fn ask(global: &Global, out: &Out, command: Command) -> Result<(), Problem
         Command::Check(command) => checks::run(client, out, format, command).await,
         Command::Token(command) => access::token(client, out, format, command).await,
         Command::Operator(command) => access::operator(client, out, format, command).await,
-        Command::Plugin(command) => plugins::run(client, out, format, command).await,
         Command::System(command) => systems::run(client, out, global, command).await,
         Command::Get(args) => objects::get(client, out, format, args).await,
         Command::Delete(args) => objects::delete(client, out, args).await,
@@ -59,7 +59,8 @@ async fn ask(global: &Global, out: &Out, command: Command) -> Result<(), Problem
         | Command::Lint(_)
         | Command::Plan(_)
         | Command::Diff(_)
-        | Command::Apply(_) => Ok(()),
+        | Command::Apply(_)
+        | Command::Plugin(_) => Ok(()),
     }
 }
 

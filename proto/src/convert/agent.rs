@@ -299,6 +299,14 @@ impl wire::PluginReport {
     }
 }
 
+impl wire::PluginBill {
+    #[must_use]
+    pub fn clipped(mut self) -> Self {
+        self.plugin = word(self.plugin);
+        self
+    }
+}
+
 /// A name, a version, an id.
 fn word(text: String) -> String {
     clipped(text, WORD_BYTES_MAX)

@@ -154,6 +154,9 @@ pub struct Heartbeat {
     pub clock_skew_known: bool,
     #[prost(message, repeated, tag = "6")]
     pub plugins: ::prost::alloc::vec::Vec<PluginReport>,
+    /// What plugins cost since the agent started; not in every heartbeat.
+    #[prost(message, repeated, tag = "7")]
+    pub bills: ::prost::alloc::vec::Vec<PluginBill>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HeartbeatAck {
@@ -193,11 +196,37 @@ pub struct PluginReport {
     pub version: ::prost::alloc::string::String,
     #[prost(string, tag = "3")]
     pub digest: ::prost::alloc::string::String,
-    /// fetching, compiling, ready, failed
+    /// fetching, compiling, ready, failed, reverted
     #[prost(string, tag = "4")]
     pub state: ::prost::alloc::string::String,
     #[prost(string, tag = "5")]
     pub message: ::prost::alloc::string::String,
+}
+/// What one plugin cost this host since its agent started.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PluginBill {
+    #[prost(string, tag = "1")]
+    pub plugin: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub runs: u64,
+    /// Runs in which the plugin itself broke.
+    #[prost(uint64, tag = "3")]
+    pub faults: u64,
+    #[prost(uint64, tag = "4")]
+    pub wall_us: u64,
+    #[prost(uint64, tag = "5")]
+    pub cpu_us: u64,
+    #[prost(uint64, tag = "6")]
+    pub memory_peak_bytes: u64,
+    #[prost(uint64, tag = "7")]
+    pub calls: u64,
+    #[prost(uint64, tag = "8")]
+    pub bytes: u64,
+    /// In its checks' last runs.
+    #[prost(uint64, tag = "9")]
+    pub series: u64,
+    #[prost(uint64, tag = "10")]
+    pub log_lines_dropped: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SpoolBatch {

@@ -91,6 +91,24 @@ pub struct Artifact {
     pub pushed_at_ms: u64,
     #[prost(string, tag = "7")]
     pub pushed_by: ::prost::alloc::string::String,
+    /// Until an operator approves what it asks for.
+    #[prost(bool, tag = "8")]
+    pub waiting: bool,
+    /// The name of the trusted key that signed it.
+    #[prost(string, tag = "9")]
+    pub signed_by: ::prost::alloc::string::String,
+}
+/// Whose signatures on plugins count.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TrustedKey {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(bytes = "vec", tag = "2")]
+    pub public_key: ::prost::alloc::vec::Vec<u8>,
+    #[prost(uint64, tag = "3")]
+    pub added_at_ms: u64,
+    #[prost(string, tag = "4")]
+    pub added_by: ::prost::alloc::string::String,
 }
 /// One version of a system: who made it, and the blob that holds its objects.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

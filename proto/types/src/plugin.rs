@@ -6,12 +6,17 @@
 
 mod component;
 mod grant;
+mod signature;
 mod with;
 
 pub use component::{ComponentError, MANIFEST_SECTION, embed_manifest, embedded_manifest};
 pub use grant::{
     CommandPattern, Grants, HostPattern, HttpPattern, Need, PathPattern, Pattern, PatternError, Scheme, SocketPattern,
     WordPattern, is_link_local, is_private,
+};
+pub use signature::{
+    SIGNATURE_SECTION, Signature, SignatureError, TrustedKey, attach_signature, key_id, split_signature,
+    verify as verify_signature,
 };
 pub use with::{With, WithField, WithProblem, WithType, check as check_with};
 
@@ -26,6 +31,34 @@ pub const SUMMARY_BYTES_MAX: usize = 200;
 pub const VERSION_BYTES_MAX: usize = 64;
 /// What this version can run.
 pub const WORLDS: [&str; 4] = ["check", "collector", "notifier", "action"];
+
+/// A component's SHA-256 in hex.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Digest(String);
+
+impl Digest {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::str::FromStr for Digest {
+    type Err = PatternError;
+
+    fn from_str(text: &str) -> Result<Self, PatternError> {
+        let sound = text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        match sound {
+            true => Ok(Digest(text.to_owned())),
+            false => Err(PatternError::new(text, "is no SHA-256: it has 64 digits from 0 to f")),
+        }
+    }
+}
+
+impl std::fmt::Display for Digest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 /// `plugin.toml`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -4,6 +4,7 @@
 //! yet, so the sections are walked by hand: a few lines, no parser of the whole
 //! format to trust, and no bytes that make it panic.
 
+use super::signature::SIGNATURE_SECTION;
 use super::{Manifest, ManifestError};
 
 /// The custom section that holds the text of plugin.toml.
@@ -30,6 +31,8 @@ pub enum ComponentError {
     TwoManifests,
     #[error("the manifest in the component is not text")]
     NotText,
+    #[error("the signature in the component is not as it should be: {0}")]
+    Signature(String),
     #[error(transparent)]
     Manifest(#[from] ManifestError),
 }
@@ -38,7 +41,7 @@ pub fn embedded_manifest(component: &[u8]) -> Result<Manifest, ComponentError> {
     let mut found = None;
     for section in Sections::new(component)? {
         let section = section?;
-        if let Some(data) = section.manifest {
+        if let Some(data) = section.custom(MANIFEST_SECTION) {
             if found.is_some() {
                 return Err(ComponentError::TwoManifests);
             }
@@ -59,27 +62,41 @@ pub fn embed_manifest(component: &[u8], manifest_toml: &str) -> Result<Vec<u8>, 
     out.extend_from_slice(sections.header());
     for section in sections {
         let section = section?;
-        if section.manifest.is_none() {
+        // A signature of what it was is none of what it will be.
+        if section.custom(MANIFEST_SECTION).or(section.custom(SIGNATURE_SECTION)).is_none() {
             out.extend_from_slice(section.whole);
         }
     }
-    let mut body = Vec::with_capacity(manifest_toml.len() + 32);
-    push_leb128(&mut body, MANIFEST_SECTION.len());
-    body.extend_from_slice(MANIFEST_SECTION.as_bytes());
-    body.extend_from_slice(manifest_toml.as_bytes());
-    out.push(CUSTOM_SECTION);
-    push_leb128(&mut out, body.len());
-    out.extend_from_slice(&body);
+    push_section(&mut out, MANIFEST_SECTION, manifest_toml.as_bytes());
     Ok(out)
 }
 
-struct Section<'a> {
-    /// Id, length and content.
-    whole: &'a [u8],
-    manifest: Option<&'a [u8]>,
+/// A custom section, behind whatever there is.
+pub(super) fn push_section(out: &mut Vec<u8>, name: &str, data: &[u8]) {
+    let mut body = Vec::with_capacity(data.len() + 32);
+    push_leb128(&mut body, name.len());
+    body.extend_from_slice(name.as_bytes());
+    body.extend_from_slice(data);
+    out.push(CUSTOM_SECTION);
+    push_leb128(out, body.len());
+    out.extend_from_slice(&body);
 }
 
-struct Sections<'a> {
+pub(super) struct Section<'a> {
+    /// Id, length and content.
+    pub(super) whole: &'a [u8],
+    /// A custom one's name and data.
+    named: Option<(&'a [u8], &'a [u8])>,
+}
+
+impl<'a> Section<'a> {
+    /// The data, if it is a custom section of this name.
+    pub(super) fn custom(&self, name: &str) -> Option<&'a [u8]> {
+        self.named.filter(|(found, _)| *found == name.as_bytes()).map(|(_, data)| data)
+    }
+}
+
+pub(super) struct Sections<'a> {
     bytes: &'a [u8],
     at: usize,
 }
@@ -87,7 +104,7 @@ struct Sections<'a> {
 impl<'a> Sections<'a> {
     const HEADER_BYTES: usize = 8;
 
-    fn new(bytes: &'a [u8]) -> Result<Self, ComponentError> {
+    pub(super) fn new(bytes: &'a [u8]) -> Result<Self, ComponentError> {
         if !bytes.starts_with(MAGIC) {
             return Err(ComponentError::NotWasm);
         }
@@ -98,7 +115,7 @@ impl<'a> Sections<'a> {
         }
     }
 
-    fn header(&self) -> &'a [u8] {
+    pub(super) fn header(&self) -> &'a [u8] {
         self.bytes.get(..Self::HEADER_BYTES).unwrap_or_default()
     }
 
@@ -112,18 +129,18 @@ impl<'a> Sections<'a> {
         let content_at = start + 1 + length_bytes;
         let end = content_at.checked_add(length).ok_or_else(|| malformed("a section is longer than the file"))?;
         let content = self.bytes.get(content_at..end).ok_or_else(|| malformed("a section is longer than the file"))?;
-        let manifest = if id == CUSTOM_SECTION {
+        let named = if id == CUSTOM_SECTION {
             let (name_length, name_at) =
                 read_leb128(content).ok_or_else(|| malformed("a custom section has no name"))?;
             let rest = content.get(name_at..).unwrap_or_default();
             let (name, data) =
                 rest.split_at_checked(name_length).ok_or_else(|| malformed("a custom section has no name"))?;
-            (name == MANIFEST_SECTION.as_bytes()).then_some(data)
+            Some((name, data))
         } else {
             None
         };
         self.at = end;
-        Ok(Section { whole: self.bytes.get(start..end).unwrap_or_default(), manifest })
+        Ok(Section { whole: self.bytes.get(start..end).unwrap_or_default(), named })
     }
 }
 

@@ -36,7 +36,7 @@ pub struct PatternError {
 }
 
 impl PatternError {
-    fn new(text: &str, problem: &'static str) -> Self {
+    pub(super) fn new(text: &str, problem: &'static str) -> Self {
         Self { text: text.to_owned(), problem }
     }
 }
