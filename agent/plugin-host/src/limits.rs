@@ -152,3 +152,6 @@ pub const KV_FILE_BYTES_MAX: u64 = 1 << 20;
 /// Checks whose state stays in memory; the others' is read again. At their
 /// limits 16 MB, usually some kilobytes.
 pub const KV_INSTANCES_LOADED_MAX: usize = 256;
+
+/// What one receive gives: what a socket's buffer usually holds.
+pub const TCP_RECEIVE_BYTES_MAX: u32 = 64 * 1024;
