@@ -155,3 +155,8 @@ pub const KV_INSTANCES_LOADED_MAX: usize = 256;
 
 /// What one receive gives: what a socket's buffer usually holds.
 pub const TCP_RECEIVE_BYTES_MAX: u32 = 64 * 1024;
+
+/// Until TLS begins: an SMTP server names some ten of its abilities, and a line
+/// has at most 1000 characters.
+pub const STARTTLS_LINES_MAX: usize = 100;
+pub const STARTTLS_LINE_BYTES_MAX: usize = 1000;
