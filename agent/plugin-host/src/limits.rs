@@ -160,3 +160,7 @@ pub const TCP_RECEIVE_BYTES_MAX: u32 = 64 * 1024;
 /// has at most 1000 characters.
 pub const STARTTLS_LINES_MAX: usize = 100;
 pub const STARTTLS_LINE_BYTES_MAX: usize = 1000;
+
+/// Until a question to a name server is asked again, then twice as long: as
+/// common resolvers do, well within a run's timeout.
+pub const DNS_ASK_AGAIN: Duration = Duration::from_secs(1);
