@@ -98,10 +98,7 @@ impl Admin for AdminService {
         plugins::approve(&self.0, &operator, &request.into_inner()).await.map(Response::new)
     }
 
-    async fn remove_plugin(
-        &self,
-        request: Request<wire::RemovePluginRequest>,
-    ) -> Answer<wire::RemovePluginResponse> {
+    async fn remove_plugin(&self, request: Request<wire::RemovePluginRequest>) -> Answer<wire::RemovePluginResponse> {
         let operator = calling_operator(&request)?;
         plugins::remove(&self.0, &operator, &request.into_inner()).await.map(Response::new)
     }

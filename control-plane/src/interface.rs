@@ -37,7 +37,9 @@ pub fn check(component: &[u8], world: &str) -> Result<(), String> {
     let wanted = format!("hostler:plugin/{world}-api{VERSION}");
     if !exports.iter().any(|name| name.starts_with(&wanted)) {
         let has = if exports.is_empty() { "nothing".to_owned() } else { exports.join(", ") };
-        return Err(format!("its manifest says world = {world:?}, which exports hostler:plugin/{world}-api, and it exports {has}"));
+        return Err(format!(
+            "its manifest says world = {world:?}, which exports hostler:plugin/{world}-api, and it exports {has}"
+        ));
     }
     let (ours, id) = interface(world)?;
     wit_component::targets(&ours, id, component).map_err(|error| {
@@ -71,10 +73,9 @@ mod tests {
 
     #[test]
     fn what_is_no_plugin_is_told_so() {
-        for (bytes, says) in [
-            (&b"\0asm\x0d\0\x01\0"[..], "exports nothing"),
-            (&b"\0asm\x0d\0\x01\0\x07\x09"[..], "can't be read"),
-        ] {
+        for (bytes, says) in
+            [(&b"\0asm\x0d\0\x01\0"[..], "exports nothing"), (&b"\0asm\x0d\0\x01\0\x07\x09"[..], "can't be read")]
+        {
             let error = check(bytes, "check").expect_err(says);
             assert!(error.contains(says), "{error}");
         }

@@ -159,3 +159,15 @@ pub const KV_FILE_BYTES_MAX: u64 = 1 << 20;
 /// Checks whose state stays in memory; the others' is read again. At their
 /// limits 16 MB, usually some kilobytes.
 pub const KV_INSTANCES_LOADED_MAX: usize = 256;
+
+/// What one receive gives: what a socket's buffer usually holds.
+pub const TCP_RECEIVE_BYTES_MAX: u32 = 64 * 1024;
+
+/// Until TLS begins: an SMTP server names some ten of its abilities, and a line
+/// has at most 1000 characters.
+pub const STARTTLS_LINES_MAX: usize = 100;
+pub const STARTTLS_LINE_BYTES_MAX: usize = 1000;
+
+/// Until a question to a name server is asked again, then twice as long: as
+/// common resolvers do, well within a run's timeout.
+pub const DNS_ASK_AGAIN: Duration = Duration::from_secs(1);

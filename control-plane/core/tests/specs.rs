@@ -26,8 +26,7 @@ fn artifact(name: &str, version: &str) -> Artifact {
             [("url".to_owned(), serde_json::from_str(field).unwrap())].into()
         }),
     };
-    Artifact { manifest, digest: format!("{name}-{version}"), waiting: false,
-        size_bytes: 1 }
+    Artifact { manifest, digest: format!("{name}-{version}"), waiting: false, size_bytes: 1 }
 }
 
 fn catalogue() -> Catalogue {

@@ -3,8 +3,8 @@
 use super::trust;
 use crate::app::App;
 use crate::clock;
-use crate::interface;
 use crate::enroll::store_status;
+use crate::interface;
 use crate::records::{NewEvent, Pushed, artifact_key, highest_key};
 use hostler_core::catalogue::Artifact;
 use hostler_core::version::Version;
@@ -83,16 +83,15 @@ fn signed_by(app: &App, component: &[u8], manifest: &Manifest) -> Result<String,
     if keys.is_empty() {
         return Ok(String::new());
     }
-    let (rest, signature) =
-        split_signature(component).map_err(|error| Status::invalid_argument(error.to_string()))?;
+    let (rest, signature) = split_signature(component).map_err(|error| Status::invalid_argument(error.to_string()))?;
     let digest = ring::digest::digest(&ring::digest::SHA256, &rest);
     let valid = |key: &[u8], message: &[u8], made: &[u8]| {
         ring::signature::UnparsedPublicKey::new(&ring::signature::ED25519, key).verify(message, made).is_ok()
     };
     let judged = verify_signature(signature.as_ref(), manifest, digest.as_ref(), &keys, clock::wall(), valid);
-    judged.map(str::to_owned).map_err(|error| {
-        Status::permission_denied(format!("{} {}: {error}", manifest.name, manifest.version))
-    })
+    judged
+        .map(str::to_owned)
+        .map_err(|error| Status::permission_denied(format!("{} {}: {error}", manifest.name, manifest.version)))
 }
 
 /// What it asks for and nobody approved yet. Who pushes the first version of a
@@ -115,7 +114,7 @@ impl Highest {
     async fn read(app: &App, plugin: &Name) -> Result<Self, Status> {
         let key = highest_key(plugin);
         let entry = app.store.get(&key).await.map_err(store_status)?;
-        let entry = entry.map(|entry| (entry.revision, String::from_utf8_lossy(&entry.value).into_owned()));
+        let entry = entry.map(|entry| (entry.modified, String::from_utf8_lossy(&entry.value).into_owned()));
         Ok(Self { key, entry })
     }
 
@@ -160,7 +159,7 @@ pub async fn approve(app: &App, operator: &str, request: &wire::ApprovePluginReq
     approved.artifact.waiting = false;
     let manifest = &approved.artifact.manifest;
     let event = news(&name, format!("{} approved by {operator}: {}", manifest.version, manifest.grants));
-    let txn = Txn::new().expect(key.as_str(), entry.revision).put(key.as_str(), approved.encode());
+    let txn = Txn::new().expect(key.as_str(), entry.modified).put(key.as_str(), approved.encode());
     let revision = app.store.commit(app.journal.record(txn, clock::wall(), &[event])).await.map_err(store_status)?;
     app.mirror.reach(revision).await;
     Ok(to_wire(app, &approved, true))
@@ -174,7 +173,10 @@ pub async fn remove(
     let world = app.mirror.now();
     let name = Name::new(&request.name).map_err(|error| Status::invalid_argument(error.to_string()))?;
     let pushed = world.artifacts.get(&(name.clone(), request.version.clone())).ok_or_else(|| {
-        Status::not_found(format!("there is no plugin {name} {}: hostlerctl plugin ls shows what there is", request.version))
+        Status::not_found(format!(
+            "there is no plugin {name} {}: hostlerctl plugin ls shows what there is",
+            request.version
+        ))
     })?;
     let used = to_wire(app, pushed, false).used_by_checks;
     if used > 0 {
@@ -186,7 +188,10 @@ pub async fn remove(
     if let Some(spec) = world.specs.applied.plugin(&name)
         && spec.version.as_deref() == Some(&request.version)
     {
-        return Err(Status::failed_precondition(format!("the spec of plugin {name} names version {}", request.version)));
+        return Err(Status::failed_precondition(format!(
+            "the spec of plugin {name} names version {}",
+            request.version
+        )));
     }
     let event = news(&name, format!("{} removed by {operator}", request.version));
     let txn = Txn::new().delete(artifact_key(&name, &request.version));
@@ -209,11 +214,14 @@ pub fn bills(app: &App, request: &wire::ListPluginBillsRequest) -> Result<wire::
         let Some(member) = world.members.get(&id).filter(|_| only.as_ref().is_none_or(|only| *only == id)) else {
             continue;
         };
-        let wanted = |bill: &hostler_proto::agent::PluginBill| request.plugin.is_empty() || bill.plugin == request.plugin;
-        bills.extend(of_node.into_iter().filter(wanted).map(|bill| wire::NodeBill {
-            node: member.name.to_string(),
-            bill: Some(bill),
-        }));
+        let wanted =
+            |bill: &hostler_proto::agent::PluginBill| request.plugin.is_empty() || bill.plugin == request.plugin;
+        bills.extend(
+            of_node
+                .into_iter()
+                .filter(wanted)
+                .map(|bill| wire::NodeBill { node: member.name.to_string(), bill: Some(bill) }),
+        );
     }
     Ok(wire::ListPluginBillsResponse { bills })
 }
@@ -229,7 +237,8 @@ fn to_wire(app: &App, pushed: &Pushed, added: bool) -> wire::Plugin {
     } else {
         0
     };
-    let grants = chosen.as_ref().filter(|_| current).map_or_else(|| manifest.grants.clone(), |chosen| chosen.grants.clone());
+    let grants =
+        chosen.as_ref().filter(|_| current).map_or_else(|| manifest.grants.clone(), |chosen| chosen.grants.clone());
     wire::Plugin {
         name: manifest.name.to_string(),
         version: manifest.version.clone(),

@@ -21,13 +21,7 @@ fn named(text: &str) -> Result<Name, Status> {
 }
 
 fn news(message: String, key: &Name) -> NewEvent {
-    NewEvent {
-        at: clock::wall(),
-        kind: EventKind::PLUGIN,
-        node: String::new(),
-        subject: key.to_string(),
-        message,
-    }
+    NewEvent { at: clock::wall(), kind: EventKind::PLUGIN, node: String::new(), subject: key.to_string(), message }
 }
 
 pub async fn add(app: &App, operator: &str, request: wire::TrustKeyRequest) -> Result<wire::TrustedKey, Status> {
@@ -58,7 +52,7 @@ pub async fn add(app: &App, operator: &str, request: wire::TrustKeyRequest) -> R
     let txn = Txn::new().expect_absent(key.as_str()).put(key.as_str(), records::encode(&record));
     let committed = app.store.commit(app.journal.record(txn, now, &[event])).await;
     let revision = committed.map_err(|error| match error {
-        hostler_store::StoreError::Conflict(_) => {
+        hostler_store::StoreError::Conflict { .. } => {
             Status::already_exists(format!("there is a key {name} already: choose another name"))
         }
         error => store_status(error),
@@ -96,8 +90,7 @@ pub async fn remove(
     let last = if world.trusted_keys.len() == 1 { "; it was the last, so unsigned ones are taken again" } else { "" };
     let event = news(format!("its signatures do not count any more, says {operator}{last}"), &name);
     let txn = Txn::new().delete(trusted_key_key(&name));
-    let revision =
-        app.store.commit(app.journal.record(txn, clock::wall(), &[event])).await.map_err(store_status)?;
+    let revision = app.store.commit(app.journal.record(txn, clock::wall(), &[event])).await.map_err(store_status)?;
     app.mirror.reach(revision).await;
     Ok(wire::UntrustKeyResponse {})
 }

@@ -73,10 +73,14 @@ pub(super) struct Authority {
 
 impl Authority {
     pub(super) fn new() -> Authority {
+        Authority::named("Test Root")
+    }
+
+    pub(super) fn named(name: &str) -> Authority {
         let key = rcgen::KeyPair::generate().expect("key");
         let mut parameters = rcgen::CertificateParams::new(Vec::new()).expect("parameters");
         parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        parameters.distinguished_name.push(rcgen::DnType::CommonName, "Test Root");
+        parameters.distinguished_name.push(rcgen::DnType::CommonName, name);
         let root = parameters.self_signed(&key).expect("root").der().clone();
         Authority { issuer: rcgen::Issuer::new(parameters, key), root }
     }

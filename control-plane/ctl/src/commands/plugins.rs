@@ -20,12 +20,7 @@ use std::process::ExitCode;
 /// Well under what one message may have.
 const PIECE_BYTES: usize = 256 * 1024;
 
-pub async fn run(
-    global: &Global,
-    out: &Out,
-    format: Format,
-    command: PluginCommand,
-) -> Result<ExitCode, Problem> {
+pub async fn run(global: &Global, out: &Out, format: Format, command: PluginCommand) -> Result<ExitCode, Problem> {
     let client = || client::connect(global);
     match command {
         PluginCommand::New(args) => return tool("new", &args),
@@ -37,7 +32,7 @@ pub async fn run(
         PluginCommand::Sign(args) => return tool("sign", &args),
         PluginCommand::Push { file, approve } => push(global, out, format, &file, approve).await,
         PluginCommand::Approve { name, version, yes } => {
-            self::approve(&mut client().await?, out, format, &name, version, yes).await
+            give(&mut client().await?, out, format, &name, version, yes).await
         }
         PluginCommand::Diff { old, new } => diff(global, out, format, &old, &new).await,
         PluginCommand::Ls => {
@@ -50,10 +45,8 @@ pub async fn run(
             out.line(sanitize(&format!("{name} {version}  removed")))
         }
         PluginCommand::Top { node, plugin, by_node } => {
-            let request = wire::ListPluginBillsRequest {
-                node: node.unwrap_or_default(),
-                plugin: plugin.unwrap_or_default(),
-            };
+            let request =
+                wire::ListPluginBillsRequest { node: node.unwrap_or_default(), plugin: plugin.unwrap_or_default() };
             let answer = client().await?.list_plugin_bills(request).await?.into_inner();
             bills::print(out, format, &answer, by_node)
         }
@@ -115,7 +108,8 @@ async fn push(global: &Global, out: &Out, format: Format, file: &Path, approve: 
     out.line(sanitize(&format!("{name} {version}  {news}{signed}, may use: {}", grants(&plugin))))
 }
 
-async fn approve(
+/// Gives a waiting version what it asks for.
+async fn give(
     client: &mut Client,
     out: &Out,
     format: Format,

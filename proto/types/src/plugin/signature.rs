@@ -72,7 +72,8 @@ pub fn split_signature(component: &[u8]) -> Result<(Vec<u8>, Option<Signature>),
             None => rest.extend_from_slice(section.whole),
             Some(_) if found.is_some() => return Err(ComponentError::Signature("there is more than one".to_owned())),
             Some(data) => {
-                let read = serde_json::from_slice(data).map_err(|error| ComponentError::Signature(error.to_string()))?;
+                let read =
+                    serde_json::from_slice(data).map_err(|error| ComponentError::Signature(error.to_string()))?;
                 found = Some(read);
             }
         }

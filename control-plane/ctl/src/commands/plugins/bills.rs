@@ -49,12 +49,7 @@ fn lines(answer: &wire::ListPluginBillsResponse, by_node: bool) -> Vec<Line> {
     lines
 }
 
-pub fn print(
-    out: &Out,
-    format: Format,
-    answer: &wire::ListPluginBillsResponse,
-    by_node: bool,
-) -> Result<(), Problem> {
+pub fn print(out: &Out, format: Format, answer: &wire::ListPluginBillsResponse, by_node: bool) -> Result<(), Problem> {
     let lines = lines(answer, by_node);
     if format != Format::Table {
         let one = |line: &Line| {
@@ -109,7 +104,12 @@ mod tests {
     fn nodes_are_added_up_and_the_dearest_comes_first() {
         let bill = |node: &str, plugin: &str, cpu_us, memory| wire::NodeBill {
             node: node.into(),
-            bill: Some(PluginBill { plugin: plugin.into(), cpu_us, memory_peak_bytes: memory, ..PluginBill::default() }),
+            bill: Some(PluginBill {
+                plugin: plugin.into(),
+                cpu_us,
+                memory_peak_bytes: memory,
+                ..PluginBill::default()
+            }),
         };
         let bills = vec![bill("a", "disk", 10, 5), bill("b", "disk", 20, 3), bill("a", "http", 100, 1)];
         let answer = wire::ListPluginBillsResponse { bills };

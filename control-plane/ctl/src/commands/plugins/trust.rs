@@ -38,8 +38,11 @@ pub async fn run(client: &mut Client, out: &Out, format: Format, command: TrustC
 }
 
 fn read_key(file: &Path) -> Result<Vec<u8>, Problem> {
-    let text = std::fs::read_to_string(file)
-        .map_err(|source| Problem::File { operation: "read", path: file.to_owned(), source })?;
+    let text = std::fs::read_to_string(file).map_err(|source| Problem::File {
+        operation: "read",
+        path: file.to_owned(),
+        source,
+    })?;
     let mut words = text.split_whitespace();
     let key = match (words.next(), words.next()) {
         (Some(KEY_WORD), Some(key)) => BASE64.decode(key.as_bytes()).ok(),
@@ -68,7 +71,9 @@ fn list(out: &Out, format: Format, answer: &wire::ListTrustedKeysResponse) -> Re
         return out.json(&answer.keys.iter().map(to_json).collect::<Vec<_>>());
     }
     if answer.keys.is_empty() {
-        return out.line("no key is trusted, so plugins need no signature.  Trust one: hostlerctl plugin trust add NAME FILE.pub");
+        return out.line(
+            "no key is trusted, so plugins need no signature.  Trust one: hostlerctl plugin trust add NAME FILE.pub",
+        );
     }
     let row = |key: &wire::TrustedKey| {
         vec![

@@ -4,7 +4,9 @@
 use super::Interval;
 use crate::Name;
 use crate::cron::Cron;
-use crate::plugin::{CommandPattern, Digest, Grants, HostPattern, HttpPattern, PathPattern, SocketPattern, WordPattern};
+use crate::plugin::{
+    CommandPattern, Digest, Grants, HostPattern, HttpPattern, PathPattern, SocketPattern, WordPattern,
+};
 use crate::selector::{self, Labels, Selector};
 use crate::spec::collections::Config;
 use crate::spec::form::{Form, Scalar};
