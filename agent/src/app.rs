@@ -1,12 +1,12 @@
 //! Builds the agent from its configuration, runs it, and drains it.
 
-use crate::checks::{Runner, Watch};
+use crate::checks::{Runner, Trials, Watch};
 use crate::config::Config;
 use crate::identity::Identity;
 use crate::link::Link;
 use crate::local::{self, Who};
 use crate::orders::OrderBook;
-use crate::plugins::{Table, Workshop};
+use crate::plugins::{Reverted, Table, Workshop};
 use crate::spool::Spool;
 use crate::standing::Standings;
 use crate::view::View;
@@ -25,6 +25,8 @@ use tokio_util::task::TaskTracker;
 
 /// Below what systemd waits before it kills.
 const STOP_GRACE: Duration = Duration::from_secs(5);
+/// One a plugin at most, and each ends once.
+const TRIAL_ENDS_MAX: usize = 256;
 const SPOOL: &str = "spool";
 const PLUGINS: &str = "plugins";
 const COMPILED: &str = "compiled";
@@ -80,12 +82,16 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
     let channel = watch::Sender::new(None);
     let table = watch::Sender::new(Table::default());
 
+    let (trial_ends, heard_trial_ends) = tokio::sync::mpsc::channel(TRIAL_ENDS_MAX);
+
     let runner = Runner {
         watch: Watch::new(identity.node.clone(), standings),
         spool: spool.clone(),
         view: Arc::clone(&view),
         orders: orders.subscribe(),
         table: table.subscribe(),
+        trials: Trials::default(),
+        trial_ends,
     };
     let workshop = Workshop {
         folder: config.state_dir.join(PLUGINS),
@@ -101,6 +107,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
         orders: orders.subscribe(),
         channel: channel.subscribe(),
         table,
+        trial_ends: heard_trial_ends,
+        reverted: Reverted::open(&config.state_dir.join(PLUGINS)),
     };
     serve_local(&config, &identity, &view, &tasks, &stop).await;
     // Two agents must not wait alike, and one must not at each start.

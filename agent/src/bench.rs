@@ -4,6 +4,7 @@
 
 use crate::checks::{Watch, run_one};
 use crate::config::Config;
+use crate::plugins::Running;
 use crate::standing::Standings;
 use crate::view::View;
 use anyhow::{Context, Result, bail};
@@ -72,9 +73,11 @@ impl Bench {
             let due = watch.next_deadline().context("find the next run")?;
             now = now.plus(due.saturating_sub(now.monotonic));
             for order in watch.due(now) {
-                let ended = run_one(order, Arc::clone(&plugin), Arc::clone(&grants)).await;
-                let Some((check, _)) = watch.ended(now, ended, &view) else { bail!("a run got lost") };
-                watch.show(&check, &view);
+                let running =
+                    Running { plugin: Arc::clone(&plugin), grants: Arc::clone(&grants), digest: digest.clone() };
+                let ended = run_one(order, running).await;
+                let Some(counted) = watch.ended(now, ended, &view) else { bail!("a run got lost") };
+                watch.show(&counted.check, &view);
                 runs += 1;
             }
             if now.monotonic >= next_beat {

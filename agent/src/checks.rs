@@ -1,26 +1,29 @@
 //! Running checks: the timetable says when, the plugin host runs, health judges;
 //! what changed is in the spool, fsynced, before anybody sees it.
 
+mod trials;
 mod watch;
 
+pub use trials::TrialEnd;
 pub use watch::{Order, Watch};
 
 use crate::orders::Orders;
-use crate::plugins::{Readiness, Table};
+use crate::plugins::{Readiness, Running, Slot, Table};
 use crate::spool::Spool;
 use crate::view::View;
 use crate::{clock, logging};
+pub use trials::Trials;
+use trials::Said;
 use hostler_agent_core::clockwatch::ClockWatch;
 use hostler_agent_core::health::Outcome;
 use hostler_agent_core::timetable::RunId;
-use hostler_plugin_host::{LogLevel, LogLine, LogSink, Plugin, Run, RunContext, RunRequest, Work};
+use hostler_plugin_host::{LogLevel, LogLine, LogSink, Run, RunContext, RunRequest, Work};
 use hostler_proto::agent::spool_record::Body;
-use hostler_types::plugin::Grants;
 use hostler_types::{EventKind, Name, Status};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch as latest;
+use tokio::sync::{mpsc, watch as latest};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -38,6 +41,14 @@ pub struct Ended {
     pub check: Name,
     pub run: RunId,
     pub result: Result<Run, String>,
+    /// Absent where nothing could run.
+    pub ran: Option<Ran>,
+}
+
+/// Which version of which plugin ran.
+pub struct Ran {
+    pub plugin: Name,
+    pub digest: String,
 }
 
 pub struct Runner {
@@ -46,6 +57,8 @@ pub struct Runner {
     pub view: Arc<View>,
     pub orders: latest::Receiver<Option<Arc<Orders>>>,
     pub table: latest::Receiver<Table>,
+    pub trials: Trials,
+    pub trial_ends: mpsc::Sender<TrialEnd>,
 }
 
 impl Runner {
@@ -85,7 +98,7 @@ impl Runner {
                             None
                         }
                     });
-                    self.ended(all.collect()).await;
+                    self.ended(all.collect(), &mut queue).await;
                 }
             }
         }
@@ -116,7 +129,9 @@ impl Runner {
     /// Checks that waited for a plugin run at once.
     fn plugins_changed(&mut self, queue: &mut VecDeque<Order>) {
         let table = Arc::clone(&self.table.borrow_and_update());
-        let coming = |name: &Name| table.get(name).is_none_or(|slot| matches!(slot.readiness, Readiness::Coming));
+        let ends = self.trials.follow(&table, |plugin| self.watch.worked(plugin));
+        ends.into_iter().for_each(|end| self.tell(end));
+        let coming = |name: &Name| table.get(name).is_none_or(Slot::is_coming);
         queue.extend(self.watch.plugins_changed(clock::now(), coming));
     }
 
@@ -127,25 +142,24 @@ impl Runner {
         {
             let table = Arc::clone(&self.table.borrow());
             let slot = table.get(&order.plugin);
-            match slot.map(|slot| (&slot.readiness, slot)) {
-                Some((Readiness::Ready(plugin), slot)) => {
-                    runs.spawn(run_one(order, Arc::clone(plugin), Arc::clone(&slot.grants)));
+            let none = |message: String| Ended { check: order.check.clone(), run: order.run, result: Err(message), ran: None };
+            match slot.map(|slot| (slot.running(self.trials.is_refused(&slot.assignment.digest)), slot)) {
+                Some((Some(running), _)) => {
+                    runs.spawn(run_one(order, running));
                 }
-                Some((Readiness::Coming, _)) => self.watch.postpone(clock::now(), &order),
-                Some((Readiness::Failed(message), _)) => {
-                    let result = Err(format!("plugin {} cannot be used: {message}", order.plugin));
-                    ended.push(Ended { check: order.check, run: order.run, result });
-                }
+                Some((None, slot)) => match &slot.readiness {
+                    Readiness::Failed(message) => {
+                        ended.push(none(format!("plugin {} cannot be used: {message}", order.plugin)));
+                    }
+                    _ => self.watch.postpone(clock::now(), &order),
+                },
                 // The table follows what is asked for; a moment of difference is no result.
                 None if self.is_assigned(&order.plugin) => self.watch.postpone(clock::now(), &order),
-                None => {
-                    let result = Err(format!("plugin {} is not assigned to this node", order.plugin));
-                    ended.push(Ended { check: order.check, run: order.run, result });
-                }
+                None => ended.push(none(format!("plugin {} is not assigned to this node", order.plugin))),
             }
         }
         if !ended.is_empty() {
-            self.ended(ended).await;
+            self.ended(ended, queue).await;
         }
     }
 
@@ -154,13 +168,30 @@ impl Runner {
         orders.as_ref().is_some_and(|orders| orders.desired.plugins.iter().any(|one| one.name == *plugin))
     }
 
-    async fn ended(&mut self, ended: Vec<Ended>) {
+    fn tell(&self, end: TrialEnd) {
+        if let Err(error) = self.trial_ends.try_send(end) {
+            tracing::warn!(error = %error, "the end of a plugin's trial was not heard");
+        }
+    }
+
+    async fn ended(&mut self, ended: Vec<Ended>, queue: &mut VecDeque<Order>) {
         let mut transitions = Vec::new();
         let mut seen = Vec::new();
         for one in ended {
-            let Some((check, transition)) = self.watch.ended(clock::now(), one, &self.view) else { continue };
-            transitions.extend(transition);
-            seen.push(check);
+            let (said, end) = self.trials.ran(&one);
+            if let Some(end) = end {
+                self.tell(end);
+            }
+            if said == Said::Again {
+                queue.extend(self.watch.again(clock::now(), &one));
+                continue;
+            }
+            let Some(counted) = self.watch.ended(clock::now(), one, &self.view) else { continue };
+            transitions.extend(counted.transition);
+            if let Some(news) = counted.news {
+                self.spool.event(EventKind::PLUGIN, counted.check.as_str(), news).await;
+            }
+            seen.push(counted.check);
         }
         if !transitions.is_empty() {
             let bodies = transitions.iter().map(|one| Body::Transition(one.into())).collect();
@@ -204,16 +235,17 @@ impl Runner {
 }
 
 /// One run in the plugin host, as the bench does it too.
-pub async fn run_one(order: Order, plugin: Arc<Plugin>, grants: Arc<Grants>) -> Ended {
+pub async fn run_one(order: Order, running: Running) -> Ended {
     let request = RunRequest {
-        context: RunContext { instance: order.check.as_str().into(), grants },
+        context: RunContext { instance: order.check.as_str().into(), grants: running.grants },
         config_json: order.config,
         timeout: order.timeout,
         memory_bytes_max: MEMORY_BYTES_MAX,
         log: Some(order.log),
     };
-    let run = Box::pin(plugin.run(Work::Check, request)).await;
-    Ended { check: order.check, run: order.run, result: Ok(run) }
+    let run = Box::pin(running.plugin.run(Work::Check, request)).await;
+    let ran = Some(Ran { plugin: order.plugin, digest: running.digest });
+    Ended { check: order.check, run: order.run, result: Ok(run), ran }
 }
 
 /// What a plugin logs goes to the agent's own log, under its check's name. The

@@ -2,12 +2,16 @@
 //! back-off when one of them fails; forget what is no longer assigned.
 
 mod fetch;
+mod reverted;
 
+use crate::checks::TrialEnd;
 use crate::logging::whole;
 use crate::orders::Orders;
 use crate::spool::Spool;
 use crate::view::View;
 use crate::{clock, memory};
+pub use reverted::Reverted;
+
 use hostler_agent_core::jitter::Jitter;
 use hostler_agent_core::retry::{Backoff, Pace};
 use hostler_plugin_host::{Cache, Companion, Plugin, PluginHost};
@@ -18,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
@@ -31,8 +35,11 @@ pub enum Readiness {
     /// Not there yet; checks that need it wait.
     Coming,
     Ready(Arc<Plugin>),
-    /// Checks that need it are unknown, and say why.
+    /// It cannot be used. Where there is none before it, checks that need it are
+    /// unknown, and say why.
     Failed(String),
+    /// It broke in its first runs, so the one before it runs again.
+    Reverted(String),
 }
 
 #[derive(Clone)]
@@ -41,6 +48,48 @@ pub struct Slot {
     /// What manifest, operator and this host all allow.
     pub grants: Arc<Grants>,
     pub readiness: Readiness,
+    /// The version before: it runs until this one is ready, and again if this one
+    /// breaks.
+    pub before: Option<Before>,
+}
+
+#[derive(Clone)]
+pub struct Before {
+    pub assignment: PluginAssignment,
+    pub grants: Arc<Grants>,
+    pub plugin: Arc<Plugin>,
+}
+
+/// What a run needs of a slot.
+pub struct Running {
+    pub plugin: Arc<Plugin>,
+    pub grants: Arc<Grants>,
+    pub digest: String,
+}
+
+impl Slot {
+    /// What runs now. `refused`: this version has just broken, and nobody has
+    /// noted it yet.
+    pub fn running(&self, refused: bool) -> Option<Running> {
+        match (&self.readiness, &self.before) {
+            (Readiness::Ready(plugin), before) if !refused || before.is_none() => Some(Running {
+                plugin: Arc::clone(plugin),
+                grants: Arc::clone(&self.grants),
+                digest: self.assignment.digest.clone(),
+            }),
+            (_, Some(before)) => Some(Running {
+                plugin: Arc::clone(&before.plugin),
+                grants: Arc::clone(&before.grants),
+                digest: before.assignment.digest.clone(),
+            }),
+            (_, None) => None,
+        }
+    }
+
+    /// Nothing can run yet, and something may soon.
+    pub fn is_coming(&self) -> bool {
+        matches!(self.readiness, Readiness::Coming | Readiness::Reverted(_)) && self.before.is_none()
+    }
 }
 
 pub type Table = Arc<BTreeMap<Name, Slot>>;
@@ -60,6 +109,8 @@ pub struct Workshop {
     pub orders: watch::Receiver<Option<Arc<Orders>>>,
     pub channel: watch::Receiver<Option<Channel>>,
     pub table: watch::Sender<Table>,
+    pub trial_ends: mpsc::Receiver<TrialEnd>,
+    pub reverted: Reverted,
 }
 
 /// What is known about one that is not ready.
@@ -86,7 +137,7 @@ impl Workshop {
                             Ok(()) => None,
                             Err(_) => return,
                         },
-                        outcome = make(&self.folder, &self.host, &self.cache, &self.companion, self.channel.clone(), &self.table, &self.view, &name) => Some(outcome),
+                        outcome = make(&self.folder, &self.host, &self.cache, &self.companion, self.channel.clone(), &self.table, &self.view, &self.reverted, &name) => Some(outcome),
                     };
                     match outcome {
                         Some(Ok(plugin)) => self.made(&name, plugin, &mut attempts).await,
@@ -110,6 +161,7 @@ impl Workshop {
                             // What failed for want of a connection need not wait.
                             attempts.values_mut().for_each(|attempt| attempt.due = Duration::ZERO);
                         }
+                        Some(end) = self.trial_ends.recv() => self.trial_ended(end).await,
                         () = clock::sleep_until(next.map(|(_, due)| due)) => {}
                     }
                 }
@@ -122,6 +174,7 @@ impl Workshop {
         let connected = self.channel.borrow().is_some();
         let waiting = table.iter().filter(|(_, slot)| match slot.readiness {
             Readiness::Ready(_) => false,
+            Readiness::Reverted(_) => slot.before.is_none(),
             Readiness::Coming | Readiness::Failed(_) => {
                 connected || fetch::file(&self.folder, &slot.assignment.digest).exists()
             }
@@ -137,16 +190,89 @@ impl Workshop {
         let before = Arc::clone(&self.table.borrow());
         let mut after = BTreeMap::new();
         for assignment in &orders.desired.plugins {
-            let grants = (self.narrow)(&assignment.grants);
-            let same = before.get(&assignment.name).filter(|slot| slot.assignment.digest == assignment.digest);
-            let readiness = same.map_or(Readiness::Coming, |slot| slot.readiness.clone());
-            let slot = Slot { assignment: assignment.clone(), grants: Arc::new(grants), readiness };
+            let slot = self.slot_for(assignment, before.get(&assignment.name));
             after.insert(assignment.name.clone(), slot);
         }
-        let digests: BTreeSet<String> = after.values().map(|slot| slot.assignment.digest.clone()).collect();
+        self.reverted.keep_only(after.values().map(|slot| slot.assignment.digest.as_str()));
+        let digests = self.digests(&after);
         let forgotten = before.values().any(|slot| !digests.contains(&slot.assignment.digest));
         self.publish(after);
         drop(before);
+        self.remove_others(digests).await;
+        if forgotten {
+            memory::give_back();
+        }
+    }
+
+    /// What must stay on the disk: versions assigned, and those before them.
+    fn digests(&self, table: &BTreeMap<Name, Slot>) -> BTreeSet<String> {
+        let assigned = table.values().map(|slot| slot.assignment.digest.clone());
+        let before = table.values().filter_map(|slot| slot.before.as_ref()).map(|one| one.assignment.digest.clone());
+        assigned.chain(before).chain(self.reverted.kept()).collect()
+    }
+
+    /// What an assignment makes of what was there.
+    fn slot_for(&self, assignment: &PluginAssignment, before: Option<&Slot>) -> Slot {
+        let grants = Arc::new((self.narrow)(&assignment.grants));
+        let fresh = |readiness, before| Slot { assignment: assignment.clone(), grants: grants.clone(), readiness, before };
+        match before {
+            Some(slot) if slot.assignment.digest == assignment.digest => {
+                // What was taken from the new version is taken from the old one too.
+                let narrowed = slot.before.clone().map(|mut one| {
+                    if slot.assignment.grants != assignment.grants {
+                        one.grants = Arc::new(one.grants.intersect(&grants));
+                    }
+                    one
+                });
+                fresh(slot.readiness.clone(), narrowed)
+            }
+            Some(slot) => {
+                let old = match &slot.readiness {
+                    Readiness::Ready(plugin) => Some(Before {
+                        assignment: slot.assignment.clone(),
+                        grants: Arc::clone(&slot.grants),
+                        plugin: Arc::clone(plugin),
+                    }),
+                    _ => slot.before.clone(),
+                };
+                match old {
+                    // Back to the one that runs anyway.
+                    Some(old) if old.assignment.digest == assignment.digest => fresh(Readiness::Ready(old.plugin), None),
+                    old => fresh(Readiness::Coming, old),
+                }
+            }
+            None => match self.reverted.reason(&assignment.digest) {
+                Some(reason) => fresh(Readiness::Reverted(reason.to_owned()), None),
+                None => fresh(Readiness::Coming, None),
+            },
+        }
+    }
+
+    async fn trial_ended(&mut self, end: TrialEnd) {
+        let mut table = BTreeMap::clone(&self.table.borrow());
+        let Some(slot) = table.get_mut(&end.plugin).filter(|slot| slot.assignment.digest == end.digest) else { return };
+        let version = slot.assignment.version.clone();
+        match (end.back, &slot.before) {
+            (None, _) => {
+                slot.before = None;
+                tracing::info!(plugin = %end.plugin, version, "the new version works wherever the one before did");
+            }
+            (Some(_), None) => return,
+            (Some(reason), Some(before)) => {
+                let old = before.assignment.version.clone();
+                self.reverted.add(&end.digest, &reason, &before.assignment);
+                let message = format!("{} {version} broke in its first runs, {old} runs again: {reason}", end.plugin);
+                slot.readiness = Readiness::Reverted(format!("{old} runs instead: {reason}"));
+                tracing::error!(plugin = %end.plugin, version, reason, "the version before runs again");
+                self.spool.event(EventKind::PLUGIN, end.plugin.as_str(), message).await;
+            }
+        }
+        let digests = self.digests(&table);
+        self.publish(table);
+        self.remove_others(digests).await;
+    }
+
+    async fn remove_others(&self, digests: BTreeSet<String>) {
         let (folder, cache) = (self.folder.clone(), Arc::clone(&self.cache));
         let removed = tokio::task::spawn_blocking(move || {
             fetch::keep_only(&folder, &digests)?;
@@ -154,9 +280,6 @@ impl Workshop {
         });
         if let Ok(Err(error)) = removed.await {
             tracing::warn!(error = %error, "removing plugins that are no longer assigned failed");
-        }
-        if forgotten {
-            memory::give_back();
         }
     }
 
@@ -174,9 +297,12 @@ impl Workshop {
     }
 
     async fn made(&self, name: &Name, plugin: Arc<Plugin>, attempts: &mut BTreeMap<String, Attempt>) {
-        self.set(name, Readiness::Ready(plugin));
-        memory::give_back();
         let Some(slot) = self.table.borrow().get(name).cloned() else { return };
+        memory::give_back();
+        if let Readiness::Reverted(_) = slot.readiness {
+            return self.restored(name, &slot, plugin);
+        }
+        self.set(name, Readiness::Ready(plugin));
         let PluginAssignment { version, digest, .. } = slot.assignment;
         tracing::info!(plugin = %name, version, digest, "plugin is ready");
         if attempts.remove(&digest).is_some() {
@@ -185,15 +311,27 @@ impl Workshop {
         }
     }
 
+    /// The version before one that broke, loaded again after a start.
+    fn restored(&self, name: &Name, slot: &Slot, plugin: Arc<Plugin>) {
+        let Some(assignment) = self.reverted.before(&slot.assignment.digest) else { return };
+        // Its own grants are not known any more: at most what both ask for.
+        let grants = Arc::new(slot.grants.intersect(&(self.narrow)(&assignment.grants)));
+        let mut table = BTreeMap::clone(&self.table.borrow());
+        if let Some(slot) = table.get_mut(name) {
+            slot.before = Some(Before { assignment: assignment.clone(), grants, plugin });
+        }
+        self.publish(table);
+    }
+
     async fn failed(
-        &self,
+        &mut self,
         name: &Name,
         error: MakeError,
         attempts: &mut BTreeMap<String, Attempt>,
         jitter: &mut Jitter,
     ) {
         let Some(slot) = self.table.borrow().get(name).cloned() else { return };
-        let digest = slot.assignment.digest;
+        let digest = slot.assignment.digest.clone();
         let attempt = attempts
             .entry(digest)
             .or_insert_with(|| Attempt { backoff: Backoff::new(RETRY_PACE), due: Duration::ZERO });
@@ -206,6 +344,12 @@ impl Workshop {
             return;
         }
         let said = matches!(&slot.readiness, Readiness::Failed(before) if *before == message);
+        if let Readiness::Reverted(_) = slot.readiness {
+            // Without the old version the new one is better than none.
+            self.reverted.forget(&slot.assignment.digest);
+            self.set(name, Readiness::Coming);
+            return;
+        }
         self.set(name, Readiness::Failed(message.clone()));
         if !said {
             tracing::error!(plugin = %name, error = message, "plugin cannot be used; it is tried again");
@@ -234,10 +378,15 @@ async fn make(
     channel: watch::Receiver<Option<Channel>>,
     table: &watch::Sender<Table>,
     view: &View,
+    reverted: &Reverted,
     name: &Name,
 ) -> Result<Arc<Plugin>, MakeError> {
     let slots = Arc::clone(&table.borrow());
-    let assignment = slots.get(name).map(|slot| slot.assignment.clone()).ok_or(MakeError::Gone)?;
+    let slot = slots.get(name).ok_or(MakeError::Gone)?;
+    let assignment = match slot.readiness {
+        Readiness::Reverted(_) => reverted.before(&slot.assignment.digest).ok_or(MakeError::Gone)?.clone(),
+        _ => slot.assignment.clone(),
+    };
     let path = fetch::file(folder, &assignment.digest);
     if !path.exists() {
         show(view, &slots, Some((name, "fetching")));
@@ -261,6 +410,7 @@ fn show(view: &View, table: &BTreeMap<Name, Slot>, doing: Option<(&Name, &str)>)
         let (state, message) = match &slot.readiness {
             Readiness::Ready(_) => ("ready", String::new()),
             Readiness::Failed(message) => ("failed", message.clone()),
+            Readiness::Reverted(message) => ("reverted", message.clone()),
             Readiness::Coming => match doing {
                 Some((busy, what)) if busy == name => (what, String::new()),
                 _ => ("fetching", String::new()),

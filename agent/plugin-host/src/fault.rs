@@ -46,6 +46,14 @@ pub enum Fault {
     Trapped(String),
 }
 
+impl Fault {
+    /// Whether the plugin itself broke, whatever its target or its
+    /// configuration do.
+    pub fn is_the_plugins(&self) -> bool {
+        !matches!(self, Fault::ConfigInvalid(_) | Fault::Broke(_) | Fault::TimedOut { .. })
+    }
+}
+
 fn list(problems: &[ConfigProblem]) -> String {
     problems.iter().map(ConfigProblem::to_string).collect::<Vec<_>>().join("; ")
 }

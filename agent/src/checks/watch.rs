@@ -5,8 +5,9 @@ use super::{Ended, log_sink, outcome};
 use crate::standing::Standings;
 use crate::view::{CheckSeen, View};
 use hostler_agent_core::health::{Health, Rules};
+use hostler_agent_core::quarantine::{BREAKS, Change, Quarantine};
 use hostler_agent_core::timetable::{Effect, Input, RunId, Timetable};
-use hostler_plugin_host::LogSink;
+use hostler_plugin_host::{Fault, LogSink};
 use hostler_types::{CheckAssignment, CheckState, Name, NodeId, Now, Status, Transition};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,8 +23,19 @@ pub struct Order {
     pub log: LogSink,
 }
 
+/// A result that counted.
+pub struct Counted {
+    pub check: Name,
+    pub transition: Option<Transition>,
+    /// What happened to its plugin here.
+    pub news: Option<String>,
+}
+
 struct Watched {
     health: Health,
+    quarantine: Quarantine,
+    /// Its last run gave a report.
+    worked: bool,
     config: Arc<str>,
     log: LogSink,
 }
@@ -85,7 +97,7 @@ impl Watch {
         self.standings.set(assignment, health.standing());
         let seen = CheckSeen::new(check, assignment.plugin.clone(), CheckState::Starting);
         let config = Arc::from(assignment.config_json.as_str());
-        self.watched.insert(check.clone(), Watched { health, config, log: log_sink(check) });
+        self.watched.insert(check.clone(), Watched { health, quarantine: Quarantine::default(), worked: false, config, log: log_sink(check) });
         self.waiting.remove(check);
         view.lock().checks.insert(check.clone(), seen);
         self.show(check, view);
@@ -96,6 +108,33 @@ impl Watch {
             return Vec::new();
         }
         let effects = self.timetable.step(now, Input::Tick);
+        let orders = self.orders(effects);
+        orders.into_iter().filter_map(|order| self.unless_quarantined(now, order)).collect()
+    }
+
+    /// A run that is left out is no result.
+    fn unless_quarantined(&mut self, now: Now, order: Order) -> Option<Order> {
+        if !self.watched.get(&order.check).is_some_and(|watched| watched.quarantine.holds(now)) {
+            return Some(order);
+        }
+        self.timetable.step(now, Input::Finished { check: order.check, run: order.run });
+        None
+    }
+
+    /// A plugin's checks whose last run was fine.
+    pub fn worked(&self, plugin: &Name) -> Vec<Name> {
+        let of_plugin = |check: &Name| self.timetable.assignment(check).is_some_and(|one| one.plugin == *plugin);
+        let worked = self.watched.iter().filter(|(check, watched)| watched.worked && of_plugin(check));
+        worked.map(|(check, _)| check.clone()).collect()
+    }
+
+    /// Its run said nothing: another one now.
+    pub fn again(&mut self, now: Now, ended: &Ended) -> Vec<Order> {
+        if !self.timetable.is_current(&ended.check, ended.run) {
+            return Vec::new();
+        }
+        self.timetable.step(now, Input::Finished { check: ended.check.clone(), run: ended.run });
+        let effects = self.timetable.step(now, Input::Soon(ended.check.clone()));
         self.orders(effects)
     }
 
@@ -139,14 +178,15 @@ impl Watch {
     }
 
     /// Judges a result. `None` for one that does not count any more.
-    pub fn ended(&mut self, now: Now, ended: Ended, view: &View) -> Option<(Name, Option<Transition>)> {
-        let Ended { check, run, result } = ended;
+    pub fn ended(&mut self, now: Now, ended: Ended, view: &View) -> Option<Counted> {
+        let Ended { check, run, result, .. } = ended;
         if !self.timetable.is_current(&check, run) {
             return None;
         }
         self.timetable.step(now, Input::Finished { check: check.clone(), run });
         let dropped = result.as_ref().map_or(0, |run| u64::from(run.bill.log_lines_dropped));
         let fault = result.as_ref().map_or(true, |run| run.outcome.is_err());
+        let broke = result.as_ref().is_ok_and(|run| run.outcome.as_ref().is_err_and(Fault::is_the_plugins));
         let outcome = outcome(&result);
         let assignment = self.timetable.assignment(&check)?;
         {
@@ -166,11 +206,19 @@ impl Watch {
             }
         }
         let watched = self.watched.get_mut(&check)?;
+        watched.worked = !fault;
+        let news = watched.quarantine.ran(now, broke).map(|change| match change {
+            Change::Entered => format!(
+                "plugin {} broke {BREAKS} times in a row here and is run less often until it works: {}",
+                assignment.plugin, outcome.summary
+            ),
+            Change::Left => format!("plugin {} works again here", assignment.plugin),
+        });
         let transition = watched.health.step(now, outcome);
         if transition.is_some() {
             self.standings.set(assignment, watched.health.standing());
         }
-        Some((check, transition))
+        Some(Counted { check, transition, news })
     }
 
     /// Brings the view up to date with one check.
@@ -232,10 +280,10 @@ mod tests {
     }
 
     fn fail(watch: &mut Watch, view: &View, order: Order, now: Now) -> Option<Transition> {
-        let ended = Ended { check: order.check, run: order.run, result: Err("broke".into()) };
-        let (check, transition) = watch.ended(now, ended, view).expect("counts");
-        watch.show(&check, view);
-        transition
+        let ended = Ended { check: order.check, run: order.run, result: Err("broke".into()), ran: None };
+        let counted = watch.ended(now, ended, view).expect("counts");
+        watch.show(&counted.check, view);
+        counted.transition
     }
 
     #[test]
