@@ -170,3 +170,12 @@ pub const DNS_ASK_AGAIN: Duration = Duration::from_secs(1);
 pub const PING_COUNT_MAX: u32 = 20;
 pub const PING_INTERVAL: Duration = Duration::from_millis(200);
 pub const PING_WAIT: Duration = Duration::from_secs(1);
+
+/// Cursors of one run.
+pub const CURSORS_MAX: usize = 20;
+
+/// Lines of one call and their bytes: what a plugin asks for beyond that it gets
+/// with the next call. Read in steps, as most calls want few lines.
+pub const CURSOR_LINES_MAX: u32 = 10_000;
+pub const CURSOR_BYTES_MAX: u32 = 1 << 20;
+pub const CURSOR_CHUNK_BYTES: usize = 64 * 1024;

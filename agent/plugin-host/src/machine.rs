@@ -177,6 +177,9 @@ impl MachineSession {
             Call::FileRead { path, offset, max } => Answer::Bytes(files::read(&path, offset, max, grants).await?),
             Call::FileGlob { pattern, max } => Answer::Lines(files::glob(&pattern, max, grants).await?),
             Call::CursorOpen { name, path, from_end } => {
+                if self.cursors.len() >= limits::CURSORS_MAX {
+                    return Err(CallError::Limit(format!("{} cursors in one run", limits::CURSORS_MAX)));
+                }
                 let cursor = cursor::Cursor::open(&name, &path, from_end, grants, &shared.kv, instance).await?;
                 self.cursors.push(cursor);
                 Answer::Handle(last(self.cursors.len()))
