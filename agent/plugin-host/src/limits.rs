@@ -179,3 +179,10 @@ pub const CURSORS_MAX: usize = 20;
 pub const CURSOR_LINES_MAX: u32 = 10_000;
 pub const CURSOR_BYTES_MAX: u32 = 1 << 20;
 pub const CURSOR_CHUNK_BYTES: usize = 64 * 1024;
+
+/// Processes in one answer: some 300 KB, and a check that wants more of them
+/// wants their number only.
+pub const PROCESSES_MAX: u32 = 1000;
+
+/// What is read of one file about a process: a Java command line has some pages.
+pub const PROCESS_FILE_BYTES_MAX: u64 = 16 * 1024;

@@ -12,6 +12,7 @@ mod files;
 mod http;
 mod icmp;
 mod kv;
+mod names;
 mod network;
 mod processes;
 mod secrets;
