@@ -186,3 +186,8 @@ pub const PROCESSES_MAX: u32 = 1000;
 
 /// What is read of one file about a process: a Java command line has some pages.
 pub const PROCESS_FILE_BYTES_MAX: u64 = 16 * 1024;
+
+/// Containers in one answer, each asked for by itself, and what the engine may
+/// say at once: it lists some thousand in this.
+pub const CONTAINERS_MAX: u32 = 200;
+pub const CONTAINERS_BYTES_MAX: u32 = 8 << 20;
