@@ -171,3 +171,30 @@ pub const STARTTLS_LINE_BYTES_MAX: usize = 1000;
 /// Until a question to a name server is asked again, then twice as long: as
 /// common resolvers do, well within a run's timeout.
 pub const DNS_ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Pings of one call, the time between them, and how long the last is waited for:
+/// loss of one in twenty is seen in four seconds, and nobody is flooded.
+pub const PING_COUNT_MAX: u32 = 20;
+pub const PING_INTERVAL: Duration = Duration::from_millis(200);
+pub const PING_WAIT: Duration = Duration::from_secs(1);
+
+/// Cursors of one run.
+pub const CURSORS_MAX: usize = 20;
+
+/// Lines of one call and their bytes: what a plugin asks for beyond that it gets
+/// with the next call. Read in steps, as most calls want few lines.
+pub const CURSOR_LINES_MAX: u32 = 10_000;
+pub const CURSOR_BYTES_MAX: u32 = 1 << 20;
+pub const CURSOR_CHUNK_BYTES: usize = 64 * 1024;
+
+/// Processes in one answer: some 300 KB, and a check that wants more of them
+/// wants their number only.
+pub const PROCESSES_MAX: u32 = 1000;
+
+/// What is read of one file about a process: a Java command line has some pages.
+pub const PROCESS_FILE_BYTES_MAX: u64 = 16 * 1024;
+
+/// Containers in one answer, each asked for by itself, and what the engine may
+/// say at once: it lists some thousand in this.
+pub const CONTAINERS_MAX: u32 = 200;
+pub const CONTAINERS_BYTES_MAX: u32 = 8 << 20;

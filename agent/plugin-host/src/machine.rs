@@ -12,6 +12,7 @@ mod files;
 mod http;
 mod icmp;
 mod kv;
+mod names;
 mod network;
 mod processes;
 mod secrets;
@@ -28,7 +29,7 @@ use crate::call::{Answering, Backend, Call, CallError, RunContext, Session};
 use crate::limits;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub(crate) use http::need as http_need;
 
@@ -169,11 +170,17 @@ impl MachineSession {
             Call::DnsQuery { name, rrtype, server, .. } => {
                 Answer::Dns(dns::query(&name, &rrtype, server.as_deref(), grants).await?)
             }
-            Call::Ping { host, count, .. } => Answer::Echo(icmp::ping(&host, count, grants).await?),
+            Call::Ping { host, count, timeout_ms } => {
+                let timeout = Duration::from_millis(timeout_ms.into());
+                Answer::Echo(icmp::ping(&host, count, timeout, grants).await?)
+            }
             Call::FileStat { path } => Answer::Stat(files::stat(&path, grants).await?),
             Call::FileRead { path, offset, max } => Answer::Bytes(files::read(&path, offset, max, grants).await?),
             Call::FileGlob { pattern, max } => Answer::Lines(files::glob(&pattern, max, grants).await?),
             Call::CursorOpen { name, path, from_end } => {
+                if self.cursors.len() >= limits::CURSORS_MAX {
+                    return Err(CallError::Limit(format!("{} cursors in one run", limits::CURSORS_MAX)));
+                }
                 let cursor = cursor::Cursor::open(&name, &path, from_end, grants, &shared.kv, instance).await?;
                 self.cursors.push(cursor);
                 Answer::Handle(last(self.cursors.len()))

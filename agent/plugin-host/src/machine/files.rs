@@ -10,6 +10,7 @@ mod glob;
 mod tests;
 
 pub(super) use beneath::{fd_path, open};
+pub(super) use glob::names_like;
 
 use super::blocking;
 use crate::answer::{FileKind, Instant, Stat};

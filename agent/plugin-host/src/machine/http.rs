@@ -11,12 +11,14 @@ mod target;
 #[cfg(test)]
 mod tests;
 
+pub(super) use exchange::exchange;
+
 use super::network::{self, Tls};
 use super::secrets;
 use crate::answer::{Bytes, HttpRequest, HttpResponse, Timings};
 use crate::call::CallError;
 use crate::limits;
-use exchange::{Exchanged, exchange};
+use exchange::Exchanged;
 use hostler_types::plugin::{Grants, Need};
 use http_body_util::Full;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};

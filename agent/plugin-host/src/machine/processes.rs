@@ -1,8 +1,176 @@
-//! Processes of this host.
+//! Processes of this host, from /proc.
+//!
+//! Of every process one small file is read, to know its name; the rest only of
+//! those that were asked for. One that ends meanwhile is left out.
 
-use crate::answer::Process;
+mod parse;
+
+use super::{blocking, names, system};
+use crate::answer::{Instant, Process};
 use crate::call::CallError;
+use crate::limits;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 
-pub(super) async fn find(_name: &str, _max: u32) -> Result<Vec<Process>, CallError> {
-    Err(CallError::other("processes", "not offered yet"))
+const PROC: &str = "/proc";
+const PASSWD: &str = "/etc/passwd";
+
+/// What the kernel keeps of a name.
+const NAME_BYTES: usize = 15;
+
+pub(super) async fn find(name: &str, max: u32) -> Result<Vec<Process>, CallError> {
+    let name = name.to_owned();
+    let max = max.min(limits::PROCESSES_MAX) as usize;
+    blocking::run(move || walk(&name, max)).await
+}
+
+fn failed(path: &str, error: &std::io::Error) -> CallError {
+    CallError::other("processes", format!("read {path}: {error}"))
+}
+
+fn walk(pattern: &str, max: usize) -> Result<Vec<Process>, CallError> {
+    let entries = std::fs::read_dir(PROC).map_err(|error| failed(PROC, &error))?;
+    let mut pids: Vec<u32> = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    pids.sort_unstable();
+    let host = Host::read()?;
+    let mut found = Vec::new();
+    for pid in pids {
+        if found.len() >= max {
+            break;
+        }
+        found.extend(host.process(pid, pattern));
+    }
+    Ok(found)
+}
+
+/// What all processes have in common.
+struct Host {
+    booted: u64,
+    passwd: String,
+    ticks_per_second: u64,
+    page_bytes: u64,
+}
+
+impl Host {
+    fn read() -> Result<Host, CallError> {
+        Ok(Host {
+            booted: system::booted()?,
+            passwd: std::fs::read_to_string(PASSWD).unwrap_or_default(),
+            ticks_per_second: rustix::param::clock_ticks_per_second().max(1),
+            page_bytes: rustix::param::page_size() as u64,
+        })
+    }
+
+    fn process(&self, pid: u32, pattern: &str) -> Option<Process> {
+        let folder = Path::new(PROC).join(pid.to_string());
+        let text = |name: &str| read(folder.join(name)).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        let stat = parse::stat(&text("stat")?)?;
+        let command = || read(folder.join("cmdline")).map(|bytes| parse::command(&bytes)).unwrap_or_default();
+        let mut name = stat.name;
+        if name.len() >= NAME_BYTES {
+            name = whole_name(&command()).filter(|whole| whole.starts_with(&name)).unwrap_or(name);
+        }
+        if !names::matches(pattern, &name) {
+            return None;
+        }
+        let user = parse::user_id(&text("status")?)?;
+        let open_files = std::fs::read_dir(folder.join("fd")).ok().map(|entries| entries.count());
+        Some(Process {
+            pid,
+            ppid: stat.ppid,
+            name,
+            command: command(),
+            user: parse::user_name(&self.passwd, user).map_or_else(|| user.to_string(), str::to_owned),
+            state: parse::state(stat.state).to_owned(),
+            threads: stat.threads,
+            resident_bytes: stat.resident_pages.saturating_mul(self.page_bytes),
+            cpu_seconds: stat.cpu_ticks as f64 / self.ticks_per_second as f64,
+            open_files: open_files.and_then(|count| u32::try_from(count).ok()),
+            started: self.started(stat.started_ticks),
+            cgroup: parse::cgroup(&text("cgroup").unwrap_or_default()),
+        })
+    }
+
+    fn started(&self, ticks: u64) -> Instant {
+        let (seconds, rest) = (ticks / self.ticks_per_second, ticks % self.ticks_per_second);
+        let nanoseconds = rest.saturating_mul(1_000_000_000) / self.ticks_per_second;
+        Instant { seconds: self.booted + seconds, nanoseconds: u32::try_from(nanoseconds).unwrap_or_default() }
+    }
+}
+
+/// A command line can have megabytes: its beginning is what it is known by.
+fn read(path: PathBuf) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path).ok()?.take(limits::PROCESS_FILE_BYTES_MAX).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
+}
+
+fn whole_name(command: &[String]) -> Option<String> {
+    Some(command.first()?.rsplit('/').next()?.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Child, Command};
+
+    /// Under a name that no other test has.
+    struct Sleeper {
+        child: Child,
+        _folder: tempfile::TempDir,
+    }
+
+    impl Sleeper {
+        fn start(name: &str) -> Sleeper {
+            let folder = tempfile::tempdir().expect("tempdir");
+            let program = folder.path().join(name);
+            std::os::unix::fs::symlink("/bin/sleep", &program).expect("link");
+            let child = Command::new(&program).arg("1000").spawn().expect("sleep");
+            Sleeper { child, _folder: folder }
+        }
+    }
+
+    impl Drop for Sleeper {
+        fn drop(&mut self) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+
+    #[tokio::test]
+    async fn finds_by_name() {
+        let name = format!("hz{}", std::process::id());
+        let sleeper = Sleeper::start(&name);
+        for pattern in [name.clone(), format!("{name}*")] {
+            let found = find(&pattern, 10).await.expect("processes");
+            let [one] = found.as_slice() else { panic!("{found:?}") };
+            assert_eq!((one.pid, one.ppid, one.name.as_str()), (sleeper.child.id(), std::process::id(), name.as_str()));
+            assert_eq!(one.command.get(1).map(String::as_str), Some("1000"));
+            assert!(
+                one.threads == 1 && one.resident_bytes > 0 && one.open_files.is_some_and(|count| count >= 3),
+                "{one:?}"
+            );
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs();
+            assert!(now.abs_diff(one.started.seconds) < 60, "{now} {one:?}");
+            assert!(!one.user.is_empty() && one.cgroup.starts_with('/'), "{one:?}");
+        }
+        assert_eq!(find("no-such-*-process", 10).await, Ok(Vec::new()));
+    }
+
+    #[tokio::test]
+    async fn a_long_name_is_whole() {
+        let name = format!("hostler-long-name-{}", std::process::id());
+        let _sleeper = Sleeper::start(&name);
+        let found = find(&name, 10).await.expect("processes");
+        assert!(matches!(found.as_slice(), [one] if one.name == name), "{found:?}");
+    }
+
+    #[tokio::test]
+    async fn in_order_and_no_more_than_asked_for() {
+        let all = find("*", u32::MAX).await.expect("processes");
+        assert!(all.len() > 1 && all.is_sorted_by_key(|one| one.pid));
+        let one = find("*", 1).await.expect("processes");
+        assert_eq!(one.first().map(|one| one.pid), all.first().map(|one| one.pid));
+        assert_eq!((one.len(), find("*", 0).await), (1, Ok(Vec::new())));
+    }
 }

@@ -112,6 +112,11 @@ impl System {
     }
 }
 
+/// When this machine started, in seconds since 1970.
+pub(super) fn booted() -> Result<u64, CallError> {
+    Ok(host::read()?.booted.seconds)
+}
+
 fn read_file(path: &'static str) -> Result<String, SystemError> {
     std::fs::read_to_string(path).map_err(|reason| SystemError::Read { path, reason })
 }

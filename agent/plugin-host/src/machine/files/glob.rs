@@ -42,6 +42,23 @@ pub(super) fn glob(pattern: &PathPattern, granted: &[PathPattern]) -> Result<BTr
     Ok(found)
 }
 
+/// Granted paths beside this one whose names begin with its own, sorted.
+pub(in crate::machine) fn names_like(path: &str, granted: &[PathPattern]) -> Result<Vec<String>, CallError> {
+    let mut found = BTreeSet::new();
+    let Some((folder, base)) = path.rsplit_once('/') else { return Ok(Vec::new()) };
+    for grant in granted.iter().filter(|grant| grant.matches(path)) {
+        let Ok(root) = Root::open(&grant.root()) else { continue };
+        let mut walk = Walk { root, granted, looked_at: 0, seen: BTreeSet::new(), found: &mut found };
+        let Some((fd, real)) = walk.open(folder)? else { continue };
+        for (name, _) in walk.entries(fd)? {
+            if name.starts_with(base) {
+                walk.keep(folder, &real, &name);
+            }
+        }
+    }
+    Ok(found.into_iter().filter(|name| granted.iter().any(|pattern| pattern.matches(name))).collect())
+}
+
 struct Walk<'a> {
     root: Root,
     granted: &'a [PathPattern],

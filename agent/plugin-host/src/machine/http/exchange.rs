@@ -12,15 +12,15 @@ use hyper_util::rt::TokioIo;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-pub(super) struct Exchanged {
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Vec<u8>,
-    pub(super) truncated: bool,
-    pub(super) first_byte: Duration,
+pub(in crate::machine) struct Exchanged {
+    pub(in crate::machine) status: StatusCode,
+    pub(in crate::machine) headers: HeaderMap,
+    pub(in crate::machine) body: Vec<u8>,
+    pub(in crate::machine) truncated: bool,
+    pub(in crate::machine) first_byte: Duration,
 }
 
-pub(super) async fn exchange<S>(
+pub(in crate::machine) async fn exchange<S>(
     stream: S,
     request: Request<Full<Bytes>>,
     body_bytes_max: u32,
@@ -70,7 +70,7 @@ async fn read_body(mut body: Incoming, bytes_max: u32) -> Result<(Vec<u8>, bool)
     Ok((kept, false))
 }
 
-pub(super) fn words(error: &hyper::Error) -> String {
+fn words(error: &hyper::Error) -> String {
     let source = std::error::Error::source(error);
     if let Some(io) = source.and_then(|source| source.downcast_ref::<std::io::Error>()) {
         return io_words(io);

@@ -17,7 +17,7 @@ pub(super) fn read() -> Result<Machine, SystemError> {
     })
 }
 
-pub(super) fn booted(stat: &str) -> Option<u64> {
+fn booted(stat: &str) -> Option<u64> {
     stat.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse().ok())
 }
 
