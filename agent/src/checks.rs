@@ -12,8 +12,6 @@ use crate::plugins::{Readiness, Running, Slot, Table};
 use crate::spool::Spool;
 use crate::view::View;
 use crate::{clock, logging};
-pub use trials::Trials;
-use trials::Said;
 use hostler_agent_core::clockwatch::ClockWatch;
 use hostler_agent_core::health::Outcome;
 use hostler_agent_core::timetable::RunId;
@@ -26,6 +24,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch as latest};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use trials::Said;
+pub use trials::Trials;
 
 /// Most wait for a network; each holds an instance's memory while it does.
 const RUNS_AT_ONCE: usize = 32;
@@ -142,7 +142,8 @@ impl Runner {
         {
             let table = Arc::clone(&self.table.borrow());
             let slot = table.get(&order.plugin);
-            let none = |message: String| Ended { check: order.check.clone(), run: order.run, result: Err(message), ran: None };
+            let none =
+                |message: String| Ended { check: order.check.clone(), run: order.run, result: Err(message), ran: None };
             match slot.map(|slot| (slot.running(self.trials.is_refused(&slot.assignment.digest)), slot)) {
                 Some((Some(running), _)) => {
                     runs.spawn(run_one(order, running));

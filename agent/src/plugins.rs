@@ -214,7 +214,8 @@ impl Workshop {
     /// What an assignment makes of what was there.
     fn slot_for(&self, assignment: &PluginAssignment, before: Option<&Slot>) -> Slot {
         let grants = Arc::new((self.narrow)(&assignment.grants));
-        let fresh = |readiness, before| Slot { assignment: assignment.clone(), grants: grants.clone(), readiness, before };
+        let fresh =
+            |readiness, before| Slot { assignment: assignment.clone(), grants: grants.clone(), readiness, before };
         match before {
             Some(slot) if slot.assignment.digest == assignment.digest => {
                 // What was taken from the new version is taken from the old one too.
@@ -237,7 +238,9 @@ impl Workshop {
                 };
                 match old {
                     // Back to the one that runs anyway.
-                    Some(old) if old.assignment.digest == assignment.digest => fresh(Readiness::Ready(old.plugin), None),
+                    Some(old) if old.assignment.digest == assignment.digest => {
+                        fresh(Readiness::Ready(old.plugin), None)
+                    }
                     old => fresh(Readiness::Coming, old),
                 }
             }

@@ -97,7 +97,10 @@ impl Watch {
         self.standings.set(assignment, health.standing());
         let seen = CheckSeen::new(check, assignment.plugin.clone(), CheckState::Starting);
         let config = Arc::from(assignment.config_json.as_str());
-        self.watched.insert(check.clone(), Watched { health, quarantine: Quarantine::default(), worked: false, config, log: log_sink(check) });
+        self.watched.insert(
+            check.clone(),
+            Watched { health, quarantine: Quarantine::default(), worked: false, config, log: log_sink(check) },
+        );
         self.waiting.remove(check);
         view.lock().checks.insert(check.clone(), seen);
         self.show(check, view);
