@@ -8,6 +8,7 @@
 mod build;
 mod compile;
 mod embedded;
+mod new;
 mod pack;
 
 use clap::{Parser, Subcommand};
@@ -34,6 +35,8 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         output: PathBuf,
     },
+    /// Begin a plugin in a new folder
+    New(new::Arguments),
     /// Build a plugin from its folder, with the compiler installed for its language
     Build(build::Arguments),
     /// Show a packed plugin's name, version, grants and digest
@@ -43,6 +46,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Compile(arguments) => compile::compile(&arguments),
+        Command::New(arguments) => new::new(&arguments),
         Command::Build(arguments) => build::build(&arguments),
         Command::Pack { component, manifest, output } => pack::pack(&component, &manifest, &output),
         Command::Inspect { file } => pack::inspect(&file),

@@ -1,5 +1,60 @@
-use super::{Built, Job};
-use anyhow::{Result, bail};
-pub fn build(_: &Job) -> Result<Built> {
-    bail!("no")
+//! JavaScript: QuickJS within the component, put there by componentize-qjs.
+
+use super::language::sources;
+use super::{Built, Job, program};
+use anyhow::{Context, Result, bail, ensure};
+use std::path::PathBuf;
+use std::process::Command;
+
+const TOOL: &str = "componentize-qjs";
+const ADVICE: &str = "neither componentize-qjs nor npx was found: install Node.js 20 or newer (on Debian as root: \
+                      `apt-get install nodejs npm`), or `npm install --global componentize-qjs`";
+/// Where a folder may have more than one.
+const MAIN: [&str; 4] = ["check.js", "plugin.js", "index.js", "main.js"];
+
+pub fn build(job: &Job) -> Result<Built> {
+    let source = main_source(job)?;
+    let wit = job.scratch.join("wit");
+    job.interface.write(&wit)?;
+    let output = job.scratch.join("component.wasm");
+    let mut command = tool(job)?;
+    command
+        .current_dir(&job.folder)
+        // Without the component model's async, which no host here has; what the
+        // engine would ask of a system traps instead.
+        .args(["--sync", "--stub-wasi", "--opt-size", "--world", &job.interface.world_name, "--wit"])
+        .arg(&wit)
+        .arg("--js")
+        .arg(&source)
+        .arg("--output")
+        .arg(&output);
+    program::run(&mut command, "make a component of JavaScript")?;
+    Ok(Built::Component(std::fs::read(&output).with_context(|| format!("read {}", output.display()))?))
+}
+
+fn main_source(job: &Job) -> Result<PathBuf> {
+    let found = sources(&job.folder, "js")?;
+    if let [only] = found.as_slice() {
+        return Ok(only.clone());
+    }
+    match MAIN.iter().map(|name| job.folder.join(name)).find(|path| found.contains(path)) {
+        Some(path) => Ok(path),
+        None => bail!("{} has {} files *.js: call the first one check.js", job.folder.display(), found.len()),
+    }
+}
+
+/// The folder's own, then an installed one, then npm's newest.
+fn tool(job: &Job) -> Result<Command> {
+    let own = job.folder.join("node_modules/.bin").join(TOOL);
+    if own.is_file() {
+        return Ok(Command::new(own));
+    }
+    if let Some(path) = program::find(TOOL) {
+        return Ok(Command::new(path));
+    }
+    let npx = program::find("npx");
+    ensure!(npx.is_some(), ADVICE);
+    let mut command = Command::new(npx.unwrap_or_default());
+    command.args(["--yes", TOOL]);
+    Ok(command)
 }
