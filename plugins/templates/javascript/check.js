@@ -52,12 +52,11 @@ export const checkApi = {
     } catch (error) {
       throw hostError(error);
     }
-    if (memory.total === 0n) {
+    if (memory.total === 0) {
       throw 'this host does not say how much memory it has';
     }
 
-    // 64-bit numbers are BigInt.
-    const used = Number((memory.used * 100n + memory.total / 2n) / memory.total);
+    const used = Math.round((memory.used * 100) / memory.total);
     let status = 'ok';
     if (used >= limits.critical) {
       status = 'critical';

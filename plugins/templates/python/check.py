@@ -46,21 +46,31 @@ class CheckApi(exports.CheckApi):
     def run(self):
         """One run. Err means that the check itself broke, which is shown as
         unknown; what is wrong with the host is a report."""
-        limits, problems = read_limits(config.json())
-        if problems:
-            raise Err(f"{problems[0].pointer} {problems[0].message}")
         try:
-            memory = system.get_memory()
-        except Err as error:
-            raise Err(host_error(error.value))
-        if memory.total == 0:
-            raise Err("this host does not say how much memory it has")
+            return look()
+        except Err:
+            raise
+        except Exception as error:
+            # Uncaught it would end the run without a word.
+            raise Err(f"{type(error).__name__}: {error}")
 
-        used = (memory.used * 100 + memory.total // 2) // memory.total
-        if used >= limits["critical"]:
-            status = Status.CRITICAL
-        elif used >= limits["warn"]:
-            status = Status.WARNING
-        else:
-            status = Status.OK
-        return Report(status, f"{used} % of memory used", "", [Attr("used_percent", str(used))])
+
+def look():
+    limits, problems = read_limits(config.json())
+    if problems:
+        raise Err(f"{problems[0].pointer} {problems[0].message}")
+    try:
+        memory = system.get_memory()
+    except Err as error:
+        raise Err(host_error(error.value))
+    if memory.total == 0:
+        raise Err("this host does not say how much memory it has")
+
+    used = (memory.used * 100 + memory.total // 2) // memory.total
+    if used >= limits["critical"]:
+        status = Status.CRITICAL
+    elif used >= limits["warn"]:
+        status = Status.WARNING
+    else:
+        status = Status.OK
+    return Report(status, f"{used} % of memory used", "", [Attr("used_percent", str(used))])

@@ -150,11 +150,10 @@
   ;; time until it has come, within what the run may take. Anything else to
   ;; wait for is no descriptor at all, and said at once.
   (func (export "poll_oneoff") (param $in i32) (param $out i32) (param $count i32) (param $to i32) (result i32)
-    (local $wall i64) (local $steady i64) (local $index i32) (local $one i32) (local $ready i32)
-    (local $clock i32) (local $passed i64) (local $wrong i32)
+    (local $start i64) (local $index i32) (local $one i32) (local $ready i32)
+    (local $passed i64) (local $wrong i32)
     (if (i32.eqz (local.get $count)) (then (return (i32.const 28))))
-    (local.set $wall (call $time (i32.const 0)))
-    (local.set $steady (call $time (i32.const 1)))
+    (local.set $start (call $time (i32.const 1)))
     (loop $again
       (local.set $index (i32.const 0))
       (local.set $one (local.get $in))
@@ -164,15 +163,11 @@
           (if (i32.eqz (i32.load8_u offset=8 (local.get $one)))
             (then
               (local.set $wrong (i32.const 0))
-              (local.set $clock (i32.load offset=16 (local.get $one)))
-              (local.set $passed (call $time (local.get $clock)))
-              ;; Without the flag for a point in time it is a span from now on.
-              (if (i32.eqz (i32.and (i32.load16_u offset=40 (local.get $one)) (i32.const 1)))
-                (then
-                  (local.set $passed
-                    (i64.sub
-                      (local.get $passed)
-                      (select (local.get $steady) (local.get $wall) (local.get $clock))))))
+              ;; A point in time is of its clock; a span is measured by the steady one.
+              (local.set $passed
+                (if (result i64) (i32.and (i32.load16_u offset=40 (local.get $one)) (i32.const 1))
+                  (then (call $time (i32.load offset=16 (local.get $one))))
+                  (else (i64.sub (call $time (i32.const 1)) (local.get $start)))))
               (br_if $wait (i64.lt_u (local.get $passed) (i64.load offset=24 (local.get $one))))))
           (i64.store (local.get $out) (i64.load (local.get $one)))
           (i64.store offset=8 (local.get $out) (i64.extend_i32_u (local.get $wrong)))

@@ -1,0 +1,32 @@
+//! What `hostler-plugin new` begins, `hostler-plugin build` builds, and a host
+//! runs: each language whose compiler is here. The others say what they lack.
+
+mod host;
+mod languages;
+mod refusals;
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// Runs the program in a folder.
+fn hostler_plugin(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_hostler-plugin"))
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .expect("start hostler-plugin")
+}
+
+/// What it says, if it fails as it should.
+fn fails(folder: &Path, arguments: &[&str]) -> String {
+    let output = hostler_plugin(folder, arguments);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success(), "{arguments:?} went well");
+    said
+}
+
+fn succeeds(folder: &Path, arguments: &[&str]) -> String {
+    let output = hostler_plugin(folder, arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
