@@ -1,3 +1,3 @@
-module {{name}}
+module example.com/check
 
 go 1.24

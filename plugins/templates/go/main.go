@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"strconv"
 
-	"{{name}}/hostler"
+	"example.com/check/hostler"
 )
 
 // What stands under `with:`, in percent.

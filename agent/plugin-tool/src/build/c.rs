@@ -33,7 +33,8 @@ pub fn build(job: &Job) -> Result<Built> {
         // As the author knows it, so that errors name it so.
         command.arg(source.strip_prefix(&job.folder).unwrap_or(source));
     }
-    program::run(&mut command, "compile C")?;
+    let output = program::run(&mut command, "compile C")?;
+    eprint!("{}", String::from_utf8_lossy(&output.stderr));
     Ok(Built::Core(std::fs::read(&core).with_context(|| format!("read {}", core.display()))?))
 }
 

@@ -3,7 +3,7 @@
 use super::language::sources;
 use super::{Built, Job, program};
 use anyhow::{Context, Result, bail, ensure};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const TOOL: &str = "componentize-qjs";
@@ -14,6 +14,7 @@ const MAIN: [&str; 4] = ["check.js", "plugin.js", "index.js", "main.js"];
 
 pub fn build(job: &Job) -> Result<Built> {
     let source = main_source(job)?;
+    check_exports(job, &source)?;
     let wit = job.scratch.join("wit");
     job.interface.write(&wit)?;
     let output = job.scratch.join("component.wasm");
@@ -43,6 +44,35 @@ fn main_source(job: &Job) -> Result<PathBuf> {
     }
 }
 
+/// The tool takes a module without them as well, which then fails at its first
+/// run. Only the names are looked for, so that any way to export them will do.
+fn check_exports(job: &Job, source: &Path) -> Result<()> {
+    let text = std::fs::read_to_string(source).with_context(|| format!("read {}", source.display()))?;
+    for interface in job.interface.exports() {
+        let name = camel_case(&interface);
+        ensure!(
+            text.contains(&name) || text.contains("export *"),
+            "{} does not export `{name}`, which the world {} needs: an object with the functions of {interface}",
+            source.display(),
+            job.interface.world_name
+        );
+    }
+    Ok(())
+}
+
+/// `hostler:plugin/check-api@1.0.0` is `checkApi`.
+fn camel_case(interface: &str) -> String {
+    let name = interface.rsplit('/').next().and_then(|rest| rest.split('@').next()).unwrap_or_default();
+    let mut words = name.split('-');
+    let mut camel = words.next().unwrap_or_default().to_owned();
+    for word in words {
+        let (first, rest) = word.split_at_checked(1).unwrap_or((word, ""));
+        camel.push_str(&first.to_ascii_uppercase());
+        camel.push_str(rest);
+    }
+    camel
+}
+
 /// The folder's own, then an installed one, then npm's newest.
 fn tool(job: &Job) -> Result<Command> {
     let own = job.folder.join("node_modules/.bin").join(TOOL);
@@ -55,6 +85,6 @@ fn tool(job: &Job) -> Result<Command> {
     let npx = program::find("npx");
     ensure!(npx.is_some(), ADVICE);
     let mut command = Command::new(npx.unwrap_or_default());
-    command.args(["--yes", TOOL]);
+    command.args(["--yes", TOOL]).env("npm_config_loglevel", "error").env("npm_config_update_notifier", "false");
     Ok(command)
 }

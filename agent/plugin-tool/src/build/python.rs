@@ -18,6 +18,9 @@ pub fn build(job: &Job) -> Result<Built> {
     let mut command = tool().context(ADVICE)?;
     command
         .current_dir(&job.folder)
+        // What went wrong is told without where the tool was then.
+        .env_remove("RUST_BACKTRACE")
+        .env_remove("RUST_LIB_BACKTRACE")
         .arg("--wit-path")
         .arg(&wit)
         .args(["--world", &job.interface.world_name, "componentize", &module, "--stub-wasi", "--python-path", "."])

@@ -178,7 +178,7 @@ fn the_system_of_go() {
     let source = r#"
         package main
 
-        import ("crypto/rand"; "fmt"; "os"; "time"; "memory-use/hostler")
+        import ("crypto/rand"; "fmt"; "os"; "time"; "example.com/check/hostler")
 
         type check struct{}
 
