@@ -13,7 +13,7 @@ use crate::view::View;
 use crate::{VERSION, clock, http, memory};
 use anyhow::{Context, Result};
 use hostler_agent_core::hash::fnv1a;
-use hostler_plugin_host::{Cache, Companion, HostConfig, PluginHost};
+use hostler_plugin_host::{Cache, Companion, Machine, MachineConfig, PluginHost};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -28,6 +28,7 @@ const STOP_GRACE: Duration = Duration::from_secs(5);
 const SPOOL: &str = "spool";
 const PLUGINS: &str = "plugins";
 const COMPILED: &str = "compiled";
+const PLUGIN_STATE: &str = "plugin-state";
 
 /// The tasks, by name, so that a stop can say who is late.
 #[derive(Clone, Default)]
@@ -67,7 +68,12 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
     let standings = Standings::open(&config.state_dir, &found.transitions);
     drop(found);
 
-    let host = PluginHost::new(HostConfig::default()).context("start the plugin engine")?;
+    let machine = Machine::new(MachineConfig {
+        state_folder: Some(config.state_dir.join(PLUGIN_STATE)),
+        secrets_folder: config.secrets_dir.clone(),
+        ..MachineConfig::default()
+    });
+    let host = PluginHost::new(Arc::new(machine)).context("start the plugin engine")?;
     let compiled = config.state_dir.join(COMPILED);
     let cache = Cache::open(&compiled).with_context(|| format!("open the plugin cache {}", compiled.display()))?;
     let orders = watch::Sender::new(held);
@@ -86,7 +92,10 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
         host,
         cache: Arc::new(cache),
         companion: Companion::new(config.plugin_tool.clone()),
-        allow: config.allow.clone(),
+        narrow: {
+            let config = config.clone();
+            Box::new(move |grants| config.narrowed(grants))
+        },
         spool: spool.clone(),
         view: Arc::clone(&view),
         orders: orders.subscribe(),

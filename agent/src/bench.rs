@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::standing::Standings;
 use crate::view::View;
 use anyhow::{Context, Result, bail};
-use hostler_plugin_host::{Cache, Companion, HostConfig, PluginHost};
+use hostler_plugin_host::{Cache, Companion, Machine, MachineConfig, PluginHost};
 use hostler_proto::agent as wire;
 use hostler_types::plugin::embedded_manifest;
 use hostler_types::{CheckAssignment, Name, NodeId, Now, Timestamp};
@@ -45,7 +45,7 @@ impl Bench {
         let digest = data_encoding::HEXLOWER.encode(ring::digest::digest(&ring::digest::SHA256, &bytes).as_ref());
         drop(bytes);
         let folder = std::env::temp_dir().join(format!("hostler-bench-{}", std::process::id()));
-        let host = PluginHost::new(HostConfig::default())?;
+        let host = PluginHost::new(Arc::new(Machine::new(MachineConfig::default())))?;
         let cache = Cache::open(folder.join("compiled"))?;
         let companion = Companion::new(config.plugin_tool);
         let plugin = Box::pin(host.load_cached(&cache, &digest, &self.wasm_plugin, &companion)).await?;

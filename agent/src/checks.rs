@@ -13,7 +13,7 @@ use crate::{clock, logging};
 use hostler_agent_core::clockwatch::ClockWatch;
 use hostler_agent_core::health::Outcome;
 use hostler_agent_core::timetable::RunId;
-use hostler_plugin_host::{CheckRun, CheckRunRequest, LogLevel, LogLine, LogSink, Plugin};
+use hostler_plugin_host::{LogLevel, LogLine, LogSink, Plugin, Run, RunContext, RunRequest, Work};
 use hostler_proto::agent::spool_record::Body;
 use hostler_types::plugin::Grants;
 use hostler_types::{EventKind, Name, Status};
@@ -37,7 +37,7 @@ const IDLE_MAX: Duration = Duration::from_secs(60);
 pub struct Ended {
     pub check: Name,
     pub run: RunId,
-    pub result: Result<CheckRun, String>,
+    pub result: Result<Run, String>,
 }
 
 pub struct Runner {
@@ -205,14 +205,14 @@ impl Runner {
 
 /// One run in the plugin host, as the bench does it too.
 pub async fn run_one(order: Order, plugin: Arc<Plugin>, grants: Arc<Grants>) -> Ended {
-    let request = CheckRunRequest {
+    let request = RunRequest {
+        context: RunContext { instance: order.check.as_str().into(), grants },
         config_json: order.config,
-        grants,
         timeout: order.timeout,
         memory_bytes_max: MEMORY_BYTES_MAX,
         log: Some(order.log),
     };
-    let run = Box::pin(plugin.check(request)).await;
+    let run = Box::pin(plugin.run(Work::Check, request)).await;
     Ended { check: order.check, run: order.run, result: Ok(run) }
 }
 
@@ -232,17 +232,20 @@ pub fn log_sink(check: &Name) -> LogSink {
 }
 
 /// What a run means: a check that broke is unknown, never down.
-pub fn outcome(result: Result<CheckRun, String>) -> Outcome {
+pub fn outcome(result: &Result<Run, String>) -> Outcome {
     let broke =
         |summary: String| Outcome { status: Status::Unknown, summary, details: String::new(), took: Duration::ZERO };
     match result {
-        Ok(CheckRun { outcome: Ok(report), wall, .. }) => {
-            Outcome { status: report.status, summary: report.summary, details: report.details, took: wall }
-        }
-        Ok(CheckRun { outcome: Err(fault), wall, .. }) => {
-            Outcome { took: wall, ..broke(one_line(&logging::whole(&fault))) }
-        }
-        Err(message) => broke(message),
+        Ok(run) => match run.report() {
+            Ok(report) => Outcome {
+                status: report.status,
+                summary: report.summary.clone(),
+                details: report.details.clone(),
+                took: run.bill.wall,
+            },
+            Err(fault) => Outcome { took: run.bill.wall, ..broke(one_line(&logging::whole(&fault))) },
+        },
+        Err(message) => broke(message.clone()),
     }
 }
 

@@ -16,7 +16,9 @@ const HTTP_LISTEN_DEFAULT: &str = "127.0.0.1:7481";
 const PLUGIN_TOOL: &str = "hostler-plugin";
 /// The kernel's limit for a socket's path, with its closing zero.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
-const NAMES: [&str; 6] = ["state_dir", "runtime_dir", "policy", "plugin_tool", "http_listen", "allow"];
+const SECRETS_DIR_DEFAULT: &str = "/etc/hostler/secrets";
+const NAMES: [&str; 8] =
+    ["state_dir", "runtime_dir", "policy", "plugin_tool", "http_listen", "secrets_dir", "public_only", "allow"];
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -39,6 +41,8 @@ pub struct Settings {
     pub policy: Option<Policy>,
     pub plugin_tool: Option<PathBuf>,
     pub http_listen: Option<String>,
+    pub secrets_dir: Option<PathBuf>,
+    pub public_only: Option<bool>,
     pub allow: Option<Grants>,
 }
 
@@ -50,6 +54,11 @@ pub struct Config {
     pub plugin_tool: PathBuf,
     /// `None`: off.
     pub http_listen: Option<SocketAddr>,
+    /// This host's own secrets for plugins: a file each.
+    pub secrets_dir: PathBuf,
+    /// Plugins reach no private network from here, but for addresses that their
+    /// grants write out.
+    pub public_only: bool,
     /// What plugins may do here at most; absent: whatever they are granted.
     pub allow: Option<Grants>,
 }
@@ -67,9 +76,16 @@ impl Config {
             policy: settings.policy.unwrap_or(Policy::Operate),
             plugin_tool: settings.plugin_tool.unwrap_or_else(beside_this_program),
             http_listen: listen(settings.http_listen.as_deref().unwrap_or(HTTP_LISTEN_DEFAULT))?,
+            secrets_dir: settings.secrets_dir.unwrap_or_else(|| SECRETS_DIR_DEFAULT.into()),
+            public_only: settings.public_only.unwrap_or(false),
             allow: settings.allow,
         };
-        for (setting, path) in [("state_dir", &config.state_dir), ("runtime_dir", &config.runtime_dir)] {
+        let folders = [
+            ("state_dir", &config.state_dir),
+            ("runtime_dir", &config.runtime_dir),
+            ("secrets_dir", &config.secrets_dir),
+        ];
+        for (setting, path) in folders {
             if !path.is_absolute() {
                 let problem = format!("{} is not absolute: begin it with /", path.display());
                 return Err(ConfigError::Value { setting, problem });
@@ -82,6 +98,13 @@ impl Config {
             return Err(ConfigError::Value { setting: "runtime_dir", problem });
         }
         Ok(config)
+    }
+
+    /// What is left of a plugin's grants on this host.
+    pub fn narrowed(&self, grants: &Grants) -> Grants {
+        let mut left = self.allow.as_ref().map_or_else(|| grants.clone(), |allow| grants.intersect(allow));
+        left.public_only |= self.public_only;
+        left
     }
 
     pub fn socket(&self) -> PathBuf {
@@ -194,7 +217,7 @@ mod tests {
         assert!(error("http_listen = \"0.0.0.0:80\"").contains("use a loopback address"));
         assert!(error("http_listen = \"7481\"").contains("neither ADDRESS:PORT nor"));
         assert!(error("state_dir = \"a\"").contains("not absolute"));
-        assert!(error("[allow]\nfiles = true").contains("files"));
+        assert!(error("[allow]\nfile = true").contains("file"));
     }
 
     #[test]

@@ -45,13 +45,16 @@ pub struct Slot {
 
 pub type Table = Arc<BTreeMap<Name, Slot>>;
 
+/// What is left of grants on this host.
+pub type Narrow = Box<dyn Fn(&Grants) -> Grants + Send + Sync>;
+
 /// Everything that making a plugin ready needs.
 pub struct Workshop {
     pub folder: PathBuf,
     pub host: Arc<PluginHost>,
     pub cache: Arc<Cache>,
     pub companion: Companion,
-    pub allow: Option<Grants>,
+    pub narrow: Narrow,
     pub spool: Spool,
     pub view: Arc<View>,
     pub orders: watch::Receiver<Option<Arc<Orders>>>,
@@ -134,10 +137,7 @@ impl Workshop {
         let before = Arc::clone(&self.table.borrow());
         let mut after = BTreeMap::new();
         for assignment in &orders.desired.plugins {
-            let grants = match &self.allow {
-                Some(allow) => assignment.grants.intersect(allow),
-                None => assignment.grants.clone(),
-            };
+            let grants = (self.narrow)(&assignment.grants);
             let same = before.get(&assignment.name).filter(|slot| slot.assignment.digest == assignment.digest);
             let readiness = same.map_or(Readiness::Coming, |slot| slot.readiness.clone());
             let slot = Slot { assignment: assignment.clone(), grants: Arc::new(grants), readiness };

@@ -1,14 +1,13 @@
 //! The host of plugins, and loading one.
 
 use crate::cache::{self, Cache, CompileError};
+use crate::call::Backend;
 use crate::companion::Companion;
 use crate::engine::engine_config;
-use crate::http::HttpClient;
 use crate::limits;
-use crate::run::{self, CheckRun, CheckRunRequest};
-use crate::system::System;
+use crate::run::{self, Run, RunRequest, Work};
 use crate::ticker::Ticker;
-use crate::v0_1::{self, State};
+use crate::v1::{self, Exports, State};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -16,10 +15,42 @@ use tokio::sync::Semaphore;
 use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
 
-/// Nothing to choose yet: every limit is a constant in [`limits`].
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct HostConfig {}
+/// What a plugin provides: one of the interface's worlds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum World {
+    Check,
+    Collector,
+    Notifier,
+    Action,
+}
+
+impl World {
+    const ALL: [World; 4] = [World::Check, World::Collector, World::Notifier, World::Action];
+
+    pub fn word(self) -> &'static str {
+        match self {
+            World::Check => "check",
+            World::Collector => "collector",
+            World::Notifier => "notifier",
+            World::Action => "action",
+        }
+    }
+
+    /// The one whose interface is among these exports.
+    fn of(exports: &[String]) -> Option<World> {
+        let has = |world: &World| {
+            let interface = format!("hostler:plugin/{}-api{}", world.word(), v1::VERSION);
+            exports.iter().any(|name| name.starts_with(&interface))
+        };
+        World::ALL.into_iter().find(has)
+    }
+}
+
+impl std::fmt::Display for World {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.word())
+    }
+}
 
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
@@ -43,8 +74,12 @@ pub enum LoadError {
     ImportsWasi(String),
     #[error("the plugin imports {0}, which this version of the agent does not offer: update the agent")]
     UnknownImport(String),
-    #[error("the plugin is no check: {0}")]
-    NotACheck(String),
+    #[error("the plugin was built for the interface {0}, and this agent speaks 1.0: build it again with its SDK")]
+    OtherVersion(String),
+    #[error("the plugin is no check, collector, notifier or action: it exports {0}")]
+    NoWorld(String),
+    #[error("the plugin's exports are not as its world has them: {0}")]
+    WrongExports(String),
 }
 
 impl LoadError {
@@ -67,24 +102,18 @@ pub struct PluginHost {
     linker: Linker<State>,
     pub(crate) ticker: Ticker,
     pub(crate) slots: Semaphore,
-    pub(crate) http: HttpClient,
-    pub(crate) system: System,
+    pub(crate) backend: Arc<dyn Backend>,
 }
 
 impl PluginHost {
-    pub fn new(_config: HostConfig) -> Result<Arc<PluginHost>, HostError> {
+    /// `backend` answers what plugins ask for.
+    pub fn new(backend: Arc<dyn Backend>) -> Result<Arc<PluginHost>, HostError> {
         let engine = Engine::new(&engine_config()).map_err(|error| HostError::Engine(format!("{error:#}")))?;
         let mut linker = Linker::new(&engine);
-        v0_1::add_to_linker(&mut linker).map_err(|error| HostError::Engine(format!("{error:#}")))?;
+        v1::add_to_linker(&mut linker).map_err(|error| HostError::Engine(format!("{error:#}")))?;
         let ticker = Ticker::start(&engine).map_err(HostError::Ticker)?;
-        Ok(Arc::new(PluginHost {
-            engine,
-            linker,
-            ticker,
-            slots: Semaphore::new(limits::RUNS_AT_ONCE as usize),
-            http: HttpClient::default(),
-            system: System::default(),
-        }))
+        let slots = Semaphore::new(limits::RUNS_AT_ONCE as usize);
+        Ok(Arc::new(PluginHost { engine, linker, ticker, slots, backend }))
     }
 
     /// Loads what a [`Cache`] compiled. The file must be ours and unchanged
@@ -103,16 +132,23 @@ impl PluginHost {
 
         let kind = component.component_type();
         let imports: Vec<String> = kind.imports(&self.engine).map(|(name, _)| name.to_owned()).collect();
+        let exports: Vec<String> = kind.exports(&self.engine).map(|(name, _)| name.to_owned()).collect();
         if let Some(wasi) = imports.iter().find(|name| name.starts_with("wasi:")) {
             return Err(LoadError::ImportsWasi(wasi.clone()));
         }
-        if let Some(unknown) = imports.iter().find(|name| !name.starts_with(v0_1::IMPORTS)) {
+        for name in imports.iter().chain(&exports).filter(|name| name.starts_with("hostler:")) {
+            if !name.contains(v1::VERSION) {
+                return Err(LoadError::OtherVersion(name.clone()));
+            }
+        }
+        if let Some(unknown) = imports.iter().find(|name| !name.starts_with(v1::IMPORTS)) {
             return Err(LoadError::UnknownImport(unknown.clone()));
         }
+        let world = World::of(&exports).ok_or_else(|| LoadError::NoWorld(exports.join(", ")))?;
         let instance =
             self.linker.instantiate_pre(&component).map_err(|error| LoadError::UnknownImport(format!("{error:#}")))?;
-        let check = v0_1::CheckPre::new(instance).map_err(|error| LoadError::NotACheck(format!("{error:#}")))?;
-        Ok(Arc::new(Plugin { host: self.clone(), check, valid_configs: Mutex::default() }))
+        let exports = Exports::new(instance, world).map_err(|error| LoadError::WrongExports(format!("{error:#}")))?;
+        Ok(Arc::new(Plugin { host: self.clone(), world, exports, valid_configs: Mutex::default() }))
     }
 
     /// Compiles where needed, loads, and does both once more where the cache's
@@ -140,15 +176,20 @@ impl PluginHost {
 /// A loaded plugin: code, mapped once, and no instance until it runs.
 pub struct Plugin {
     pub(crate) host: Arc<PluginHost>,
-    pub(crate) check: v0_1::CheckPre<State>,
+    world: World,
+    pub(crate) exports: Exports,
     /// Hashes of configurations it has accepted: it is asked once for each.
     pub(crate) valid_configs: Mutex<HashSet<u64>>,
 }
 
 impl Plugin {
+    pub fn world(&self) -> World {
+        self.world
+    }
+
     /// One run in a fresh instance. Ends by its timeout, whatever the plugin
     /// does; may be dropped at any time.
-    pub async fn check(&self, request: CheckRunRequest) -> CheckRun {
-        run::check(self, request).await
+    pub async fn run(&self, work: Work, request: RunRequest) -> Run {
+        run::run(self, work, request).await
     }
 }

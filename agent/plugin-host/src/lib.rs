@@ -6,24 +6,26 @@
 //! [`Cache`] asks the program `hostler-plugin` to compile, in a process of its
 //! own.
 
+pub mod answer;
 mod cache;
+mod call;
 mod companion;
 mod engine;
 mod fault;
 mod host;
-mod http;
 pub mod limits;
-mod redirect;
+mod machine;
 mod report;
 mod run;
-mod system;
 mod ticker;
-mod v0_1;
+mod v1;
 
 pub use cache::{Cache, CacheError, CompileError};
+pub use call::{Answering, Backend, Call, CallError, Handle, Millis, RunContext, Session};
 pub use companion::Companion;
 pub use engine::{ENGINE_KEY, WASMTIME_VERSION, engine_config};
 pub use fault::{ConfigProblem, Fault};
-pub use host::{HostConfig, HostError, LoadError, Plugin, PluginHost, PrepareError};
+pub use host::{HostError, LoadError, Plugin, PluginHost, PrepareError, World};
+pub use machine::{Machine, MachineConfig};
 pub use report::Report;
-pub use run::{CheckRun, CheckRunRequest, LogLevel, LogLine, LogSink};
+pub use run::{Bill, Done, LogLevel, LogLine, LogSink, Notice, NoticeOutcome, Run, RunRequest, Step, Work};

@@ -100,3 +100,62 @@ pub const FILESYSTEM_PROBE: Duration = Duration::from_secs(1);
 
 /// Filesystems in one answer: a container host has hundreds of mounts.
 pub const FILESYSTEMS_MAX: usize = 512;
+
+/// Metrics of one run: an exporter's page has hundreds; a plugin with more has
+/// put something unbounded into an attribute.
+pub const SERIES_MAX: usize = 1_000;
+pub const SERIES_ATTRS_MAX: usize = 16;
+/// Names and values of attributes, and metrics' names.
+pub const SERIES_WORD_BYTES_MAX: usize = 128;
+
+/// Names of secrets are names of files; the longest a file may have.
+pub const SECRET_NAME_BYTES_MAX: usize = 255;
+
+/// A private key with its chain is some 10 KiB.
+pub const SECRET_BYTES_MAX: u64 = 64 * 1024;
+
+/// Interfaces and disks in one answer: a container host has one interface for
+/// each container, a storage host hundreds of disks.
+pub const NETWORKS_MAX: usize = 512;
+pub const DISKS_MAX: usize = 512;
+
+/// Random bytes of one call, as the interface says.
+pub const RANDOM_BYTES_MAX: usize = 4096;
+
+/// Connections of one run, closed ones too: a check asks one server, perhaps
+/// each of a cluster.
+pub const CONNECTIONS_MAX: usize = 50;
+
+/// Threads that wait for files. More than this many wait only where a filesystem
+/// hangs, and each of them keeps a thread until it answers.
+pub const BLOCKING_THREADS_MAX: usize = 16;
+
+/// What one read of a file gives: as much as a response's body.
+pub const FILE_READ_BYTES_MAX: u32 = 1 << 20;
+
+/// Files looked at for one pattern: some 50 ms of work, which can't be stopped.
+pub const GLOB_ENTRIES_MAX: usize = 20_000;
+
+/// Names in one answer: a queue folder that is worth an alarm has fewer.
+pub const GLOB_PATHS_MAX: u32 = 10_000;
+
+/// What is kept of each of a program's two outputs: a plugin of the Nagios kind
+/// says a line, a tool with JSON some pages.
+pub const COMMAND_OUTPUT_BYTES_MAX: usize = 64 * 1024;
+
+/// For what is still in the pipes of a program that has ended.
+pub const COMMAND_PIPES_GRACE: Duration = Duration::from_millis(100);
+
+/// What a check may keep between runs: marks, counts and hashes, no archive. A
+/// thousand checks at their limit are 64 MB on a disk.
+pub const KV_KEYS_MAX: usize = 100;
+pub const KV_KEY_BYTES_MAX: usize = 256;
+pub const KV_VALUE_BYTES_MAX: usize = 16 * 1024;
+pub const KV_BYTES_MAX: usize = 64 * 1024;
+
+/// Values are text or hex, so a byte takes at most six.
+pub const KV_FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Checks whose state stays in memory; the others' is read again. At their
+/// limits 16 MB, usually some kilobytes.
+pub const KV_INSTANCES_LOADED_MAX: usize = 256;

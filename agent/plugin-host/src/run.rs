@@ -1,15 +1,16 @@
-//! One run of a check: instance, limits, call, verdict.
+//! One run of a plugin: instance, limits, call, verdict.
 
+use crate::answer::{Instant, Sample};
+use crate::call::RunContext;
 use crate::fault::{ConfigProblem, Fault};
-use crate::host::Plugin;
+use crate::host::{Plugin, World};
 use crate::limits;
 use crate::report::{self, Report};
 use crate::ticker::{CpuClock, OnCpu};
-use crate::v0_1::{self, State};
-use hostler_types::plugin::Grants;
+use crate::v1::State;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use wasmtime::{Store, Trap, UpdateDeadline};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,22 +33,81 @@ pub struct LogLine {
 /// not write them there.
 pub type LogSink = Arc<dyn Fn(LogLine) + Send + Sync>;
 
+/// What a run is asked to do: a call of one of the plugin's exports.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Work {
+    Check,
+    Collect,
+    Notify(Notice),
+    Plan { parameters_json: String },
+    Apply { parameters_json: String, step: String, idempotency_key: String },
+    Undo { parameters_json: String, step: String, idempotency_key: String },
+}
+
+impl Work {
+    /// Which world has the export.
+    pub fn world(&self) -> World {
+        match self {
+            Work::Check => World::Check,
+            Work::Collect => World::Collector,
+            Work::Notify(_) => World::Notifier,
+            Work::Plan { .. } | Work::Apply { .. } | Work::Undo { .. } => World::Action,
+        }
+    }
+}
+
+/// What came of it, if the plugin itself did not break.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Done {
+    Report(Report),
+    Collected,
+    Notified(NoticeOutcome),
+    Planned(Vec<Step>),
+    Applied(Vec<(String, String)>),
+    Undone,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Notice {
+    pub id: String,
+    pub title: String,
+    pub body: String,
+    pub state: String,
+    pub at: Instant,
+    pub attrs: Vec<(String, String)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoticeOutcome {
+    /// What the receiver calls it.
+    Delivered(String),
+    RetryAfter(Duration),
+    Rejected(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    pub id: String,
+    pub summary: String,
+    pub reversible: bool,
+}
+
 #[derive(Clone)]
-pub struct CheckRunRequest {
+pub struct RunRequest {
+    pub context: RunContext,
     pub config_json: Arc<str>,
-    pub grants: Arc<Grants>,
     pub timeout: Duration,
     /// At most [`limits::MEMORY_BYTES_MAX`].
     pub memory_bytes_max: usize,
     pub log: Option<LogSink>,
 }
 
-impl CheckRunRequest {
+impl RunRequest {
     /// With no grants, the default limits, and no log.
-    pub fn new(config_json: impl Into<Arc<str>>) -> CheckRunRequest {
-        CheckRunRequest {
+    pub fn new(config_json: impl Into<Arc<str>>) -> RunRequest {
+        RunRequest {
+            context: RunContext { instance: "".into(), grants: Arc::default() },
             config_json: config_json.into(),
-            grants: Arc::default(),
             timeout: limits::RUN_TIMEOUT,
             memory_bytes_max: limits::MEMORY_BYTES_MAX,
             log: None,
@@ -56,21 +116,43 @@ impl CheckRunRequest {
 }
 
 #[derive(Clone, Debug)]
-pub struct CheckRun {
-    pub outcome: Result<Report, Fault>,
+pub struct Run {
+    pub outcome: Result<Done, Fault>,
+    /// What it reported before it ended, however it ended.
+    pub samples: Vec<Sample>,
+    pub bill: Bill,
+}
+
+impl Run {
+    /// A check's own.
+    pub fn report(&self) -> Result<&Report, Fault> {
+        match &self.outcome {
+            Ok(Done::Report(report)) => Ok(report),
+            Ok(_) => Err(Fault::Broke("it gave no report".to_owned())),
+            Err(fault) => Err(fault.clone()),
+        }
+    }
+}
+
+/// What a run cost its host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bill {
     /// Without the wait for a free slot.
     pub wall: Duration,
     /// Processor time, host calls included.
-    pub guest_cpu: Duration,
+    pub cpu: Duration,
     pub memory_peak_bytes: usize,
-    pub host_calls: u32,
+    pub calls: u32,
+    /// Carried out of the host and in, as far as a plugin can choose how much.
+    pub bytes: u64,
+    pub series: usize,
     pub log_lines_dropped: u32,
 }
 
-pub(crate) async fn check(plugin: &Plugin, request: CheckRunRequest) -> CheckRun {
+pub(crate) async fn run(plugin: &Plugin, work: Work, request: RunRequest) -> Run {
     // Nobody closes the semaphore; without a permit the pool itself refuses.
     let _slot = plugin.host.slots.acquire().await.ok();
-    let began = Instant::now();
+    let began = std::time::Instant::now();
     let timeout = request.timeout;
     let deadline = began + timeout;
     let cpu = Arc::new(CpuClock::default());
@@ -79,30 +161,34 @@ pub(crate) async fn check(plugin: &Plugin, request: CheckRunRequest) -> CheckRun
 
     let state = State::new(&plugin.host, request, deadline);
     let tally = state.tally.clone();
-    let call = call(plugin, state, known, deadline, cpu.clone());
+    let samples = Arc::new(Mutex::new(Vec::new()));
+    let call = call(plugin, work, state, known, deadline, cpu.clone(), samples.clone());
     let on_cpu = OnCpu { run: Box::pin(call), ticker: &plugin.host.ticker, clock: cpu.clone() };
     let outcome = match tokio::time::timeout_at(deadline.into(), on_cpu).await {
-        Ok(Ok(report)) => {
+        Ok(Ok(done)) => {
             remember(plugin, config_key, known);
-            Ok(report)
+            Ok(done)
         }
         Ok(Err(fault)) => {
             if !matches!(fault, Fault::ConfigInvalid(_)) {
-                tracing::debug!(%fault, "check run gave no report");
+                tracing::debug!(%fault, "plugin run ended without a result");
             }
             Err(fault)
         }
         Err(_elapsed) => Err(Fault::TimedOut { after: timeout }),
     };
-    let tally = tally.read();
-    CheckRun {
-        outcome,
+    let counts = tally.read();
+    let samples = std::mem::take(&mut *samples.lock().unwrap_or_else(PoisonError::into_inner));
+    let bill = Bill {
         wall: began.elapsed(),
-        guest_cpu: cpu.used(),
-        memory_peak_bytes: tally.memory_peak_bytes,
-        host_calls: tally.host_calls,
-        log_lines_dropped: tally.log_lines_dropped,
-    }
+        cpu: cpu.used(),
+        memory_peak_bytes: counts.memory_peak_bytes,
+        calls: counts.calls,
+        bytes: counts.bytes,
+        series: samples.len(),
+        log_lines_dropped: counts.log_lines_dropped,
+    };
+    Run { outcome, samples, bill }
 }
 
 fn hash(text: &str) -> u64 {
@@ -123,11 +209,13 @@ fn remember(plugin: &Plugin, config_key: u64, known: bool) {
 
 async fn call(
     plugin: &Plugin,
+    work: Work,
     state: State,
     config_known: bool,
-    deadline: Instant,
+    deadline: std::time::Instant,
     cpu: Arc<CpuClock>,
-) -> Result<Report, Fault> {
+    samples: Arc<Mutex<Vec<Sample>>>,
+) -> Result<Done, Fault> {
     let mut store = Store::try_new(&plugin.host.engine, state).map_err(|error| Fault::Trapped(format!("{error:#}")))?;
     store.limiter(|state| &mut state.memory);
     store.set_hostcall_fuel(limits::HOST_CALL_BYTES_MAX);
@@ -138,27 +226,29 @@ async fn call(
         if cpu.used_by_now() >= limits::GUEST_CPU_MAX || cpu.on_thread_by_now() >= limits::GUEST_ON_THREAD_MAX {
             return Err(state.stop(Fault::CpuExhausted));
         }
-        if Instant::now() >= deadline {
+        if std::time::Instant::now() >= deadline {
             return Err(state.stop(Fault::TimedOut { after: state.request.timeout }));
         }
         // Tokio's own yield lets timers and sockets have their turn; waking
         // at once would go round the run queue without looking at them.
         Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
     });
-    let result = guest(plugin, &mut store, config_known).await;
+    let result = guest(plugin, work, &mut store, config_known).await;
+    *samples.lock().unwrap_or_else(PoisonError::into_inner) = std::mem::take(&mut store.data_mut().samples);
     result.unwrap_or_else(|error| Err(fault(store.data_mut(), &error)))
 }
 
 async fn guest(
     plugin: &Plugin,
+    work: Work,
     store: &mut Store<State>,
     config_known: bool,
-) -> wasmtime::Result<Result<Report, Fault>> {
-    let check = plugin.check.instantiate_async(&mut *store).await?;
+) -> wasmtime::Result<Result<Done, Fault>> {
+    let instance = plugin.exports.instantiate(&mut *store).await?;
     if !config_known {
         let config = store.data().request.config_json.clone();
         store.data_mut().configuring = true;
-        let answer = check.hostler_plugin_lifecycle().call_configure(&mut *store, &config).await?;
+        let answer = instance.configure(&mut *store, &config).await?;
         store.data_mut().configuring = false;
         if let Err(problems) = answer {
             let problems = problems
@@ -169,10 +259,8 @@ async fn guest(
             return Ok(Err(Fault::ConfigInvalid(problems)));
         }
     }
-    Ok(match check.hostler_plugin_check_api().call_run(&mut *store).await? {
-        Ok(report) => Ok(v0_1::report(report)),
-        Err(broke) => Err(Fault::Broke(short(broke))),
-    })
+    let done = instance.work(&mut *store, work).await?;
+    Ok(done.map_err(|broke| Fault::Broke(short(broke))))
 }
 
 /// As many as anybody reads at once.

@@ -17,19 +17,12 @@ pub fn inspect(file: &Path) -> Result<()> {
     let bytes = std::fs::read(file).with_context(|| format!("read {}", file.display()))?;
     let manifest = embedded_manifest(&bytes).with_context(|| format!("{}", file.display()))?;
     let digest = ring::digest::digest(&ring::digest::SHA256, &bytes);
-    let mut grants: Vec<String> = manifest.grants.http.iter().map(|pattern| format!("http {pattern}")).collect();
-    if manifest.grants.system {
-        grants.push("system".to_owned());
-    }
-    if grants.is_empty() {
-        grants.push("none".to_owned());
-    }
     let lines = [
         ("name", manifest.name.to_string()),
         ("version", manifest.version),
         ("world", manifest.world),
         ("summary", manifest.summary),
-        ("grants", grants.join(", ")),
+        ("grants", manifest.grants.to_string()),
         ("size", format!("{} bytes", bytes.len())),
         ("sha256", data_encoding::HEXLOWER.encode(digest.as_ref())),
     ];

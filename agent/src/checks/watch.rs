@@ -145,9 +145,9 @@ impl Watch {
             return None;
         }
         self.timetable.step(now, Input::Finished { check: check.clone(), run });
-        let dropped = result.as_ref().map_or(0, |run| u64::from(run.log_lines_dropped));
+        let dropped = result.as_ref().map_or(0, |run| u64::from(run.bill.log_lines_dropped));
         let fault = result.as_ref().map_or(true, |run| run.outcome.is_err());
-        let outcome = outcome(result);
+        let outcome = outcome(&result);
         let assignment = self.timetable.assignment(&check)?;
         {
             let mut view = view.lock();

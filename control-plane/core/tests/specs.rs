@@ -20,7 +20,7 @@ fn artifact(name: &str, version: &str) -> Artifact {
         version: version.into(),
         world: "check".into(),
         summary: String::new(),
-        grants: Grants { http, system: true },
+        grants: Grants { http, system: true, ..Grants::default() },
         with: (name == "http").then(|| {
             let field = r#"{"type": "text", "help": "What.", "example": "x"}"#;
             [("url".to_owned(), serde_json::from_str(field).unwrap())].into()

@@ -44,7 +44,7 @@ impl Check for Disk {
         problems
     }
 
-    fn run(options: &Options, host: &dyn Host) -> Result<Report, String> {
+    fn run(options: &Options, host: &impl Host) -> Result<Report, String> {
         let found = host.filesystems().map_err(|error| error.to_string())?;
         Ok(judge(options, &found))
     }

@@ -43,7 +43,7 @@ impl Check for Haproxy {
         problems
     }
 
-    fn run(options: &Options, host: &dyn Host) -> Result<Report, String> {
+    fn run(options: &Options, host: &impl Host) -> Result<Report, String> {
         let request = Request {
             headers: options.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
             ..Request::get(&options.url)

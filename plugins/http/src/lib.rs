@@ -93,7 +93,7 @@ impl Check for Http {
         problems
     }
 
-    fn run(options: &Options, host: &dyn Host) -> Result<Report, String> {
+    fn run(options: &Options, host: &impl Host) -> Result<Report, String> {
         let request = Request {
             method: options.method.clone(),
             headers: options.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
@@ -102,7 +102,7 @@ impl Check for Http {
             ..Request::get(&options.url)
         };
         match host.http(&request) {
-            Ok(response) => Ok(judge(options, &response, host.wall())),
+            Ok(response) => Ok(judge(options, &response, host.wall().as_secs())),
             Err(Error::Timeout) => Ok(Report::critical(match options.timeout {
                 Some(timeout) => format!("no answer within {} ms", timeout.as_millis()),
                 None => "no answer in time".to_owned(),

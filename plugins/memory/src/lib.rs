@@ -43,7 +43,7 @@ impl Check for Memory {
         problems
     }
 
-    fn run(options: &Options, host: &dyn Host) -> Result<Report, String> {
+    fn run(options: &Options, host: &impl Host) -> Result<Report, String> {
         let found = host.memory().map_err(|error| error.to_string())?;
         Ok(judge(options, &found))
     }

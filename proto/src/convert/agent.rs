@@ -3,11 +3,12 @@
 use super::WireError;
 use crate::agent as wire;
 use hostler_types::facts::{Address, Disk};
-use hostler_types::plugin::Grants;
+use hostler_types::plugin::{Grants, PatternError};
 use hostler_types::time::whole_millis;
 use hostler_types::{
     CheckAssignment, CheckState, DesiredState, Facts, Name, NodeId, PluginAssignment, Timestamp, Transition,
 };
+use std::str::FromStr;
 use std::time::Duration;
 
 /// What a host says of itself is kept in one value of the store, which takes
@@ -60,21 +61,52 @@ impl TryFrom<wire::Transition> for Transition {
     }
 }
 
+fn texts<T: ToString>(patterns: &[T]) -> Vec<String> {
+    patterns.iter().map(ToString::to_string).collect()
+}
+
+fn patterns<T: FromStr<Err = PatternError>>(field: &'static str, texts: &[String]) -> Result<Vec<T>, WireError> {
+    texts.iter().map(|text| text.parse().map_err(|error| WireError::new(field, error))).collect()
+}
+
 impl From<&Grants> for wire::Grants {
     fn from(grants: &Grants) -> Self {
-        Self { http: grants.http.iter().map(ToString::to_string).collect(), system: grants.system }
+        Self {
+            http: texts(&grants.http),
+            tcp: texts(&grants.tcp),
+            dns: texts(&grants.dns),
+            icmp: texts(&grants.icmp),
+            files: texts(&grants.files),
+            commands: texts(&grants.commands),
+            units: texts(&grants.units),
+            containers: texts(&grants.containers),
+            secrets: texts(&grants.secrets),
+            reveal: texts(&grants.reveal),
+            system: grants.system,
+            processes: grants.processes,
+            public_only: grants.public_only,
+        }
     }
 }
 
 impl TryFrom<wire::Grants> for Grants {
     type Error = WireError;
     fn try_from(grants: wire::Grants) -> Result<Self, WireError> {
-        let http = grants
-            .http
-            .iter()
-            .map(|text| text.parse().map_err(|error| WireError::new("grants.http", error)))
-            .collect::<Result<_, _>>()?;
-        Ok(Self { http, system: grants.system })
+        Ok(Self {
+            http: patterns("grants.http", &grants.http)?,
+            tcp: patterns("grants.tcp", &grants.tcp)?,
+            dns: patterns("grants.dns", &grants.dns)?,
+            icmp: patterns("grants.icmp", &grants.icmp)?,
+            files: patterns("grants.files", &grants.files)?,
+            commands: patterns("grants.commands", &grants.commands)?,
+            units: patterns("grants.units", &grants.units)?,
+            containers: patterns("grants.containers", &grants.containers)?,
+            secrets: patterns("grants.secrets", &grants.secrets)?,
+            reveal: patterns("grants.reveal", &grants.reveal)?,
+            system: grants.system,
+            processes: grants.processes,
+            public_only: grants.public_only,
+        })
     }
 }
 

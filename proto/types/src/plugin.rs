@@ -9,7 +9,10 @@ mod grant;
 mod with;
 
 pub use component::{ComponentError, MANIFEST_SECTION, embed_manifest, embedded_manifest};
-pub use grant::{Grants, HttpPattern, HttpPatternError, Scheme};
+pub use grant::{
+    CommandPattern, Grants, HostPattern, HttpPattern, Need, PathPattern, Pattern, PatternError, Scheme, SocketPattern,
+    WordPattern, is_link_local, is_private,
+};
 pub use with::{With, WithField, WithProblem, WithType, check as check_with};
 
 use crate::Name;
@@ -22,7 +25,7 @@ pub const SUMMARY_BYTES_MAX: usize = 200;
 /// As long as a version with a pre-release and a build hash gets.
 pub const VERSION_BYTES_MAX: usize = 64;
 /// What this version can run.
-pub const WORLDS: [&str; 1] = ["check"];
+pub const WORLDS: [&str; 4] = ["check", "collector", "notifier", "action"];
 
 /// `plugin.toml`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -113,9 +116,9 @@ mod tests {
             ("name = \"http\"", "name = \"Http\"", "contains 'H'"),
             ("name = \"http\"\n", "", "missing field `name`"),
             ("summary", "sumary", "unknown field `sumary`"),
-            ("[grants]", "[grants]\nfiles = true", "unknown field `files`"),
+            ("[grants]", "[grants]\nfile = true", "unknown field `file`"),
             ("version = \"0.1.0\"", "version = \"v1\"", "version \"v1\""),
-            ("\"check\"", "\"collector\"", "world \"collector\" is not known: use check"),
+            ("\"check\"", "\"checker\"", "world \"checker\" is not known: use check or collector"),
             ("asks a URL", "asks\\na URL", "summary"),
             ("127.0.0.1:*", "127.0.0.1/health", "has a path"),
         ] {

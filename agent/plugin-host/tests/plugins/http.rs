@@ -1,7 +1,7 @@
 //! The http plugin against servers of our own, honest and hostile.
 
-use crate::support::{host, load, request};
-use hostler_plugin_host::{CheckRun, Fault};
+use crate::support::{CheckRun, check, host, load, request};
+use hostler_plugin_host::Fault;
 use hostler_types::Status;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::sync::Arc;
@@ -38,15 +38,15 @@ fn response(status: &str, headers: &str, body: &str) -> Option<Vec<u8>> {
     Some(format!("HTTP/1.1 {status}\r\n{headers}content-length: {}\r\n\r\n{body}", body.len()).into_bytes())
 }
 
-async fn check(config: &str, http: &[&str]) -> CheckRun {
+async fn ask(config: &str, http: &[&str]) -> CheckRun {
     let host = host();
     let mut request = request(config, http, false);
     request.timeout = Duration::from_millis(400);
-    load(&host, "http").await.check(request).await
+    check(&*load(&host, "http").await, request).await
 }
 
 async fn says(config: &str, http: &[&str]) -> (Status, String) {
-    let run = check(config, http).await;
+    let run = ask(config, http).await;
     let report = run.outcome.unwrap_or_else(|fault| panic!("{config}: {fault}"));
     (report.status, report.summary)
 }
@@ -112,7 +112,7 @@ async fn a_redirect_out_of_the_grant_is_not_followed() {
     let (granted, _) = serve(response("302 Found", &format!("location: http://127.0.0.1:{inside}/\r\n"), "")).await;
     let grant = format!("http://127.0.0.1:{granted}");
     let config = format!(r#"{{"url": "http://127.0.0.1:{granted}/", "max_redirects": 5}}"#);
-    let fault = check(&config, &[&grant]).await.outcome.expect_err("denied");
+    let fault = ask(&config, &[&grant]).await.outcome.expect_err("denied");
     assert_eq!(fault, Fault::Broke(format!("denied: grants.http = [\"http://127.0.0.1:{inside}\"]")));
     assert_eq!(connections.load(Ordering::SeqCst), 0, "it connected all the same");
 }
@@ -122,10 +122,10 @@ async fn a_body_without_end_is_cut() {
     let endless = format!("HTTP/1.1 200 OK\r\n\r\n{}", "x".repeat(4 << 20)).into_bytes();
     let (port, _) = serve(Some(endless)).await;
     let config = format!(r#"{{"url": "http://127.0.0.1:{port}/", "body_contains": "y"}}"#);
-    let run = check(&config, LOCAL).await;
+    let run = ask(&config, LOCAL).await;
     let report = run.outcome.expect("a report");
     assert_eq!(report.summary, "200, body without \"y\", as far as it was read");
-    assert!(run.memory_peak_bytes < 4 << 20, "{}", run.memory_peak_bytes);
+    assert!(run.bill.memory_peak_bytes < 4 << 20, "{}", run.bill.memory_peak_bytes);
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Every limit, by a plugin that does nothing but meet it.
 
-use crate::support::{host, load, request};
-use hostler_plugin_host::{CheckRun, Fault, limits};
+use crate::support::{CheckRun, check, host, load, request};
+use hostler_plugin_host::{Fault, limits};
 use hostler_types::Status;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -14,11 +14,11 @@ async fn run_beside_a_check(name: &str) -> CheckRun {
     let host = host();
     let hostile = load(&host, name).await;
     let disk = load(&host, "disk").await;
-    disk.check(request("{}", &[], true)).await.outcome.expect("disk works");
+    check(&disk, request("{}", &[], true)).await.outcome.expect("disk works");
 
     let over = AtomicBool::new(false);
     let run = async {
-        let run = hostile.check(request("{}", &[], false)).await;
+        let run = check(&hostile, request("{}", &[], false)).await;
         over.store(true, Ordering::Relaxed);
         run
     };
@@ -27,7 +27,7 @@ async fn run_beside_a_check(name: &str) -> CheckRun {
         let mut runs = 0;
         while !over.load(Ordering::Relaxed) {
             let began = Instant::now();
-            let report = disk.check(request("{}", &[], true)).await.outcome.expect("disk goes on");
+            let report = check(&disk, request("{}", &[], true)).await.outcome.expect("disk goes on");
             assert_ne!(report.status, Status::Unknown);
             slowest = slowest.max(began.elapsed());
             runs += 1;
@@ -36,8 +36,8 @@ async fn run_beside_a_check(name: &str) -> CheckRun {
         (runs, slowest)
     };
     let (run, (runs, slowest)) = tokio::join!(run, beside);
-    println!("{name}: {:?} in {:?} with {runs} runs beside it, the slowest {slowest:?}", run.outcome, run.wall);
-    assert!(run.wall < STOPPED_WITHIN, "{name} ran for {:?}", run.wall);
+    println!("{name}: {:?} in {:?} with {runs} runs beside it, the slowest {slowest:?}", run.outcome, run.bill.wall);
+    assert!(run.bill.wall < STOPPED_WITHIN, "{name} ran for {:?}", run.bill.wall);
     // It may have to wait for one epoch of the other, on a busy machine more.
     assert!(slowest < Duration::from_millis(200), "{name} kept another check waiting for {slowest:?}");
     run
@@ -47,14 +47,14 @@ async fn run_beside_a_check(name: &str) -> CheckRun {
 async fn a_spinning_plugin_is_stopped() {
     let run = run_beside_a_check("fixtures/spin").await;
     assert_eq!(run.outcome, Err(Fault::CpuExhausted));
-    assert!(run.guest_cpu > limits::EPOCH && run.guest_cpu < STOPPED_WITHIN, "{:?}", run.guest_cpu);
+    assert!(run.bill.cpu > limits::EPOCH && run.bill.cpu < STOPPED_WITHIN, "{:?}", run.bill.cpu);
 }
 
 #[tokio::test]
 async fn a_plugin_that_takes_all_memory_is_stopped() {
     let run = run_beside_a_check("fixtures/allocate").await;
     assert_eq!(run.outcome, Err(Fault::MemoryExhausted { bytes_max: limits::MEMORY_BYTES_MAX }));
-    assert!(run.memory_peak_bytes > limits::MEMORY_BYTES_MAX / 2, "{}", run.memory_peak_bytes);
+    assert!(run.bill.memory_peak_bytes > limits::MEMORY_BYTES_MAX / 2, "{}", run.bill.memory_peak_bytes);
 }
 
 #[tokio::test]
@@ -80,12 +80,12 @@ async fn what_of_a_flood_is_kept_is_bounded_and_the_rest_counted() {
         counted.0.fetch_add(1, Ordering::Relaxed);
         counted.1.fetch_add(u32::try_from(line.message.len()).expect("short"), Ordering::Relaxed);
     }));
-    let run = flood.check(flooding).await;
+    let run = check(&flood, flooding).await;
     let (lines, bytes) = (lines.load(Ordering::Relaxed), bytes.load(Ordering::Relaxed));
     assert!(lines > 0 && lines <= limits::LOG_LINES_MAX, "{lines}");
     assert!(usize::try_from(bytes).expect("small") <= limits::LOG_BYTES_MAX, "{bytes}");
     // All of its calls but one, which read the configuration.
-    assert_eq!(lines + run.log_lines_dropped, limits::HOST_CALLS_MAX - 1);
+    assert_eq!(lines + run.bill.log_lines_dropped, limits::HOST_CALLS_MAX - 1);
 }
 
 #[tokio::test]
@@ -93,13 +93,13 @@ async fn a_panic_is_told_in_its_own_words_and_stays_alone() {
     let host = host();
     let trap = load(&host, "fixtures/trap").await;
     for _ in 0..2 {
-        match trap.check(request("{}", &[], false)).await.outcome {
+        match check(&trap, request("{}", &[], false)).await.outcome {
             Err(Fault::Trapped(said)) => assert!(said.contains("the fixture panics"), "{said}"),
             other => panic!("{other:?}"),
         }
     }
     let disk = load(&host, "disk").await;
-    disk.check(request("{}", &[], true)).await.outcome.expect("disk works");
+    check(&disk, request("{}", &[], true)).await.outcome.expect("disk works");
 }
 
 #[tokio::test]
@@ -108,14 +108,14 @@ async fn a_runs_own_timeout_and_memory_come_first() {
     let spin = load(&host, "fixtures/spin").await;
     let mut short = request("{}", &[], false);
     short.timeout = Duration::from_millis(100);
-    let run = spin.check(short).await;
+    let run = check(&spin, short).await;
     assert_eq!(run.outcome, Err(Fault::TimedOut { after: Duration::from_millis(100) }));
-    assert!(run.wall < Duration::from_millis(400), "{:?}", run.wall);
+    assert!(run.bill.wall < Duration::from_millis(400), "{:?}", run.bill.wall);
 
     let allocate = load(&host, "fixtures/allocate").await;
     let mut small = request("{}", &[], false);
     small.memory_bytes_max = 4 << 20;
-    assert_eq!(allocate.check(small).await.outcome, Err(Fault::MemoryExhausted { bytes_max: 4 << 20 }));
+    assert_eq!(check(&allocate, small).await.outcome, Err(Fault::MemoryExhausted { bytes_max: 4 << 20 }));
 }
 
 /// More runs than slots, most of them hostile: all end, and the pool is whole.
@@ -126,7 +126,7 @@ async fn more_runs_than_slots_wait_their_turn() {
     let mut runs = Vec::new();
     for index in 0..3 * limits::RUNS_AT_ONCE {
         let plugin = if index % 3 == 0 { &disk } else { &recurse };
-        runs.push(plugin.check(request("{}", &[], true)));
+        runs.push(check(plugin, request("{}", &[], true)));
     }
     let runs = futures_util::future::join_all(runs).await;
     for (index, run) in runs.iter().enumerate() {
@@ -142,9 +142,9 @@ async fn a_run_may_be_dropped_at_any_time() {
     let host = host();
     let spin = load(&host, "fixtures/spin").await;
     for _ in 0..2 * limits::RUNS_AT_ONCE {
-        let run = spin.check(request("{}", &[], false));
+        let run = check(&spin, request("{}", &[], false));
         assert!(tokio::time::timeout(Duration::from_millis(5), run).await.is_err());
     }
     let disk = load(&host, "disk").await;
-    disk.check(request("{}", &[], true)).await.outcome.expect("disk works");
+    check(&disk, request("{}", &[], true)).await.outcome.expect("disk works");
 }

@@ -1,6 +1,6 @@
 //! What is compiled, what is loaded, and what is refused.
 
-use crate::support::{companion, component, digest, host, request};
+use crate::support::{check, companion, component, digest, host, request};
 use hostler_plugin_host::{Cache, CompileError, LoadError, WASMTIME_VERSION};
 use std::path::Path;
 
@@ -53,7 +53,7 @@ async fn damaged_code_is_refused_and_compiled_again() {
     assert!(matches!(host.load(&compiled), Err(LoadError::Damaged { .. })));
 
     let plugin = host.load_cached(&cache, &digest, &component, &companion()).await.expect("compiles again");
-    plugin.check(request("{}", &[], true)).await.outcome.expect("works");
+    check(&plugin, request("{}", &[], true)).await.outcome.expect("works");
 }
 
 /// Honest checksum, wrong contents: the engine itself refuses it.

@@ -1,6 +1,9 @@
 //! Finds, compiles and loads the plugins that `cargo xtask plugins` built.
 
-use hostler_plugin_host::{Cache, CheckRunRequest, Companion, HostConfig, Plugin, PluginHost};
+use hostler_plugin_host::{
+    Bill, Cache, Companion, Fault, Machine, MachineConfig, Plugin, PluginHost, Report, Run, RunContext, RunRequest,
+    Work,
+};
 use hostler_types::plugin::Grants;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,7 +34,7 @@ pub fn digest(path: &Path) -> String {
 }
 
 pub fn host() -> Arc<PluginHost> {
-    PluginHost::new(HostConfig::default()).expect("start the host")
+    PluginHost::new(Arc::new(Machine::new(MachineConfig::default()))).expect("start the host")
 }
 
 /// Compiled once for all tests.
@@ -42,9 +45,30 @@ pub async fn load(host: &Arc<PluginHost>, name: &str) -> Arc<Plugin> {
     loaded.unwrap_or_else(|error| panic!("load {name}: {error}"))
 }
 
-pub fn request(config: &str, http: &[&str], system: bool) -> CheckRunRequest {
+pub fn request(config: &str, http: &[&str], system: bool) -> RunRequest {
     let http = http.iter().map(|text| text.parse().expect("a pattern")).collect();
-    let mut request = CheckRunRequest::new(config);
-    request.grants = Arc::new(Grants { http, system });
+    granted(config, Grants { http, system, ..Grants::default() })
+}
+
+pub fn granted(config: &str, grants: Grants) -> RunRequest {
+    let mut request = RunRequest::new(config);
+    request.context = RunContext { instance: "test".into(), grants: Arc::new(grants) };
     request
+}
+
+/// One run of a check, its outcome and what it cost.
+#[derive(Debug)]
+pub struct CheckRun {
+    pub outcome: Result<Report, Fault>,
+    pub bill: Bill,
+}
+
+impl From<Run> for CheckRun {
+    fn from(run: Run) -> Self {
+        Self { outcome: run.report().cloned(), bill: run.bill }
+    }
+}
+
+pub async fn check(plugin: &Plugin, request: RunRequest) -> CheckRun {
+    plugin.run(Work::Check, request).await.into()
 }

@@ -6,6 +6,7 @@ use crate::client::Client;
 use crate::output::{Cell, Out, age};
 use crate::problem::Problem;
 use hostler_proto::admin as wire;
+use hostler_types::plugin::Grants;
 use hostler_types::terminal::sanitize;
 use hostler_types::units::format_size;
 use serde_json::json;
@@ -43,20 +44,12 @@ pub async fn run(mut client: Client, out: &Out, format: Format, command: PluginC
     }
 }
 
-fn grants(plugin: &wire::Plugin) -> String {
-    let grants = plugin.grants.clone().unwrap_or_default();
-    let mut parts: Vec<String> = Vec::new();
-    if !grants.http.is_empty() {
-        parts.push(format!("http {}", grants.http.join(" ")));
-    }
-    if grants.system {
-        parts.push("system".to_owned());
-    }
-    if parts.is_empty() { "nothing".to_owned() } else { parts.join(", ") }
+fn grants(plugin: &wire::Plugin) -> Grants {
+    // What this version does not know is not shown; the rest is.
+    Grants::try_from(plugin.grants.clone().unwrap_or_default()).unwrap_or_default()
 }
 
 fn to_json(plugin: &wire::Plugin) -> serde_json::Value {
-    let grants = plugin.grants.clone().unwrap_or_default();
     json!({
         "name": plugin.name,
         "version": plugin.version,
@@ -64,7 +57,7 @@ fn to_json(plugin: &wire::Plugin) -> serde_json::Value {
         "size_bytes": plugin.size_bytes,
         "world": plugin.world,
         "summary": plugin.summary,
-        "grants": { "http": grants.http, "system": grants.system },
+        "grants": grants(plugin),
         "current": plugin.current,
         "used_by_checks": plugin.used_by_checks,
         "pushed_at": time(plugin.pushed_at_ms),
@@ -87,7 +80,7 @@ fn list(out: &Out, format: Format, answer: &wire::ListPluginsResponse) -> Result
             Cell::new(plugin.used_by_checks.to_string()),
             Cell::new(format_size(plugin.size_bytes)),
             Cell::new(age(plugin.pushed_at_ms, answer.wall_ms)),
-            Cell::new(grants(plugin)),
+            Cell::new(grants(plugin).to_string()),
         ]
     };
     let head = ["PLUGIN", "VERSION", "CURRENT", "CHECKS", "SIZE", "PUSHED", "MAY USE"];

@@ -4,7 +4,7 @@
 use super::Interval;
 use crate::Name;
 use crate::cron::Cron;
-use crate::plugin::{Grants, HttpPattern, HttpPatternError};
+use crate::plugin::{CommandPattern, Grants, HostPattern, HttpPattern, PathPattern, SocketPattern, WordPattern};
 use crate::selector::{self, Labels, Selector};
 use crate::spec::collections::Config;
 use crate::spec::form::{Form, Scalar};
@@ -94,37 +94,85 @@ record! {
     pub struct Allow {
         /// Where it may send requests to.
         http "http": Vec<HttpPattern>, default(Vec::new()), "http: [\"http://127.0.0.1:*\"]";
-        /// Whether it may read this host's processors, memory and filesystems.
+        /// Where it may connect to, with TLS or without.
+        tcp "tcp": Vec<SocketPattern>, default(Vec::new()), "tcp: [\"127.0.0.1:6379\"]";
+        /// Which names it may ask the DNS for.
+        dns "dns": Vec<HostPattern>, default(Vec::new()), "dns: [\"*.example.com\"]";
+        /// Whom it may ping.
+        icmp "icmp": Vec<HostPattern>, default(Vec::new()), "icmp: [gateway]";
+        /// Which files it may read.
+        files "files": Vec<PathPattern>, default(Vec::new()), "files: [\"/var/log/nginx/*.log\"]";
+        /// Which programs it may run, by the name it calls them.
+        commands "commands": Vec<CommandPattern>, default(Vec::new()), "commands: [\"ready: /usr/bin/pg_isready -h *\"]";
+        /// Which units of systemd it may look at.
+        units "units": Vec<WordPattern>, default(Vec::new()), "units: [\"nginx*\"]";
+        /// Which containers it may look at.
+        containers "containers": Vec<WordPattern>, default(Vec::new()), "containers: [web]";
+        /// Which secrets it may send on, without seeing them.
+        secrets "secrets": Vec<WordPattern>, default(Vec::new()), "secrets: [db-password]";
+        /// Which of those it may see.
+        reveal "reveal": Vec<WordPattern>, default(Vec::new()), "reveal: [db-password]";
+        /// Whether it may read this host's processors, memory, disks and network.
         system "system": bool, default(false), "system: true";
+        /// Whether it may see processes, with their command lines.
+        processes "processes": bool, default(false), "processes: true";
+        /// Whether private networks are refused to it, but for addresses written out above.
+        public_only "public_only": bool, default(false), "public_only: true";
     }
 }
 
 impl Allow {
     pub fn grants(&self) -> Grants {
-        Grants { http: self.http.clone(), system: self.system }
+        Grants {
+            http: self.http.clone(),
+            tcp: self.tcp.clone(),
+            dns: self.dns.clone(),
+            icmp: self.icmp.clone(),
+            files: self.files.clone(),
+            commands: self.commands.clone(),
+            units: self.units.clone(),
+            containers: self.containers.clone(),
+            secrets: self.secrets.clone(),
+            reveal: self.reveal.clone(),
+            system: self.system,
+            processes: self.processes,
+            public_only: self.public_only,
+        }
     }
 }
 
-impl Shape for HttpPattern {
-    fn form() -> Form {
-        Form::Scalar(Scalar::text("scheme, host and port like https://*.example.com", Some("^https?://[^/]+$")))
-    }
+/// A grant's pattern in a spec: its noun, and what a schema can say of its text.
+macro_rules! pattern_shape {
+    ($pattern:ty, $noun:literal, $regex:expr) => {
+        impl Shape for $pattern {
+            fn form() -> Form {
+                Form::Scalar(Scalar::text($noun, $regex))
+            }
 
-    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
-        let text = String::read(node, reader)?;
-        let error = match text.parse() {
-            Ok(pattern) => return Some(pattern),
-            // A manifest says the field's name, and here the path does.
-            Err(error) => HttpPatternError::to_string(&error),
-        };
-        reader.unreadable(node, error.strip_prefix("grants.http: ").unwrap_or(&error));
-        None
-    }
+            fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+                let text = String::read(node, reader)?;
+                match text.parse::<$pattern>() {
+                    Ok(pattern) => Some(pattern),
+                    Err(error) => {
+                        reader.unreadable(node, &error.to_string());
+                        None
+                    }
+                }
+            }
 
-    fn print(&self, _: bool) -> Json {
-        self.to_string().into()
-    }
+            fn print(&self, _: bool) -> Json {
+                self.to_string().into()
+            }
+        }
+    };
 }
+
+pattern_shape!(HttpPattern, "scheme, host and port like https://*.example.com", Some("^https?://[^/]+$"));
+pattern_shape!(SocketPattern, "host and port like 127.0.0.1:6379, or unix:/path", Some("^(unix:/.+|.+:([0-9]+|\\*))$"));
+pattern_shape!(HostPattern, "a name or an address like *.example.com", None);
+pattern_shape!(PathPattern, "an absolute path like /var/log/*.log", Some("^/"));
+pattern_shape!(CommandPattern, "a name and a program like ready: /usr/bin/pg_isready -h *", Some("^[a-z0-9._-]+: /"));
+pattern_shape!(WordPattern, "a name, perhaps with *", Some("^\\S+$"));
 
 record! {
     /// A secret's name. Its value never stands in a spec: hostlerctl secret set NAME.

@@ -5,6 +5,7 @@
 //! for longer than a second, and not again while that thread is stuck.
 
 use super::{SystemError, read_file};
+use crate::answer::Filesystem;
 use crate::limits;
 use rustix::fs::{StatVfs, StatVfsMountFlags, statvfs};
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,20 +14,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
-
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Filesystem {
-    pub(crate) mount: String,
-    pub(crate) device: String,
-    pub(crate) fstype: String,
-    pub(crate) total: u64,
-    pub(crate) free: u64,
-    pub(crate) available: u64,
-    pub(crate) inodes: u64,
-    pub(crate) inodes_free: u64,
-    pub(crate) read_only: bool,
-    pub(crate) hung: bool,
-}
 
 const MOUNTINFO: &str = "/proc/self/mountinfo";
 

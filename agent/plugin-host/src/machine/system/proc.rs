@@ -1,32 +1,11 @@
 //! Processors, load and memory, from /proc.
 
 use super::{SystemError, read_file};
-
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Cpu {
-    pub(crate) user: f64,
-    pub(crate) system: f64,
-    pub(crate) iowait: f64,
-    pub(crate) steal: f64,
-    pub(crate) idle: f64,
-    pub(crate) load1: f64,
-    pub(crate) load5: f64,
-    pub(crate) load15: f64,
-    pub(crate) cores: u32,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Memory {
-    pub(crate) total: u64,
-    pub(crate) available: u64,
-    pub(crate) used: u64,
-    pub(crate) swap_total: u64,
-    pub(crate) swap_used: u64,
-}
+use crate::answer::{Cpu, Memory};
 
 /// Since boot, in the kernel's ticks.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct CpuTicks {
+pub(super) struct CpuTicks {
     user: u64,
     system: u64,
     iowait: u64,
@@ -44,22 +23,19 @@ pub(super) fn read_cpu_ticks() -> Result<CpuTicks, SystemError> {
 }
 
 fn parse_stat(text: &str) -> Option<CpuTicks> {
-    let mut lines = text.lines();
-    let mut fields = lines.next()?.strip_prefix("cpu ")?.split_ascii_whitespace().map(str::parse::<u64>);
+    let mut fields = text.lines().next()?.strip_prefix("cpu ")?.split_ascii_whitespace().map(str::parse::<u64>);
     let mut next = || fields.next()?.ok();
     let (user, nice, system, idle) = (next()?, next()?, next()?, next()?);
     // Absent on the oldest kernels.
     let mut later = || next().unwrap_or(0);
     let (iowait, irq, softirq, steal) = (later(), later(), later(), later());
-    let cores = lines.take_while(|line| line.starts_with("cpu")).count();
-    Some(CpuTicks {
-        user: user + nice,
-        system: system + irq + softirq,
-        iowait,
-        steal,
-        idle,
-        cores: u32::try_from(cores).unwrap_or(u32::MAX),
-    })
+    Some(CpuTicks { user: user + nice, system: system + irq + softirq, iowait, steal, idle, cores: cores(text) })
+}
+
+/// After the line of all of them, one each.
+pub(super) fn cores(stat: &str) -> u32 {
+    let each = stat.lines().skip(1).take_while(|line| line.starts_with("cpu"));
+    u32::try_from(each.count()).unwrap_or(u32::MAX)
 }
 
 pub(super) fn cpu_since(before: &CpuTicks, now: &CpuTicks, load: [f64; 3]) -> Cpu {
