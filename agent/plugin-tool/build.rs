@@ -1,5 +1,5 @@
-//! Assembles the adapter of C and Go, and lists the templates and the interface
-//! that `hostler-plugin new` and `build` write out.
+//! Assembles the adapter of C and Go, and lists what `hostler-plugin new` and
+//! `build` write out: templates, interface, SDK.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -17,6 +17,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut code = String::new();
     list(&mut code, "TEMPLATES", &root.join("plugins/templates"))?;
     list(&mut code, "INTERFACE", &root.join("wit/1.0"))?;
+    list(&mut code, "SDK", &root.join("plugins/sdk"))?;
+    let lock = root.join("plugins/Cargo.lock");
+    println!("cargo::rerun-if-changed={}", lock.display());
+    writeln!(code, "pub static SDK_LOCK: &str = include_str!({:?});", lock.display().to_string())?;
     std::fs::write(out.join("embedded.rs"), code)?;
     Ok(())
 }

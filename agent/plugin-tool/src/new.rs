@@ -63,10 +63,71 @@ fn write(language: Language, name: &Name, folder: &Path) -> Result<()> {
 }
 
 /// The template's files with the name in its places.
-fn files(language: Language, name: &Name) -> Vec<(&'static str, String)> {
+fn files(language: Language, name: &Name) -> Vec<(String, String)> {
     let below = |path: &'static str| path.strip_prefix(language.word())?.strip_prefix('/');
-    embedded::TEMPLATES
+    let mut files: Vec<(String, String)> = embedded::TEMPLATES
         .iter()
-        .filter_map(|(path, text)| Some((below(path)?, text.replace(NAME, name.as_str()))))
-        .collect()
+        .filter_map(|(path, text)| Some((below(path)?.to_owned(), text.replace(NAME, name.as_str()))))
+        .collect();
+    if language == Language::Rust {
+        files.extend(sdk());
+    }
+    files
+}
+
+/// In our sources the SDK reads the interface where all read it.
+const WIT_HERE: &str = "\"../../wit/1.0\"";
+const WIT_THERE: &str = "\"wit\"";
+
+/// The SDK with its interface, and the versions that it was tested with.
+fn sdk() -> Vec<(String, String)> {
+    let sources = embedded::SDK.iter().map(|(path, text)| (format!("sdk/{path}"), text.replace(WIT_HERE, WIT_THERE)));
+    let interface = embedded::INTERFACE.iter().map(|(path, text)| (format!("sdk/wit/{path}"), (*text).to_owned()));
+    let lock = ("Cargo.lock".to_owned(), embedded::SDK_LOCK.to_owned());
+    sources.chain(interface).chain([lock]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hostler_types::plugin::Manifest;
+    use std::collections::BTreeMap;
+
+    fn template(language: Language) -> BTreeMap<String, String> {
+        files(language, &Name::new("disk.free").expect("a name")).into_iter().collect()
+    }
+
+    #[test]
+    fn every_language_has_the_same_check() {
+        let same = ["plugin.toml", "testcases/plenty.yaml", "testcases/full.yaml"];
+        let first = template(Language::C);
+        for language in Language::ALL {
+            let files = template(language);
+            for path in same {
+                assert_eq!(files.get(path), first.get(path), "{} {path}", language.word());
+            }
+            let manifest = Manifest::parse(&files["plugin.toml"]).expect("plugin.toml");
+            assert_eq!((manifest.name.as_str(), manifest.world.as_str()), ("disk.free", "check"));
+            assert!(files.contains_key(".gitignore"), "{}", language.word());
+            assert!(files["README.md"].starts_with("# disk.free\n"), "{}", language.word());
+            for (path, text) in &files {
+                assert!(!text.contains(NAME), "{}/{path} has a place left", language.word());
+            }
+        }
+    }
+
+    #[test]
+    fn the_sdk_stands_alone() {
+        let files = template(Language::Rust);
+        let guest = &files["sdk/src/guest.rs"];
+        assert!(guest.contains(WIT_THERE) && !guest.contains("../.."), "guest.rs reads its interface elsewhere");
+        assert!(files.contains_key("sdk/wit/deps/host/host.wit") && files["Cargo.lock"].contains("wit-bindgen"));
+        // What the SDK takes from its workspace, the template's has as well.
+        let ours = include_str!("../../../plugins/Cargo.toml");
+        for line in
+            ours.lines().filter(|line| ["serde", "edition", "rust-version"].iter().any(|key| line.starts_with(key)))
+        {
+            assert!(files["Cargo.toml"].contains(line), "the Rust template's Cargo.toml lacks {line}");
+        }
+    }
 }

@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use std::path::Path;
 use wit_parser::{Resolve, WorldId};
 
-const VERSION: &str = "1.0.0";
+pub const VERSION: &str = "1.0.0";
 /// What the plugin's package refers to comes first.
 const FILES: [&str; 2] = ["deps/host/host.wit", "plugin.wit"];
 
@@ -45,6 +45,12 @@ impl Interface {
             std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
         }
         Ok(())
+    }
+
+    /// The names of what the world imports: `hostler:host/system@1.0.0`.
+    pub fn imports(&self) -> Vec<String> {
+        let Some(world) = self.resolve.worlds.get(self.world) else { return Vec::new() };
+        world.imports.keys().map(|key| self.resolve.name_world_key(key)).collect()
     }
 
     /// The names of what the world exports: `hostler:plugin/check-api@1.0.0`.

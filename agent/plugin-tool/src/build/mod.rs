@@ -12,6 +12,7 @@ mod javascript;
 mod language;
 mod program;
 mod python;
+mod rust;
 
 pub use language::Language;
 
@@ -71,7 +72,7 @@ pub fn build(arguments: &Arguments) -> Result<()> {
         Language::Go => go::build(&job),
         Language::Javascript => javascript::build(&job),
         Language::Python => python::build(&job),
-        Language::Rust => bail!("no Rust yet"),
+        Language::Rust => rust::build(&job),
     }?;
     let bytes = match built {
         Built::Core(core) => component::from_core(core, &job.interface)?,

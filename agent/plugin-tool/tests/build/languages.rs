@@ -73,7 +73,6 @@ fn behaves(plugin: &Plugin) {
         ("{}", None),
         (r#"{"warn": 50, "critical": 50}"#, None),
         (r#"{"warn": 12.5}"#, None),
-        (r#"{"other": [{"warn": "x"}, "}"], "warn": 5}"#, None),
         (r#"{"warn": 95, "critical": 90}"#, Some("/warn")),
         (r#"{"warn": 95}"#, Some("/warn")),
         (r#"{"warn": "80"}"#, Some("/warn")),
@@ -103,6 +102,11 @@ fn behaves(plugin: &Plugin) {
         assert_eq!(running.configure(limits), [""; 0]);
         assert_eq!(running.run().as_deref(), Ok("ok: 40 % of memory used [used_percent=40]"));
     }
+}
+
+#[test]
+fn rust() {
+    check("rust");
 }
 
 #[test]

@@ -13,6 +13,8 @@ fn hostler_plugin(folder: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_hostler-plugin"))
         .args(arguments)
         .current_dir(folder)
+        // Rust's standard library is there already where the guests were built.
+        .env("CARGO_TARGET_DIR", Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/guests"))
         .output()
         .expect("start hostler-plugin")
 }
