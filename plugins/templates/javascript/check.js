@@ -18,13 +18,12 @@ function readLimits(config) {
 }
 
 // What the host says, as a person reads it: `denied: grants.system`.
-function hostError(error) {
-  const said = error?.payload ?? error;
-  if (said?.tag === undefined) {
-    return String(error);
+function hostError({ payload }) {
+  const { tag, val } = payload;
+  if (tag === 'timeout') {
+    return tag;
   }
-  const value = said.tag === 'other' ? `${said.val.key}: ${said.val.value}` : said.val;
-  return value === undefined ? said.tag : `${said.tag}: ${value}`;
+  return tag === 'other' ? `${val.key}: ${val.value}` : `${tag}: ${val}`;
 }
 
 // Called when a spec is applied and before each run: throwing a list of

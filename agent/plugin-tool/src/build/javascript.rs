@@ -15,8 +15,6 @@ const MAIN: [&str; 4] = ["check.js", "plugin.js", "index.js", "main.js"];
 pub fn build(job: &Job) -> Result<Built> {
     let source = main_source(job)?;
     check_exports(job, &source)?;
-    let wit = job.scratch.join("wit");
-    job.interface.write(&wit)?;
     let output = job.scratch.join("component.wasm");
     let mut command = tool(job)?;
     command
@@ -24,7 +22,7 @@ pub fn build(job: &Job) -> Result<Built> {
         // Without the component model's async, which no host here has; what the
         // engine would ask of a system traps instead.
         .args(["--sync", "--stub-wasi", "--opt-size", "--world", &job.interface.world_name, "--wit"])
-        .arg(&wit)
+        .arg(&job.wit)
         .arg("--js")
         .arg(&source)
         .arg("--output")

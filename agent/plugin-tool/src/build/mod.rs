@@ -38,6 +38,8 @@ struct Job {
     folder: PathBuf,
     /// `build/` in the folder: what can be made again.
     scratch: PathBuf,
+    /// The interface as files, for tools and for whoever looks something up.
+    wit: PathBuf,
     manifest: Manifest,
     interface: Interface,
 }
@@ -65,7 +67,9 @@ pub fn build(arguments: &Arguments) -> Result<()> {
     let scratch = folder.join("build");
     std::fs::create_dir_all(&scratch).with_context(|| format!("create {}", scratch.display()))?;
     let interface = Interface::read(&manifest.world)?;
-    let job = Job { folder, scratch, manifest, interface };
+    let wit = scratch.join("wit");
+    interface.write(&wit)?;
+    let job = Job { folder, scratch, wit, manifest, interface };
 
     let built = match language {
         Language::C => c::build(&job),

@@ -12,8 +12,6 @@ const MAIN: [&str; 4] = ["check", "plugin", "app", "main"];
 
 pub fn build(job: &Job) -> Result<Built> {
     let module = main_module(job)?;
-    let wit = job.scratch.join("wit");
-    job.interface.write(&wit)?;
     let output = job.scratch.join("component.wasm");
     let mut command = tool().context(ADVICE)?;
     command
@@ -22,7 +20,7 @@ pub fn build(job: &Job) -> Result<Built> {
         .env_remove("RUST_BACKTRACE")
         .env_remove("RUST_LIB_BACKTRACE")
         .arg("--wit-path")
-        .arg(&wit)
+        .arg(&job.wit)
         .args(["--world", &job.interface.world_name, "componentize", &module, "--stub-wasi", "--python-path", "."])
         .arg("--output")
         .arg(&output);

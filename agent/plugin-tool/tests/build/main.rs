@@ -1,6 +1,14 @@
 //! What `hostler-plugin new` begins, `hostler-plugin build` builds, and a host
 //! runs: each language whose compiler is here. The others say what they lack.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a panic is how a test reports"
+)]
+
 mod host;
 mod languages;
 mod refusals;
