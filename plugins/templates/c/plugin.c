@@ -52,8 +52,10 @@ bool exports_hostler_plugin_lifecycle_configure(check_string_t *config_json,
     return false;
 }
 
+// What the host says, as a person reads it: `denied: grants.system`.
 static void host_error(const hostler_host_types_error_t *error, check_string_t *text) {
     const char *word = "other";
+    int word_length = -1;
     check_string_t said = {NULL, 0};
     switch (error->tag) {
     case HOSTLER_HOST_TYPES_ERROR_DENIED:
@@ -76,11 +78,14 @@ static void host_error(const hostler_host_types_error_t *error, check_string_t *
         said = error->val.limit;
         break;
     case HOSTLER_HOST_TYPES_ERROR_OTHER:
+        word = (const char *)error->val.other.key.ptr;
+        word_length = (int)error->val.other.key.len;
         said = error->val.other.value;
         break;
     }
     char line[256];
-    snprintf(line, sizeof line, "%s%s%.*s", word, said.len > 0 ? ": " : "", (int)said.len, (const char *)said.ptr);
+    snprintf(line, sizeof line, "%.*s%s%.*s", word_length, word, said.len > 0 ? ": " : "", (int)said.len,
+             (const char *)said.ptr);
     check_string_dup(text, line);
 }
 

@@ -8,7 +8,8 @@ use wasmtime::{Engine, Store, StoreContextMut};
 #[derive(Clone)]
 pub struct Answers {
     pub config: String,
-    /// Total and used bytes, or the grant that is missing.
+    /// Total and used bytes; or `denied: GRANT`, `timeout`, or another error as
+    /// key and value.
     pub memory: Result<(u64, u64), String>,
     /// At the clock, so far.
     pub looks: u64,
@@ -126,9 +127,19 @@ fn memory(memory: &Result<(u64, u64), String>) -> Val {
             ("swap-total", Val::U64(0)),
             ("swap-used", Val::U64(0)),
         ]))))),
-        Err(grant) => {
-            let denied = Val::Variant("denied".into(), Some(Box::new(Val::String(grant.clone()))));
-            Val::Result(Err(Some(Box::new(denied))))
+        Err(error) => {
+            let text = |text: &str| Val::String(text.into());
+            let value = match error.split_once(": ") {
+                None => None,
+                Some(("denied", grant)) => Some(text(grant)),
+                Some((key, value)) => Some(record([("key", text(key)), ("value", text(value))])),
+            };
+            let case = match &value {
+                None => "timeout",
+                Some(Val::String(_)) => "denied",
+                Some(_) => "other",
+            };
+            Val::Result(Err(Some(Box::new(Val::Variant(case.into(), value.map(Box::new))))))
         }
     }
 }

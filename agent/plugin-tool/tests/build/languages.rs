@@ -78,7 +78,7 @@ fn behaves(plugin: &Plugin) {
         (r#"{"warn": "80"}"#, Some("/warn")),
         (r#"{"critical":true}"#, Some("/critical")),
     ] {
-        let found = plugin.start(answers("{}", Err("unused"))).configure(config);
+        let found = plugin.start(answers("{}", Err("timeout"))).configure(config);
         assert_eq!(found.first().map(String::as_str), wrong, "{config}: {found:?}");
     }
 
@@ -88,7 +88,9 @@ fn behaves(plugin: &Plugin) {
         (limits, Ok((1000, 950)), Ok("critical: 95 % of memory used [used_percent=95]")),
         ("{}", Ok((1000, 850)), Ok("warning: 85 % of memory used [used_percent=85]")),
         (r#"{"warn": 12.5}"#, Ok((16 << 30, 1 << 31)), Ok("warning: 13 % of memory used [used_percent=13]")),
-        ("{}", Err("grants.system"), Err("denied: grants.system")),
+        ("{}", Err("denied: grants.system"), Err("denied: grants.system")),
+        ("{}", Err("timeout"), Err("timeout")),
+        ("{}", Err("meminfo: unreadable"), Err("meminfo: unreadable")),
         ("{}", Ok((0, 0)), Err("this host does not say how much memory it has")),
     ] {
         let said = plugin.start(answers(config, memory)).run();
@@ -131,7 +133,7 @@ fn python() {
 
 /// A host that has nothing but its clock and randomness to give.
 fn alone() -> Answers {
-    Answers { config: "{}".into(), memory: Err("grants.system".into()), looks: 0 }
+    Answers { config: "{}".into(), memory: Err("timeout".into()), looks: 0 }
 }
 
 /// What a program asks of its system is answered within the plugin: the wall's
