@@ -5,7 +5,10 @@
 //! reads comes from outside. So `compile` first takes from itself what it will
 //! not need.
 
+mod build;
 mod compile;
+mod embedded;
+mod new;
 mod pack;
 
 use clap::{Parser, Subcommand};
@@ -13,7 +16,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 #[derive(Parser)]
-#[command(name = "hostler-plugin", version, about = "Compiles, packs and inspects Hostler plugins")]
+#[command(name = "hostler-plugin", version, about = "Begins, builds, compiles and inspects Hostler plugins")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -32,6 +35,10 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         output: PathBuf,
     },
+    /// Begin a plugin in a new folder
+    New(new::Arguments),
+    /// Build a plugin from its folder, with the compiler installed for its language
+    Build(build::Arguments),
     /// Show a packed plugin's name, version, grants and digest
     Inspect { file: PathBuf },
 }
@@ -39,6 +46,8 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Compile(arguments) => compile::compile(&arguments),
+        Command::New(arguments) => new::new(&arguments),
+        Command::Build(arguments) => build::build(&arguments),
         Command::Pack { component, manifest, output } => pack::pack(&component, &manifest, &output),
         Command::Inspect { file } => pack::inspect(&file),
     };

@@ -11,13 +11,21 @@ pub struct Package {
     pub why: &'static str,
 }
 
-pub const FOR_TESTS: [Package; 7] = [
+pub const FOR_TESTS: [Package; 11] = [
     Package { name: "systemd-container", proof: "/usr/bin/systemd-nspawn", why: "the lab's hosts" },
     Package { name: "mmdebstrap", proof: "/usr/bin/mmdebstrap", why: "the lab's host image" },
     Package { name: "iproute2", proof: "/usr/sbin/ip", why: "the lab's network" },
     Package { name: "nftables", proof: "/usr/sbin/nft", why: "cutting a lab host off" },
     Package { name: "faketime", proof: "/usr/bin/faketime", why: "a control plane that was off for days" },
     Package { name: "e2fsprogs", proof: "/usr/sbin/mkfs.ext4", why: "disks that lose their power" },
+    Package { name: "clang-19", proof: "/usr/bin/clang-19", why: "plugins in C" },
+    Package { name: "lld-19", proof: "/usr/bin/wasm-ld-19", why: "plugins in C" },
+    Package { name: "wasi-libc", proof: "/usr/lib/wasm32-wasi/libc.a", why: "plugins in C" },
+    Package {
+        name: "libclang-rt-19-dev-wasm32",
+        proof: "/usr/lib/llvm-19/lib/clang/19/lib/wasi/libclang_rt.builtins-wasm32.a",
+        why: "plugins in C",
+    },
     Package { name: "curl", proof: "/usr/bin/curl", why: "the install command, as a user runs it" },
 ];
 

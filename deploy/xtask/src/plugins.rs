@@ -232,8 +232,8 @@ fn collect(folder: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) -> Result<()> 
     for entry in std::fs::read_dir(folder).with_context(|| format!("list {}", folder.display()))? {
         let path = entry.with_context(|| format!("list {}", folder.display()))?.path();
         if path.is_dir() {
-            // `cargo test` in plugins/ leaves one.
-            if path.file_name().is_none_or(|name| name != "target") {
+            // `cargo test` in plugins/ leaves a target; templates are no guests.
+            if path.file_name().is_none_or(|name| name != "target" && name != "templates") {
                 collect(&path, files)?;
             }
         } else {
