@@ -55,8 +55,8 @@ impl HostTrust {
         if self.keys.is_empty() {
             return Ok(());
         }
-        let bytes = std::fs::read(component)
-            .map_err(|source| TrustError::Read { path: component.to_owned(), source })?;
+        let bytes =
+            std::fs::read(component).map_err(|source| TrustError::Read { path: component.to_owned(), source })?;
         let manifest = embedded_manifest(&bytes)?;
         if manifest.name != assignment.name || manifest.version != assignment.version {
             return Err(TrustError::OtherPlugin {

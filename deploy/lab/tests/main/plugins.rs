@@ -87,7 +87,9 @@ fn a_version_that_breaks_goes_back_by_itself() {
     let told = wait_for("the event", SOON, || {
         let events = control_plane.events();
         let found = events.iter().find(|event| {
-            event["message"].as_str().is_some_and(|text| text.contains("1.1.0 broke in its first runs, 1.0.0 runs again"))
+            event["message"]
+                .as_str()
+                .is_some_and(|text| text.contains("1.1.0 broke in its first runs, 1.0.0 runs again"))
         });
         found.cloned().ok_or(events)
     });
