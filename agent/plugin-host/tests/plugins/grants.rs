@@ -21,7 +21,7 @@ const NEEDS: [(&str, &str); 26] = [
     ("read", "files = [\"FOLDER/x.log\"]"),
     ("glob", "files = [\"FOLDER/*\"]"),
     ("cursor", "files = [\"FOLDER/x.log\"]"),
-    ("command", "commands = [\"true: /path/of/it\"]"),
+    ("command", "commands = [\"nothing: /path/of/it\"]"),
     ("cpu", "system = true"),
     ("memory", "system = true"),
     ("filesystems", "system = true"),
@@ -127,7 +127,7 @@ async fn what_was_granted_is_given() {
     let overreach = load(&place.host(), "fixtures/overreach").await;
     let all = "http = [\"http://127.0.0.1:HTTP\"]\ntcp = [\"127.0.0.1:TCP\", \"unix:FOLDER/x.sock\"]\n\
                dns = [\"localhost.test\"]\nicmp = [\"127.0.0.1\"]\nfiles = [\"FOLDER/*\"]\n\
-               commands = [\"true: /bin/true\"]\nunits = [\"*\"]\ncontainers = [\"*\"]\n\
+               commands = [\"nothing: /bin/true\"]\nunits = [\"*\"]\ncontainers = [\"*\"]\n\
                secrets = [\"token\"]\nreveal = [\"token\"]\nsystem = true\nprocesses = true\n";
     let all = place.filled(all).replace("DNSPORT", &place.dns.port().to_string());
     let mut grants: Grants = toml::from_str(&all).expect(&all);

@@ -77,8 +77,9 @@ fn a_new_version_takes_over_without_a_missed_run() {
 #[test]
 fn a_version_that_breaks_goes_back_by_itself() {
     let control_plane = ControlPlane::started();
-    pushed(&control_plane, &packed("disk", "disk", "1.0.0", "system = true"));
-    control_plane.apply(WATCHED);
+    pushed(&control_plane, &packed("memory", "disk", "1.0.0", "system = true"));
+    // Without options: the fixture has none.
+    control_plane.apply("check: {disk: {where: all, plugin: disk, every: 1s, fails: 1}}");
     let mut agent = Agent::joined(&control_plane, "web1", &[]);
     control_plane.wait_check("web1", "disk", "passing", SOON);
 
@@ -103,8 +104,8 @@ fn a_version_that_breaks_goes_back_by_itself() {
     control_plane.wait_check("web1", "disk", "passing", SOON);
     assert_eq!(control_plane.transitions("web1", "disk"), ["starting -> passing"]);
 
-    // What can't even be loaded leaves the old one running as well.
-    pushed(&control_plane, &packed("disk", "disk", "1.2.0", "system = true"));
+    // A mended one takes over.
+    pushed(&control_plane, &packed("memory", "disk", "1.2.0", "system = true"));
     wait_plugin(&control_plane, "1.2.0", "ready");
     assert_eq!(control_plane.transitions("web1", "disk"), ["starting -> passing"]);
 }
