@@ -1,12 +1,13 @@
 //! Units of systemd, as it tells of them over the system's bus.
 
 use super::names;
+use super::network::io_words;
 use crate::answer::Unit;
 use crate::call::CallError;
 use crate::limits;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use tokio::sync::Mutex;
-use zbus::{Connection, Error, OwnedObjectPath, OwnedVariant};
+use zbus::{Connection, Error, OwnedObjectPath, OwnedVariant, fdo};
 
 const SYSTEMD: &str = "org.freedesktop.systemd1";
 const MANAGER_PATH: &str = "/org/freedesktop/systemd1";
@@ -43,23 +44,33 @@ impl Manager {
         if let Some(connection) = &*slot {
             return Ok(connection.clone());
         }
-        let connection = Connection::system().await.map_err(|error| failed(&error))?;
+        let connection = Connection::system().await;
+        let connection = connection.map_err(|error| CallError::other("units", format!("no systemd here: {error}")))?;
         Ok(slot.insert(connection).clone())
     }
 }
 
 fn failed(error: &Error) -> CallError {
     let says = match error {
-        Error::InputOutput(error) => format!("no systemd here: its bus is not there ({})", error.kind()),
-        Error::MethodError(name, why, _) if name.as_str().ends_with("ServiceUnknown") => {
-            format!("no systemd here: nobody on the bus is it ({})", why.as_deref().unwrap_or_default())
+        Error::InputOutput(error) => format!("the bus broke off: {}", io_words(error)),
+        Error::FDO(error) if matches!(**error, fdo::Error::ServiceUnknown(_)) => {
+            "no systemd here: nobody on the bus goes by its name".to_owned()
         }
-        Error::MethodError(name, why, _) => {
-            format!("systemd says {}", why.as_deref().unwrap_or_else(|| name.as_str()))
-        }
+        Error::FDO(_) | Error::MethodError(..) => format!("systemd says: {error}"),
         error => error.to_string(),
     };
     CallError::other("units", says)
+}
+
+/// Whether the call was answered, by a refusal: what it asked for is gone, or
+/// never was.
+fn refused(error: &Error) -> bool {
+    use fdo::Error as Why;
+    match error {
+        Error::MethodError(..) => true,
+        Error::FDO(error) => !matches!(**error, Why::Disconnected(_) | Why::NoReply(_) | Why::ServiceUnknown(_)),
+        _ => false,
+    }
 }
 
 async fn find(connection: &Connection, name: &str, max: usize) -> Result<Vec<Unit>, Error> {
@@ -106,7 +117,7 @@ async fn unlisted(connection: &Connection, name: &str) -> Result<Option<(Unit, O
     let path: OwnedObjectPath = match manager(connection, "LoadUnit", &name).await {
         Ok(reply) => reply.body().deserialize()?,
         // What can't be a unit's name is none.
-        Err(Error::MethodError(..)) => return Ok(None),
+        Err(error) if refused(&error) => return Ok(None),
         Err(error) => return Err(error),
     };
     let word = async |key| text(property(connection, &path, UNIT, key).await?);
@@ -127,7 +138,7 @@ async fn detailed(connection: &Connection, mut unit: Unit, path: OwnedObjectPath
                 (unit.main_pid, unit.restarts, unit.result) = (main_pid, restarts, result)
             }
             // Gone since it was listed.
-            Err(Error::MethodError(..)) => {}
+            Err(error) if refused(&error) => {}
             Err(error) => return Err(error),
         }
     }
@@ -151,3 +162,6 @@ fn text(value: OwnedVariant) -> Result<String, Error> {
 fn number(value: OwnedVariant) -> Result<u32, Error> {
     Ok(value.try_into()?)
 }
+
+#[cfg(test)]
+mod tests;
