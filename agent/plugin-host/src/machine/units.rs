@@ -156,11 +156,11 @@ async fn property(
 }
 
 fn text(value: OwnedVariant) -> Result<String, Error> {
-    Ok(value.try_into()?)
+    value.try_into()
 }
 
 fn number(value: OwnedVariant) -> Result<u32, Error> {
-    Ok(value.try_into()?)
+    value.try_into()
 }
 
 #[cfg(test)]
