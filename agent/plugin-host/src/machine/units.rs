@@ -53,13 +53,17 @@ impl Manager {
 fn failed(error: &Error) -> CallError {
     let says = match error {
         Error::InputOutput(error) => format!("the bus broke off: {}", io_words(error)),
-        Error::FDO(error) if matches!(**error, fdo::Error::ServiceUnknown(_)) => {
-            "no systemd here: nobody on the bus goes by its name".to_owned()
-        }
+        Error::FDO(error) if nobody(error) => "no systemd here: nobody on the bus goes by its name".to_owned(),
         Error::FDO(_) | Error::MethodError(..) => format!("systemd says: {error}"),
         error => error.to_string(),
     };
     CallError::other("units", says)
+}
+
+/// A bus without systemd may have been told to start it by a program that fails.
+fn nobody(error: &fdo::Error) -> bool {
+    use fdo::Error as Why;
+    matches!(error, Why::ServiceUnknown(_) | Why::SpawnChildExited(_) | Why::SpawnFailed(_) | Why::NameHasNoOwner(_))
 }
 
 /// Whether the call was answered, by a refusal: what it asked for is gone, or
@@ -68,7 +72,7 @@ fn refused(error: &Error) -> bool {
     use fdo::Error as Why;
     match error {
         Error::MethodError(..) => true,
-        Error::FDO(error) => !matches!(**error, Why::Disconnected(_) | Why::NoReply(_) | Why::ServiceUnknown(_)),
+        Error::FDO(error) => !nobody(error) && !matches!(**error, Why::Disconnected(_) | Why::NoReply(_)),
         _ => false,
     }
 }
