@@ -88,7 +88,8 @@ pub(super) async fn glob(pattern: &str, max: u32, grants: &Grants) -> Result<Vec
     let parsed: PathPattern = pattern.parse().map_err(|error| CallError::Invalid(format!("{error}")))?;
     let granted = grants.files.clone();
     let max = max.min(limits::GLOB_PATHS_MAX) as usize;
-    blocking::run(move || Ok(glob::glob(&parsed, &granted)?.into_iter().take(max).collect())).await
+    blocking::run(move || Ok(glob::glob(&parsed, &granted, limits::GLOB_ENTRIES_MAX)?.into_iter().take(max).collect()))
+        .await
 }
 
 /// Looked at before it is opened: a pipe's other end would notice.
