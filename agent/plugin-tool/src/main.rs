@@ -6,10 +6,16 @@
 //! not need.
 
 mod build;
+mod called_as;
+mod case;
 mod compile;
 mod embedded;
 mod new;
+mod output;
 mod pack;
+mod real_host;
+mod subject;
+mod test;
 
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -39,23 +45,31 @@ enum Command {
     New(new::Arguments),
     /// Build a plugin from its folder, with the compiler installed for its language
     Build(build::Arguments),
+    /// Run a plugin's test cases in the host that nodes run it in
+    Test(test::Arguments),
     /// Show a packed plugin's name, version, grants and digest
     Inspect { file: PathBuf },
 }
 
 fn main() -> ExitCode {
+    let done = |()| ExitCode::SUCCESS;
+    let mut failure = ExitCode::FAILURE;
     let result = match Arguments::parse().command {
-        Command::Compile(arguments) => compile::compile(&arguments),
-        Command::New(arguments) => new::new(&arguments),
-        Command::Build(arguments) => build::build(&arguments),
-        Command::Pack { component, manifest, output } => pack::pack(&component, &manifest, &output),
-        Command::Inspect { file } => pack::inspect(&file),
+        Command::Compile(arguments) => compile::compile(&arguments).map(done),
+        Command::New(arguments) => new::new(&arguments).map(done),
+        Command::Build(arguments) => build::build(&arguments).map(done),
+        Command::Test(arguments) => {
+            failure = ExitCode::from(test::EXIT_BROKEN);
+            test::test(&arguments)
+        }
+        Command::Pack { component, manifest, output } => pack::pack(&component, &manifest, &output).map(done),
+        Command::Inspect { file } => pack::inspect(&file).map(done),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
-            eprintln!("hostler-plugin: {error:#}");
-            ExitCode::FAILURE
+            eprintln!("{}: {error:#}", called_as::called_as());
+            failure
         }
     }
 }

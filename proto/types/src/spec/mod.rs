@@ -21,7 +21,7 @@ mod shape;
 mod traps;
 mod words;
 mod write;
-mod yaml;
+pub mod yaml;
 
 pub use collections::Config;
 pub use compile::{Compiled, EnvSource, Object, Source, SourceFile, compile, read_json};
