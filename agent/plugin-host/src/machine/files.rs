@@ -1,7 +1,8 @@
 //! Files below what was granted: what they are, what is in them, their names.
 //!
 //! Only regular files are read: a pipe or a device could wait for ever, or do
-//! something.
+//! something. What is wrong with a file is told as `other` with the key `file`;
+//! of one that is not there the value is `not found`.
 
 mod beneath;
 mod glob;

@@ -152,7 +152,7 @@ async fn without_systemd_it_says_so() {
     let (systemd, manager) = connected(false).await;
     let strange = says(manager.find("*", 1).await.expect_err("nobody answers to that name"));
     assert!(strange.starts_with("systemd says: "), "{strange}");
-    let unknown = zbus::fdo::Error::SpawnChildExited("exited with status 1".into());
+    let unknown = fdo::Error::SpawnChildExited("exited with status 1".into());
     let expect = "no systemd here: nobody on the bus goes by its name";
     assert_eq!(says(failed(&Error::FDO(Box::new(unknown)))), expect);
     // Connected anew, to whatever this machine has.
