@@ -16,10 +16,11 @@ mod rust;
 
 pub use language::Language;
 
-use anyhow::{Context, Result, bail, ensure};
+use crate::called_as::called_as;
+use crate::output::{print, write_whole};
+use anyhow::{Context, Result, bail};
 use hostler_types::plugin::{Manifest, embed_manifest};
 use interface::Interface;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -57,8 +58,9 @@ pub fn build(arguments: &Arguments) -> Result<()> {
     let manifest_path = folder.join("plugin.toml");
     let text = match std::fs::read_to_string(&manifest_path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => bail!(
-            "{} has no plugin.toml: give the folder of a plugin, or begin one with `hostlerctl plugin new`",
-            arguments.folder.display()
+            "{} has no plugin.toml: give the folder of a plugin, or begin one with `{} new`",
+            arguments.folder.display(),
+            called_as()
         ),
         result => result.with_context(|| format!("read {}", manifest_path.display()))?,
     };
@@ -93,20 +95,6 @@ pub fn build(arguments: &Arguments) -> Result<()> {
     report(&job.manifest, &packed, &output, start)
 }
 
-/// So that a reader never sees half of it.
-fn write_whole(output: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = match output.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    ensure!(folder.is_dir(), "write {}: there is no folder {}", output.display(), folder.display());
-    let mut partial = output.as_os_str().to_owned();
-    partial.push(".part");
-    let partial = PathBuf::from(partial);
-    std::fs::write(&partial, bytes).with_context(|| format!("write {}", partial.display()))?;
-    std::fs::rename(&partial, output).with_context(|| format!("write {}", output.display()))
-}
-
 fn report(manifest: &Manifest, packed: &[u8], output: &Path, start: Instant) -> Result<()> {
     let digest = ring::digest::digest(&ring::digest::SHA256, packed);
     let line = format!(
@@ -118,10 +106,7 @@ fn report(manifest: &Manifest, packed: &[u8], output: &Path, start: Instant) -> 
         start.elapsed().as_secs_f64(),
         output.display()
     );
-    match writeln!(std::io::stdout().lock(), "{line}") {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        result => result.context("write to standard output"),
-    }
+    print(&format!("{line}\n"))
 }
 
 fn size(bytes: usize) -> String {
