@@ -34,7 +34,9 @@ pub struct Arguments {
 
 pub fn keygen(arguments: &Arguments) -> Result<()> {
     let name = Name::new(arguments.name.as_str()).context("the key's name")?;
-    let (private, public) = (arguments.out.join(format!("{name}.key")), arguments.out.join(format!("{name}.pub")));
+    // Shown as short as it was given.
+    let out = if arguments.out == Path::new(".") { Path::new("") } else { &arguments.out };
+    let (private, public) = (out.join(format!("{name}.key")), out.join(format!("{name}.pub")));
     // The key would be written before it turned out that its other half can't be.
     if public.exists() {
         bail!("{} is already there: choose another name, or another place by --out", public.display());
@@ -92,17 +94,17 @@ pub fn read_key(path: &Path) -> Result<Ed25519KeyPair> {
     let file = options.read(true).custom_flags(nonblock).open(path).with_context(|| format!("open {shown}"))?;
     let found = file.metadata().with_context(|| format!("read {shown}"))?;
     ensure!(found.is_file() && found.len() <= KEY_FILE_BYTES_MAX, "{shown} is no file of a key");
+    let mut text = String::new();
+    file.take(KEY_FILE_BYTES_MAX).read_to_string(&mut text).with_context(|| format!("read {shown}"))?;
+    if text.starts_with(PUBLIC_WORD) {
+        bail!("{shown} is a public key, and signing needs the other half: the .key file beside it");
+    }
     let mode = found.mode() & 0o7777;
     ensure!(
         mode & 0o077 == 0,
         "{shown} can be read by others (mode {mode:04o}): a key that others may have signs nothing. If nobody has \
          read it, chmod 600 {shown}"
     );
-    let mut text = String::new();
-    file.take(KEY_FILE_BYTES_MAX).read_to_string(&mut text).with_context(|| format!("read {shown}"))?;
-    if text.starts_with(PUBLIC_WORD) {
-        bail!("{shown} is a public key, and signing needs the other half: the .key file beside it");
-    }
     let wrong = || anyhow!("{shown} is no private key: give a .key file of `{} keygen NAME`", called_as());
     let body = text.trim().strip_prefix(PEM_BEGIN).and_then(|rest| rest.strip_suffix(PEM_END)).ok_or_else(wrong)?;
     let base64: String = body.chars().filter(|c| !c.is_whitespace()).collect();
@@ -149,7 +151,6 @@ mod tests {
         assert!(refused(&key).contains("can be read by others (mode 0640)"), "{}", refused(&key));
         std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).expect("chmod");
         let public = folder.path().join("ci.pub");
-        std::fs::set_permissions(&public, std::fs::Permissions::from_mode(0o600)).expect("chmod");
         assert!(refused(&public).contains("is a public key"), "{}", refused(&public));
         for (text, says) in [("x", "is no private key"), (&pem(b"x"), "is no Ed25519 key")] {
             std::fs::write(&key, text).expect("write");

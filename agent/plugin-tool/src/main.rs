@@ -15,6 +15,7 @@ mod new;
 mod output;
 mod pack;
 mod real_host;
+mod record;
 mod sign;
 mod subject;
 mod test;
@@ -49,6 +50,8 @@ enum Command {
     Build(build::Arguments),
     /// Run a plugin's test cases in the host that nodes run it in
     Test(test::Arguments),
+    /// Run a plugin once on this machine, and write down what happens as a test case
+    Record(record::Arguments),
     /// Make a key pair for signing plugins
     Keygen(keygen::Arguments),
     /// Sign a built plugin, in its place
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
             failure = ExitCode::from(test::EXIT_BROKEN);
             test::test(&arguments)
         }
+        Command::Record(arguments) => record::record(&arguments).map(done),
         Command::Keygen(arguments) => keygen::keygen(&arguments).map(done),
         Command::Sign(arguments) => sign::sign(&arguments).map(done),
         Command::Pack { component, manifest, output } => pack::pack(&component, &manifest, &output).map(done),

@@ -4,7 +4,8 @@
 mod judge;
 mod replay;
 
-pub use replay::Replay;
+pub use judge::outcome_words;
+use replay::Replay;
 
 use crate::called_as::called_as;
 use crate::case::{self, Case, calls, write};
