@@ -11,6 +11,7 @@ mod case;
 mod compile;
 mod embedded;
 mod keygen;
+mod lint;
 mod new;
 mod output;
 mod pack;
@@ -52,6 +53,8 @@ enum Command {
     Test(test::Arguments),
     /// Run a plugin once on this machine, and write down what happens as a test case
     Record(record::Arguments),
+    /// Look for what is wrong with a plugin before it is pushed
+    Lint(lint::Arguments),
     /// Make a key pair for signing plugins
     Keygen(keygen::Arguments),
     /// Sign a built plugin, in its place
@@ -72,6 +75,7 @@ fn main() -> ExitCode {
             test::test(&arguments)
         }
         Command::Record(arguments) => record::record(&arguments).map(done),
+        Command::Lint(arguments) => lint::lint(&arguments),
         Command::Keygen(arguments) => keygen::keygen(&arguments).map(done),
         Command::Sign(arguments) => sign::sign(&arguments).map(done),
         Command::Pack { component, manifest, output } => pack::pack(&component, &manifest, &output).map(done),

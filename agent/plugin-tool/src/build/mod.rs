@@ -14,13 +14,14 @@ mod program;
 mod python;
 mod rust;
 
+pub use component::{Surface, check, wasi_advice};
+pub use interface::Interface;
 pub use language::Language;
 
 use crate::called_as::called_as;
 use crate::output::{print, write_whole};
 use anyhow::{Context, Result, bail};
 use hostler_types::plugin::{Manifest, embed_manifest};
-use interface::Interface;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -84,7 +85,7 @@ pub fn build(arguments: &Arguments) -> Result<()> {
         Built::Core(core) => component::from_core(core, &job.interface)?,
         Built::Component(component) => component,
     };
-    component::check(&bytes, &job.interface, language)?;
+    check(&bytes, &job.interface, language)?;
     let packed = embed_manifest(&bytes, &text).with_context(|| format!("{}", manifest_path.display()))?;
 
     let output = match &arguments.output {

@@ -14,6 +14,7 @@ pub struct Draft {
     /// What else the run was given: a notice, or a plan's parameters.
     given: Option<(&'static str, Value)>,
     answers: Vec<String>,
+    /// Never empty at first; see [`Draft::leave_out`].
     pub expect: Map<String, Value>,
 }
 
@@ -48,6 +49,20 @@ impl Draft {
             _ => Map::new(),
         };
         Ok(Draft { config, given, answers, expect })
+    }
+
+    /// What is expected by these names: `summary`, `attrs.total_us`.
+    pub fn leave_out(&mut self, names: &[String]) {
+        for name in names {
+            match (name.strip_prefix("attrs."), self.expect.get_mut("attrs")) {
+                (Some(attr), Some(Value::Object(attrs))) => {
+                    attrs.remove(attr);
+                }
+                _ => {
+                    self.expect.remove(name);
+                }
+            }
+        }
     }
 
     pub fn text(&self) -> String {
