@@ -10,10 +10,14 @@ mod called_as;
 mod case;
 mod compile;
 mod embedded;
+mod keygen;
+mod lint;
 mod new;
 mod output;
 mod pack;
 mod real_host;
+mod record;
+mod sign;
 mod subject;
 mod test;
 
@@ -47,7 +51,15 @@ enum Command {
     Build(build::Arguments),
     /// Run a plugin's test cases in the host that nodes run it in
     Test(test::Arguments),
-    /// Show a packed plugin's name, version, grants and digest
+    /// Run a plugin once on this machine, and write down what happens as a test case
+    Record(record::Arguments),
+    /// Look for what is wrong with a plugin before it is pushed
+    Lint(lint::Arguments),
+    /// Make a key pair for signing plugins
+    Keygen(keygen::Arguments),
+    /// Sign a built plugin, in its place
+    Sign(sign::Arguments),
+    /// Show a packed plugin's name, version, grants, signature and digest
     Inspect { file: PathBuf },
 }
 
@@ -62,6 +74,10 @@ fn main() -> ExitCode {
             failure = ExitCode::from(test::EXIT_BROKEN);
             test::test(&arguments)
         }
+        Command::Record(arguments) => record::record(&arguments).map(done),
+        Command::Lint(arguments) => lint::lint(&arguments),
+        Command::Keygen(arguments) => keygen::keygen(&arguments).map(done),
+        Command::Sign(arguments) => sign::sign(&arguments).map(done),
         Command::Pack { component, manifest, output } => pack::pack(&component, &manifest, &output).map(done),
         Command::Inspect { file } => pack::inspect(&file).map(done),
     };

@@ -2,10 +2,11 @@
 //! test cases as it is.
 
 use crate::build::Language;
+use crate::called_as::called_as;
 use crate::embedded;
+use crate::output::print;
 use anyhow::{Context, Result, bail, ensure};
 use hostler_types::Name;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// What stands in a template where the plugin's name belongs.
@@ -29,17 +30,15 @@ pub fn new(arguments: &Arguments) -> Result<()> {
     let folder = arguments.folder.clone().unwrap_or_else(|| PathBuf::from(name.as_str()));
     write(arguments.lang, &name, &folder)?;
     let shown = folder.display();
+    let called = called_as();
     let text = format!(
-        "{shown} has a check in {}: {} says what is what. Next:\n  hostlerctl plugin build {shown}\n  \
-         hostlerctl plugin test {shown}\n  hostlerctl plugin push {}\n",
+        "{shown} has a check in {}: {} says what is what. Next:\n  {called} build {shown}\n  \
+         {called} test {shown}\n  hostlerctl plugin push {}\n",
         arguments.lang.word(),
         folder.join("README.md").display(),
         folder.join(format!("{name}.wasm")).display()
     );
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        result => result.context("write to standard output"),
-    }
+    print(&text)
 }
 
 /// Never into a folder that is there: what is in it is somebody's.

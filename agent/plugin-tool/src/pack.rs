@@ -1,8 +1,9 @@
 //! Packing a component with its manifest, and reading one back.
 
+use crate::output::print;
+use crate::sign;
 use anyhow::{Context, Result};
-use hostler_types::plugin::{Manifest, embed_manifest, embedded_manifest};
-use std::io::Write;
+use hostler_types::plugin::{Manifest, embed_manifest, embedded_manifest, split_signature};
 use std::path::Path;
 
 pub fn pack(component: &Path, manifest: &Path, output: &Path) -> Result<()> {
@@ -17,6 +18,7 @@ pub fn inspect(file: &Path) -> Result<()> {
     let bytes = std::fs::read(file).with_context(|| format!("read {}", file.display()))?;
     let manifest = embedded_manifest(&bytes).with_context(|| format!("{}", file.display()))?;
     let digest = ring::digest::digest(&ring::digest::SHA256, &bytes);
+    let (_, signature) = split_signature(&bytes).with_context(|| format!("{}", file.display()))?;
     let lines = [
         ("name", manifest.name.to_string()),
         ("version", manifest.version),
@@ -24,17 +26,10 @@ pub fn inspect(file: &Path) -> Result<()> {
         ("summary", manifest.summary),
         ("grants", manifest.grants.to_string()),
         ("size", format!("{} bytes", bytes.len())),
+        ("signed", signature.map_or_else(|| "no".to_owned(), |signature| format!("by {}", sign::told(&signature)))),
         ("sha256", data_encoding::HEXLOWER.encode(digest.as_ref())),
     ];
-    let mut out = std::io::stdout().lock();
-    for (key, value) in lines {
-        match writeln!(out, "{key:<8} {value}") {
-            // Whoever read us has seen enough.
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
-            result => result.context("write to standard output")?,
-        }
-    }
-    Ok(())
+    print(&lines.map(|(key, value)| format!("{key:<8} {value}\n")).concat())
 }
 
 #[cfg(test)]

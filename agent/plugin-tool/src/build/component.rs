@@ -27,29 +27,47 @@ pub fn from_core(mut core: Vec<u8>, interface: &Interface) -> Result<Vec<u8>> {
     encoder.encode().map_err(|error| anyhow!("the compiled module does not fit the interface: {error:#}"))
 }
 
+/// The interfaces that a component asks for and gives, by name.
+pub struct Surface {
+    pub imports: Vec<String>,
+    pub exports: Vec<String>,
+}
+
+impl Surface {
+    pub fn of(bytes: &[u8]) -> Result<Surface> {
+        let decoded =
+            wit_component::decode(bytes).map_err(|error| anyhow!("what was built is no component: {error:#}"))?;
+        let DecodedWasm::Component(resolve, world) = decoded else {
+            bail!("what was built is a package of interfaces and no component");
+        };
+        let world = resolve.worlds.get(world).context("what was built says nothing about its imports")?;
+        let name = |key: &WorldKey| resolve.name_world_key(key);
+        let (imports, exports) = (world.imports.keys().map(name), world.exports.keys().map(name));
+        Ok(Surface { imports: imports.collect(), exports: exports.collect() })
+    }
+
+    pub fn wasi(&self) -> Vec<String> {
+        self.imports.iter().filter(|name| name.starts_with("wasi:")).cloned().collect()
+    }
+}
+
 /// Refuses what no agent would load, while the author is still there.
 pub fn check(bytes: &[u8], interface: &Interface, language: Language) -> Result<()> {
-    let decoded = wit_component::decode(bytes).map_err(|error| anyhow!("what was built is no component: {error:#}"))?;
-    let DecodedWasm::Component(resolve, world) = decoded else {
-        bail!("what was built is a package of interfaces and no component");
-    };
-    let world = resolve.worlds.get(world).context("what was built says nothing about its imports")?;
-    let name = |key: &WorldKey| resolve.name_world_key(key);
-
-    let wasi: Vec<String> = world.imports.keys().map(name).filter(|name| name.starts_with("wasi:")).collect();
+    let surface = Surface::of(bytes)?;
+    let wasi = surface.wasi();
     if !wasi.is_empty() {
         bail!("what was built still asks for {}, which no host gives: {}", wasi.join(", "), wasi_advice(language));
     }
     let known = interface.imports();
-    let unknown: Vec<String> = world.imports.keys().map(name).filter(|name| !known.contains(name)).collect();
+    let unknown: Vec<String> = surface.imports.into_iter().filter(|name| !known.contains(name)).collect();
     if !unknown.is_empty() {
         bail!(
             "what was built asks for {}, which {VERSION} of the interface does not have: leave it out",
             unknown.join(", ")
         );
     }
-    let exports: Vec<String> = world.exports.keys().map(name).collect();
-    let missing: Vec<String> = interface.exports().into_iter().filter(|wanted| !exports.contains(wanted)).collect();
+    let missing: Vec<String> =
+        interface.exports().into_iter().filter(|wanted| !surface.exports.contains(wanted)).collect();
     if !missing.is_empty() {
         bail!(
             "what was built does not provide {}, which world {} of plugin.toml has: see the template's README",
@@ -60,7 +78,7 @@ pub fn check(bytes: &[u8], interface: &Interface, language: Language) -> Result<
     Ok(())
 }
 
-fn wasi_advice(language: Language) -> &'static str {
+pub fn wasi_advice(language: Language) -> &'static str {
     match language {
         Language::Rust => {
             "build for wasm32-unknown-unknown, and use the SDK's Host for time, randomness, files and the network"

@@ -14,12 +14,14 @@ mod program;
 mod python;
 mod rust;
 
+pub use component::{Surface, check, wasi_advice};
+pub use interface::Interface;
 pub use language::Language;
 
-use anyhow::{Context, Result, bail, ensure};
+use crate::called_as::called_as;
+use crate::output::{print, write_whole};
+use anyhow::{Context, Result, bail};
 use hostler_types::plugin::{Manifest, embed_manifest};
-use interface::Interface;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -57,8 +59,9 @@ pub fn build(arguments: &Arguments) -> Result<()> {
     let manifest_path = folder.join("plugin.toml");
     let text = match std::fs::read_to_string(&manifest_path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => bail!(
-            "{} has no plugin.toml: give the folder of a plugin, or begin one with `hostlerctl plugin new`",
-            arguments.folder.display()
+            "{} has no plugin.toml: give the folder of a plugin, or begin one with `{} new`",
+            arguments.folder.display(),
+            called_as()
         ),
         result => result.with_context(|| format!("read {}", manifest_path.display()))?,
     };
@@ -82,7 +85,7 @@ pub fn build(arguments: &Arguments) -> Result<()> {
         Built::Core(core) => component::from_core(core, &job.interface)?,
         Built::Component(component) => component,
     };
-    component::check(&bytes, &job.interface, language)?;
+    check(&bytes, &job.interface, language)?;
     let packed = embed_manifest(&bytes, &text).with_context(|| format!("{}", manifest_path.display()))?;
 
     let output = match &arguments.output {
@@ -91,20 +94,6 @@ pub fn build(arguments: &Arguments) -> Result<()> {
     };
     write_whole(&output, &packed)?;
     report(&job.manifest, &packed, &output, start)
-}
-
-/// So that a reader never sees half of it.
-fn write_whole(output: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = match output.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    ensure!(folder.is_dir(), "write {}: there is no folder {}", output.display(), folder.display());
-    let mut partial = output.as_os_str().to_owned();
-    partial.push(".part");
-    let partial = PathBuf::from(partial);
-    std::fs::write(&partial, bytes).with_context(|| format!("write {}", partial.display()))?;
-    std::fs::rename(&partial, output).with_context(|| format!("write {}", output.display()))
 }
 
 fn report(manifest: &Manifest, packed: &[u8], output: &Path, start: Instant) -> Result<()> {
@@ -118,10 +107,7 @@ fn report(manifest: &Manifest, packed: &[u8], output: &Path, start: Instant) -> 
         start.elapsed().as_secs_f64(),
         output.display()
     );
-    match writeln!(std::io::stdout().lock(), "{line}") {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        result => result.context("write to standard output"),
-    }
+    print(&format!("{line}\n"))
 }
 
 fn size(bytes: usize) -> String {

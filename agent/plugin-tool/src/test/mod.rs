@@ -4,7 +4,8 @@
 mod judge;
 mod replay;
 
-pub use replay::Replay;
+pub use judge::outcome_words;
+use replay::Replay;
 
 use crate::called_as::called_as;
 use crate::case::{self, Case, calls, write};
@@ -12,7 +13,7 @@ use crate::output::print;
 use crate::real_host::RealHost;
 use crate::subject::{Subject, SubjectArguments};
 use anyhow::{Result, bail, ensure};
-use hostler_plugin_host::{Bill, Call, Run, RunContext, RunRequest};
+use hostler_plugin_host::{Bill, Call, Plugin, Run, RunContext, RunRequest};
 use hostler_types::terminal::sanitize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -99,9 +100,13 @@ impl Stage {
         Ok(Stage { host: RealHost::new(replay.clone())?, replay })
     }
 
+    pub fn load(&self, subject: &Subject) -> Result<Arc<Plugin>> {
+        self.host.load(&subject.wasm, &subject.bytes)
+    }
+
     pub fn play(&self, subject: &Subject, case: &Case) -> Result<Played> {
         // Loaded anew: it is asked for its judgement of the configuration each time.
-        let plugin = self.host.load(&subject.wasm, &subject.bytes)?;
+        let plugin = self.load(subject)?;
         let world = plugin.world().word();
         ensure!(
             world == subject.manifest.world,

@@ -34,8 +34,12 @@ fn built(folder: &Path, language: &str) -> Option<Vec<u8>> {
 fn begin(language: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("folder");
     let says = succeeds(folder.path(), &["new", "--lang", language, "memory-use"]);
-    for command in ["build memory-use\n", "test memory-use\n", "push memory-use/memory-use.wasm\n"] {
-        assert!(says.contains(&format!("hostlerctl plugin {command}")), "{says}");
+    for command in [
+        "hostler-plugin build memory-use\n",
+        "hostler-plugin test memory-use\n",
+        "hostlerctl plugin push memory-use/memory-use.wasm\n",
+    ] {
+        assert!(says.contains(command), "{says}");
     }
     folder
 }
