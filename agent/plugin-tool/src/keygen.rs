@@ -42,7 +42,8 @@ pub fn keygen(arguments: &Arguments) -> Result<()> {
         bail!("{} is already there: choose another name, or another place by --out", public.display());
     }
     let random = ring::rand::SystemRandom::new();
-    let pkcs8 = Ed25519KeyPair::generate_pkcs8(&random).map_err(|_| anyhow!("this host has no randomness for a key"))?;
+    let pkcs8 =
+        Ed25519KeyPair::generate_pkcs8(&random).map_err(|_| anyhow!("this host has no randomness for a key"))?;
     let pair = Ed25519KeyPair::from_pkcs8(pkcs8.as_ref()).map_err(|error| anyhow!("make a key: {error}"))?;
     let public_key = pair.public_key().as_ref();
     write_new(&private, &pem(pkcs8.as_ref()), 0o600)?;
@@ -67,9 +68,7 @@ fn write_new(path: &Path, text: &str, mode: u32) -> Result<()> {
         }
         result => result.with_context(|| format!("create {}", path.display()))?,
     };
-    file.write_all(text.as_bytes())
-        .and_then(|()| file.sync_all())
-        .with_context(|| format!("write {}", path.display()))
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).with_context(|| format!("write {}", path.display()))
 }
 
 fn pem(der: &[u8]) -> String {

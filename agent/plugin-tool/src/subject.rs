@@ -75,11 +75,9 @@ fn read(wasm: &Path, folder: &Path) -> Result<Vec<u8>> {
             called_as(),
             folder.display()
         ),
-        Ok(found) if found.len() > COMPONENT_BYTES_MAX => bail!(
-            "{} has {} bytes; a component may have {COMPONENT_BYTES_MAX}",
-            wasm.display(),
-            found.len()
-        ),
+        Ok(found) if found.len() > COMPONENT_BYTES_MAX => {
+            bail!("{} has {} bytes; a component may have {COMPONENT_BYTES_MAX}", wasm.display(), found.len())
+        }
         _ => std::fs::read(wasm).with_context(|| format!("read {}", wasm.display())),
     }
 }

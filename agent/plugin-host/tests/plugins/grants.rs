@@ -2,8 +2,8 @@
 
 use crate::support::{check, granted, host, load, request};
 use hostler_plugin_host::{Fault, Machine, MachineConfig, PluginHost};
-use hostler_types::plugin::Grants;
 use hostler_types::Status;
+use hostler_types::plugin::Grants;
 use std::sync::Arc;
 
 /// What each call needs, as it would stand in plugin.toml; empty: nothing.

@@ -106,7 +106,11 @@ fn instant(reader: &mut Reader, node: &Node, key: &str) -> Option<Instant> {
 
 fn work(reader: &mut Reader, fields: &Fields<'_>, world: &str) -> Option<Work> {
     let needs = |reader: &mut Reader, key: &str, like: &str| {
-        reader.fault(fields.at, format!("a case of a {world} needs {key}"), Some(format!("write it like this: {like}")));
+        reader.fault(
+            fields.at,
+            format!("a case of a {world} needs {key}"),
+            Some(format!("write it like this: {like}")),
+        );
     };
     match world {
         "check" => Some(Work::Check),
@@ -177,12 +181,15 @@ fn recorded(reader: &mut Reader, node: &Node) -> Option<Recorded> {
             reader.fault(error.at, "an answer and an error at once", Some("keep one of them".to_owned()));
             return None;
         }
-        (Some(answer), None) => Ok(reader.json(answer, &format!("the answer to {name}"), |json| read_answer(&call, json))?),
+        (Some(answer), None) => {
+            Ok(reader.json(answer, &format!("the answer to {name}"), |json| read_answer(&call, json))?)
+        }
         (None, Some(error)) => Err(reader.json(error, "an error", serde_json::from_value::<CallError>)?),
         (None, None) => match read_answer(&call, serde_json::Value::Null) {
             Ok(nothing) => Ok(nothing),
             Err(_) => {
-                let help = calls::example_answer(&call).map(|answer| format!("answer: {}", super::write::flow(&answer)));
+                let help =
+                    calls::example_answer(&call).map(|answer| format!("answer: {}", super::write::flow(&answer)));
                 reader.fault(node.at, format!("{name} has no answer and no error"), help);
                 return None;
             }

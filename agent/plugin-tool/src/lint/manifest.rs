@@ -69,9 +69,8 @@ pub fn with_line(text: &str, field: &str, key: &str) -> Option<usize> {
 pub fn grant_line(text: &str, key: &str, pattern: &str) -> Option<usize> {
     let written = format!("{pattern:?}");
     let exact = line_of(text, |line| !pattern.is_empty() && line.contains(&written));
-    exact.or_else(|| {
-        line_of(text, |line| line.strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with('=')))
-    })
+    exact
+        .or_else(|| line_of(text, |line| line.strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with('='))))
 }
 
 #[cfg(test)]

@@ -25,12 +25,20 @@ pub fn check(subject: &Subject, stage: &Stage, findings: &mut Findings) -> Resul
             findings.add(level, &file, with_line(text, name, key), format!("[with.{name}]: {message}"));
         };
         match value(&field.example) {
-            Err(why) => told(Level::Error, "example", format!("example {:?} can't be written after {name}: {why}", field.example)),
+            Err(why) => told(
+                Level::Error,
+                "example",
+                format!("example {:?} can't be written after {name}: {why}", field.example),
+            ),
             Ok(value) => match judged(with, name, &value) {
                 Some(why) => told(Level::Error, "example", format!("example {} {why}", field.example)),
                 None => {
                     if let Some(why) = refused(subject, stage, with, name, value)? {
-                        told(Level::Error, "example", format!("the plugin refuses the example {}: {why}", field.example));
+                        told(
+                            Level::Error,
+                            "example",
+                            format!("the plugin refuses the example {}: {why}", field.example),
+                        );
                     }
                 }
             },

@@ -18,7 +18,9 @@ pub fn check(subject: &Subject, stage: &Stage, findings: &mut Findings) -> Resul
         Err(error) => {
             match error.downcast::<Problems>() {
                 Ok(problems) => wrong(&problems, findings),
-                Err(other) => findings.add(Level::Error, &subject.cases().display().to_string(), None, format!("{other:#}")),
+                Err(other) => {
+                    findings.add(Level::Error, &subject.cases().display().to_string(), None, format!("{other:#}"))
+                }
             }
             return Ok(());
         }

@@ -159,9 +159,7 @@ fn expect(run: &Run) -> Map<String, Value> {
             add("outcome", json!({word: value}));
         }
         Ok(Done::Planned(steps)) => {
-            let step = |step: &hostler_plugin_host::Step| {
-                json!({"id": step.id, "summary": step.summary, "reversible": step.reversible})
-            };
+            let step = |step: &hostler_plugin_host::Step| json!({"id": step.id, "summary": step.summary, "reversible": step.reversible});
             add("steps", steps.iter().map(step).collect());
         }
         Ok(Done::Collected | Done::Applied(_) | Done::Undone) => {}
@@ -199,8 +197,7 @@ fn texts(pairs: &[(String, String)]) -> Value {
 
 fn notice_value(notice: &hostler_plugin_host::Notice) -> Value {
     let mut value = Map::new();
-    for (key, text) in
-        [("id", &notice.id), ("title", &notice.title), ("body", &notice.body), ("state", &notice.state)]
+    for (key, text) in [("id", &notice.id), ("title", &notice.title), ("body", &notice.body), ("state", &notice.state)]
     {
         if !text.is_empty() {
             value.insert(key.to_owned(), text.as_str().into());

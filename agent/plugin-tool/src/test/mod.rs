@@ -137,11 +137,8 @@ impl Stage {
 fn unanswered(call: &Call, file: &str) -> String {
     let (name, fields) = calls::written(call);
     let example = calls::example_answer(call);
-    let snippet = write::answer(
-        &name,
-        &calls::distinguishing(&fields),
-        example.as_ref().map(|answer| ("answer", answer)),
-    );
+    let snippet =
+        write::answer(&name, &calls::distinguishing(&fields), example.as_ref().map(|answer| ("answer", answer)));
     format!("asked for {name}, and no answer was recorded: add it to {file}:\nanswers:\n{}", snippet.trim_end())
 }
 
