@@ -2,6 +2,7 @@
 
 use crate::called_as::called_as;
 use crate::output::print;
+use crate::subject::within;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use data_encoding::BASE64;
 use hostler_types::Name;
@@ -34,15 +35,15 @@ pub struct Arguments {
 
 pub fn keygen(arguments: &Arguments) -> Result<()> {
     let name = Name::new(arguments.name.as_str()).context("the key's name")?;
-    // Shown as short as it was given.
-    let out = if arguments.out == Path::new(".") { Path::new("") } else { &arguments.out };
+    let out = within(&arguments.out);
     let (private, public) = (out.join(format!("{name}.key")), out.join(format!("{name}.pub")));
     // The key would be written before it turned out that its other half can't be.
     if public.exists() {
         bail!("{} is already there: choose another name, or another place by --out", public.display());
     }
     let random = ring::rand::SystemRandom::new();
-    let pkcs8 = Ed25519KeyPair::generate_pkcs8(&random).map_err(|_| anyhow!("this host has no randomness for a key"))?;
+    let pkcs8 =
+        Ed25519KeyPair::generate_pkcs8(&random).map_err(|_| anyhow!("this host has no randomness for a key"))?;
     let pair = Ed25519KeyPair::from_pkcs8(pkcs8.as_ref()).map_err(|error| anyhow!("make a key: {error}"))?;
     let public_key = pair.public_key().as_ref();
     write_new(&private, &pem(pkcs8.as_ref()), 0o600)?;
@@ -67,9 +68,7 @@ fn write_new(path: &Path, text: &str, mode: u32) -> Result<()> {
         }
         result => result.with_context(|| format!("create {}", path.display()))?,
     };
-    file.write_all(text.as_bytes())
-        .and_then(|()| file.sync_all())
-        .with_context(|| format!("write {}", path.display()))
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).with_context(|| format!("write {}", path.display()))
 }
 
 fn pem(der: &[u8]) -> String {

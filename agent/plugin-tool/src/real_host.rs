@@ -20,7 +20,8 @@ pub struct RealHost {
 
 impl RealHost {
     pub fn new(backend: Arc<dyn Backend>) -> Result<RealHost> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
         let folder = cache_folder();
         forget_old(&folder);
         let cache = Cache::open(&folder).or_else(|_| Cache::open(own_temporary()))?;

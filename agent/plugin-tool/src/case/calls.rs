@@ -1,8 +1,8 @@
 //! Every call a plugin can make, by its name: which fields it has, and what an
 //! answer to it looks like.
 
-use hostler_plugin_host::answer::{self, Answer, Bytes, HttpRequest};
 use hostler_plugin_host::Call;
+use hostler_plugin_host::answer::{self, Answer, Bytes, HttpRequest};
 use serde_json::{Map, Value, json};
 
 /// A call's name, as the interface has it, and its fields.

@@ -79,11 +79,7 @@ pub fn load(files: &[PathBuf], world: &str) -> Result<Vec<Case>> {
     for path in files {
         let failed = || format!("read {}", path.display());
         let size = std::fs::metadata(path).with_context(failed)?.len();
-        ensure!(
-            size <= CASE_BYTES_MAX,
-            "{} has {size} bytes: a test case may have {CASE_BYTES_MAX}",
-            path.display()
-        );
+        ensure!(size <= CASE_BYTES_MAX, "{} has {size} bytes: a test case may have {CASE_BYTES_MAX}", path.display());
         let text = std::fs::read_to_string(path).with_context(failed)?;
         match read(&name_of(path), &path.display().to_string(), &text, world) {
             Ok(case) => cases.push(case),

@@ -110,7 +110,11 @@ fn instant(reader: &mut Reader, node: &Node, key: &str) -> Option<Instant> {
 
 fn work(reader: &mut Reader, fields: &Fields<'_>, world: &str) -> Option<Work> {
     let needs = |reader: &mut Reader, key: &str, like: &str| {
-        reader.fault(fields.at, format!("a case of {} needs {key}", with_article(world)), Some(format!("write it like this: {like}")));
+        reader.fault(
+            fields.at,
+            format!("a case of {} needs {key}", with_article(world)),
+            Some(format!("write it like this: {like}")),
+        );
     };
     match world {
         "check" => Some(Work::Check),
@@ -181,12 +185,15 @@ fn recorded(reader: &mut Reader, node: &Node) -> Option<Recorded> {
             reader.fault(error.at, "an answer and an error at once", Some("keep one of them".to_owned()));
             return None;
         }
-        (Some(answer), None) => Ok(reader.json(answer, &format!("the answer to {name}"), |json| read_answer(&call, json))?),
+        (Some(answer), None) => {
+            Ok(reader.json(answer, &format!("the answer to {name}"), |json| read_answer(&call, json))?)
+        }
         (None, Some(error)) => Err(reader.json(error, "an error", serde_json::from_value::<CallError>)?),
         (None, None) => match read_answer(&call, serde_json::Value::Null) {
             Ok(nothing) => Ok(nothing),
             Err(_) => {
-                let help = calls::example_answer(&call).map(|answer| format!("answer: {}", super::write::flow(&answer)));
+                let help =
+                    calls::example_answer(&call).map(|answer| format!("answer: {}", super::write::flow(&answer)));
                 reader.fault(node.at, format!("{name} has no answer and no error"), help);
                 return None;
             }
@@ -202,10 +209,15 @@ mod tests {
     fn told(text: &str, world: &str) -> String {
         match read("x", "testcases/x.yaml", text, world) {
             Ok(_) => "right".to_owned(),
-            Err(problems) => problems.0.iter().map(|one| {
-                let help = one.help.as_deref().map_or_else(String::new, |help| format!(" | {help}"));
-                format!("{}:{} {}{help}", one.line, one.column, one.message)
-            }).collect::<Vec<_>>().join("\n"),
+            Err(problems) => problems
+                .0
+                .iter()
+                .map(|one| {
+                    let help = one.help.as_deref().map_or_else(String::new, |help| format!(" | {help}"));
+                    format!("{}:{} {}{help}", one.line, one.column, one.message)
+                })
+                .collect::<Vec<_>>()
+                .join("\n"),
         }
     }
 
@@ -247,8 +259,16 @@ mod tests {
         for (text, world, says) in [
             ("notice: {id: 1}\nexpect: {status: ok}", "check", "1:1 a case of a check has no field \"notice\""),
             ("expect: {status: ok}", "collector", "1:10 expect of a collector has no field \"status\""),
-            ("expect: {outcome: delivered}", "notifier", "1:1 a case of a notifier needs notice | write it like this: notice:"),
-            ("notice: {id: 1}\nexpect: {outcome: deliverd}", "notifier", "outcome is \"deliverd\", and should be one of delivered, retry-after, rejected | did you mean delivered?"),
+            (
+                "expect: {outcome: delivered}",
+                "notifier",
+                "1:1 a case of a notifier needs notice | write it like this: notice:",
+            ),
+            (
+                "notice: {id: 1}\nexpect: {outcome: deliverd}",
+                "notifier",
+                "outcome is \"deliverd\", and should be one of delivered, retry-after, rejected | did you mean delivered?",
+            ),
             ("expect: {steps: [x]}", "action", "1:1 a case of an action needs plan"),
             ("plan: {}\nexpect: {steps: [{summary: x}]}", "action", "2:18 a step needs its id"),
         ] {
@@ -263,14 +283,23 @@ mod tests {
             ("", "1:1 there is no case in this file | write answers: and expect:"),
             ("wiht: {}\nexpect: {status: ok}", "1:1 a case of a check has no field \"wiht\" | did you mean with?"),
             ("with: 5\nexpect: {status: ok}", "1:7 with is the number 5, and should be a map"),
-            ("with: {}", "1:1 the case has no expect, so it would always pass | write it like this: expect: {status: ok}"),
+            (
+                "with: {}",
+                "1:1 the case has no expect, so it would always pass | write it like this: expect: {status: ok}",
+            ),
             ("expect: {}", "1:9 expect says nothing, so the case would always pass"),
             ("expect: {stauts: ok}", "1:10 expect of a check has no field \"stauts\" | did you mean status?"),
-            ("expect: {status: criticle}", "1:18 status is \"criticle\", and should be one of ok, warning, critical, unknown | did you mean critical?"),
+            (
+                "expect: {status: criticle}",
+                "1:18 status is \"criticle\", and should be one of ok, warning, critical, unknown | did you mean critical?",
+            ),
             ("expect: {status: ok, attrs: [a]}", "attrs is a list, and should be a map"),
             ("expect: {metrics: [{value: 1}]}", "a metric needs its name"),
             ("expect: {metrics: [{name: x, value: y}]}", "value is \"y\", and should be a number"),
-            ("now: yesterday\nexpect: {status: ok}", "1:6 now is \"yesterday\", and should be a point in time like 2026-01-01T00:00:00Z"),
+            (
+                "now: yesterday\nexpect: {status: ok}",
+                "1:6 now is \"yesterday\", and should be a point in time like 2026-01-01T00:00:00Z",
+            ),
             ("state: {a: [1]}\nexpect: {status: ok}", "1:12 a: "),
             ("answers: {}\nexpect: {status: ok}", "1:10 answers is a map, and should be a list"),
             ("expect: {status: ok}\nexpect: {status: ok}", "\"expect\" stands twice"),
@@ -281,15 +310,30 @@ mod tests {
         }
         for (text, says) in [
             ("{answer: {}}", "an answer needs the call that it is to | write it like this: call: system.get-memory"),
-            ("{call: system.get-memroy, answer: {}}", "2:12 there is no call \"system.get-memroy\" | did you mean system.get-memory?"),
+            (
+                "{call: system.get-memroy, answer: {}}",
+                "2:12 there is no call \"system.get-memroy\" | did you mean system.get-memory?",
+            ),
             ("{call: system.get-cpu, answers: {}}", "2:28 an answer has no field \"answers\" | did you mean answer?"),
             ("{call: system.get-cpu}", "2:5 system.get-cpu has no answer and no error | answer: {"),
             ("{call: system.get-memory, with: {a: 1}, answer: {}}", "has no fields to tell calls apart by"),
-            ("{call: system.get-memory, answer: {totl: 1}}", "2:40 the answer to system.get-memory has no field \"totl\" | did you mean total?"),
-            ("{call: system.get-memory, answer: {total: x}}", "2:39 the answer to system.get-memory: invalid type: string \"x\", expected u64"),
-            ("{call: http.send, with: {ulr: x}, answer: {}}", "2:30 http.send has no field \"ulr\" | did you mean url?"),
+            (
+                "{call: system.get-memory, answer: {totl: 1}}",
+                "2:40 the answer to system.get-memory has no field \"totl\" | did you mean total?",
+            ),
+            (
+                "{call: system.get-memory, answer: {total: x}}",
+                "2:39 the answer to system.get-memory: invalid type: string \"x\", expected u64",
+            ),
+            (
+                "{call: http.send, with: {ulr: x}, answer: {}}",
+                "2:30 http.send has no field \"ulr\" | did you mean url?",
+            ),
             ("{call: http.send, answer: {}, error: timeout}", "an answer and an error at once | keep one of them"),
-            ("{call: http.send, error: {unreachabel: x}}", "an error can't be \"unreachabel\" | did you mean unreachable?"),
+            (
+                "{call: http.send, error: {unreachabel: x}}",
+                "an error can't be \"unreachabel\" | did you mean unreachable?",
+            ),
             ("{call: http.send, error: denied}", "an error: "),
         ] {
             let told = answer(text);

@@ -55,8 +55,12 @@ pub fn check(subject: &Subject, language: Option<Language>, findings: &mut Findi
         error(findings, format!("it asks for {}, which no host gives: {advice}", wasi.join(", ")));
     }
     let known = interface.imports();
-    let strange: Vec<&str> =
-        surface.imports.iter().filter(|name| !wasi.contains(name) && !known.contains(name)).map(String::as_str).collect();
+    let strange: Vec<&str> = surface
+        .imports
+        .iter()
+        .filter(|name| !wasi.contains(name) && !known.contains(name))
+        .map(String::as_str)
+        .collect();
     if !strange.is_empty() {
         error(findings, format!("it asks for {}, which the interface does not have", strange.join(", ")));
     }
@@ -65,7 +69,10 @@ pub fn check(subject: &Subject, language: Option<Language>, findings: &mut Findi
         exports.iter().filter(|wanted| !surface.exports.contains(wanted)).map(String::as_str).collect();
     if !missing.is_empty() {
         let world = &subject.manifest.world;
-        error(findings, format!("it does not provide {}, which world {world:?} of plugin.toml has", missing.join(", ")));
+        error(
+            findings,
+            format!("it does not provide {}, which world {world:?} of plugin.toml has", missing.join(", ")),
+        );
     }
     if size > SMALL_BYTES && matches!(language, Some(Language::Rust | Language::C)) {
         let message = format!("it has {}: is it built for release, without debug information?", mib(size));

@@ -1,12 +1,13 @@
 //! plugin.toml, and where in it something stands.
 
 use super::finding::{Findings, Level};
+use crate::subject::within;
 use hostler_types::plugin::{Manifest, ManifestError};
 use std::path::Path;
 
 /// Whether it can be read, or there is none, which a built file makes up for.
 pub fn check(folder: &Path, findings: &mut Findings) -> bool {
-    let path = folder.join("plugin.toml");
+    let path = within(folder).join("plugin.toml");
     let file = path.display().to_string();
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
@@ -69,9 +70,8 @@ pub fn with_line(text: &str, field: &str, key: &str) -> Option<usize> {
 pub fn grant_line(text: &str, key: &str, pattern: &str) -> Option<usize> {
     let written = format!("{pattern:?}");
     let exact = line_of(text, |line| !pattern.is_empty() && line.contains(&written));
-    exact.or_else(|| {
-        line_of(text, |line| line.strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with('=')))
-    })
+    exact
+        .or_else(|| line_of(text, |line| line.strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with('='))))
 }
 
 #[cfg(test)]

@@ -61,11 +61,8 @@ fn beside(folder: &Path, findings: &mut Findings) {
 
 fn built(subject: &Subject, findings: &mut Findings) -> Result<()> {
     if subject.is_stale() {
-        let message = format!(
-            "plugin.toml was changed since it was built: {} build {}",
-            called_as(),
-            subject.folder.display()
-        );
+        let message =
+            format!("plugin.toml was changed since it was built: {} build {}", called_as(), subject.folder.display());
         findings.add(Level::Warning, &subject.wasm.display().to_string(), None, message);
     }
     let language = Language::find(&subject.folder).ok();

@@ -3,7 +3,7 @@
 use super::finding::{Findings, Level};
 use super::manifest::with_line;
 use crate::case::{Case, Expect, NOW};
-use crate::subject::Subject;
+use crate::subject::{Subject, within};
 use crate::test::Stage;
 use anyhow::Result;
 use hostler_plugin_host::{Fault, Notice, Work};
@@ -16,7 +16,7 @@ pub fn check(subject: &Subject, stage: &Stage, findings: &mut Findings) -> Resul
     let Some(with) = &subject.manifest.with else { return Ok(()) };
     let text = subject.manifest_text.as_deref().unwrap_or_default();
     let file = match subject.manifest_text {
-        Some(_) => subject.folder.join("plugin.toml"),
+        Some(_) => within(&subject.folder).join("plugin.toml"),
         None => subject.wasm.clone(),
     };
     let file = file.display().to_string();
@@ -25,12 +25,20 @@ pub fn check(subject: &Subject, stage: &Stage, findings: &mut Findings) -> Resul
             findings.add(level, &file, with_line(text, name, key), format!("[with.{name}]: {message}"));
         };
         match value(&field.example) {
-            Err(why) => told(Level::Error, "example", format!("example {:?} can't be written after {name}: {why}", field.example)),
+            Err(why) => told(
+                Level::Error,
+                "example",
+                format!("example {:?} can't be written after {name}: {why}", field.example),
+            ),
             Ok(value) => match judged(with, name, &value) {
                 Some(why) => told(Level::Error, "example", format!("example {} {why}", field.example)),
                 None => {
                     if let Some(why) = refused(subject, stage, with, name, value)? {
-                        told(Level::Error, "example", format!("the plugin refuses the example {}: {why}", field.example));
+                        told(
+                            Level::Error,
+                            "example",
+                            format!("the plugin refuses the example {}: {why}", field.example),
+                        );
                     }
                 }
             },

@@ -159,9 +159,7 @@ fn expect(run: &Run) -> Map<String, Value> {
             add("outcome", json!({word: value}));
         }
         Ok(Done::Planned(steps)) => {
-            let step = |step: &hostler_plugin_host::Step| {
-                json!({"id": step.id, "summary": step.summary, "reversible": step.reversible})
-            };
+            let step = |step: &hostler_plugin_host::Step| json!({"id": step.id, "summary": step.summary, "reversible": step.reversible});
             add("steps", steps.iter().map(step).collect());
         }
         Ok(Done::Collected | Done::Applied(_) | Done::Undone) => {}
@@ -199,8 +197,7 @@ fn texts(pairs: &[(String, String)]) -> Value {
 
 fn notice_value(notice: &hostler_plugin_host::Notice) -> Value {
     let mut value = Map::new();
-    for (key, text) in
-        [("id", &notice.id), ("title", &notice.title), ("body", &notice.body), ("state", &notice.state)]
+    for (key, text) in [("id", &notice.id), ("title", &notice.title), ("body", &notice.body), ("state", &notice.state)]
     {
         if !text.is_empty() {
             value.insert(key.to_owned(), text.as_str().into());
@@ -234,14 +231,19 @@ mod tests {
 
     #[test]
     fn what_is_written_is_what_is_read() {
-        let certificate = answer::Certificate { subject: "CN=x".into(), der: Bytes(vec![0xff, 1]), ..Default::default() };
+        let certificate =
+            answer::Certificate { subject: "CN=x".into(), der: Bytes(vec![0xff, 1]), ..Default::default() };
         let exchanges: Vec<Exchange> = vec![
             (Call::Now, Ok(Answer::Instant(answer::Instant { seconds: 5, nanoseconds: 0 }))),
             (Call::Random { count: 2 }, Ok(Answer::Bytes(vec![0xfe, 0xff]))),
             (Call::KvGet { key: "k".into() }, Ok(Answer::Value(None))),
             (
                 Call::Http(HttpRequest { url: "http://x/".into(), method: "GET".into(), ..HttpRequest::default() }),
-                Ok(Answer::Http(HttpResponse { status: 200, body: Bytes(b"a: b\n\n c\n".to_vec()), ..Default::default() })),
+                Ok(Answer::Http(HttpResponse {
+                    status: 200,
+                    body: Bytes(b"a: b\n\n c\n".to_vec()),
+                    ..Default::default()
+                })),
             ),
             (
                 Call::TlsInspect { host: "h".into(), port: 1, server_name: "h".into(), starttls: None, timeout_ms: 9 },

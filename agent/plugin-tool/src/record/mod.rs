@@ -72,7 +72,10 @@ pub fn record(arguments: &Arguments) -> Result<()> {
         eprintln!("warning: {}", sanitize(&doubt));
     }
     if let Err(fault) = &run.outcome {
-        eprintln!("warning: the plugin gave no result, and the case expects just that: {}", sanitize(&fault.to_string()));
+        eprintln!(
+            "warning: the plugin gave no result, and the case expects just that: {}",
+            sanitize(&fault.to_string())
+        );
     }
     let count = exchanges.len();
     let calls = if count == 1 { "1 call".to_owned() } else { format!("{count} calls") };
@@ -95,7 +98,9 @@ impl Arguments {
             ("check" | "collector", None, None) => Value::Object(Map::new()),
             ("notifier", Some(text), None) => serde_json::json!({ "notice": parse("--notice", text)? }),
             ("action", None, Some(text)) => serde_json::json!({ "plan": parse("--plan", text)? }),
-            ("notifier", ..) => bail!("a notifier is recorded with --notice '{{id: \"1\", title: a test}}', and no --plan"),
+            ("notifier", ..) => {
+                bail!("a notifier is recorded with --notice '{{id: \"1\", title: a test}}', and no --plan")
+            }
             ("action", ..) => bail!("an action is recorded with --plan '{{service: web}}', and no --notice"),
             _ => bail!("a {world} takes neither --notice nor --plan"),
         };
@@ -141,8 +146,9 @@ fn advice(subject: &Subject) -> String {
 fn settle(draft: &mut Draft, subject: &Subject, file: &Path) -> Result<Vec<String>> {
     let read = |draft: &Draft| -> Result<Case> {
         let shown = file.display().to_string();
-        case::read(&case::name_of(file), &shown, &draft.text(), &subject.manifest.world)
-            .map_err(|problems| anyhow!("what was recorded can't be read again, which is a fault of this program: {problems}"))
+        case::read(&case::name_of(file), &shown, &draft.text(), &subject.manifest.world).map_err(|problems| {
+            anyhow!("what was recorded can't be read again, which is a fault of this program: {problems}")
+        })
     };
     let stage = Stage::new()?;
     let first = stage.play(subject, &read(draft)?)?;

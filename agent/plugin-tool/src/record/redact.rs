@@ -83,7 +83,8 @@ mod tests {
         let mut value = json!({"url": "http://x/?k=s3cret", "b": BASE64.encode(b"s3cret\n"), "l": ["a s3cret b", 1], "der": {"hex": hex}});
         secrets.value(&mut value);
         let hex = HEXLOWER.encode(b"\xffREDACTED\xff");
-        let clean = json!({"url": "http://x/?k=REDACTED", "b": "REDACTED", "l": ["a REDACTED b", 1], "der": {"hex": hex}});
+        let clean =
+            json!({"url": "http://x/?k=REDACTED", "b": "REDACTED", "l": ["a REDACTED b", 1], "der": {"hex": hex}});
         assert_eq!(value, clean);
     }
 }

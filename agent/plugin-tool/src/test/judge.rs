@@ -228,7 +228,12 @@ mod tests {
         let broke = || Err(Fault::Broke("no meminfo".into()));
         check("{fault: no meminfo}", "check", broke(), &[]);
         check("{status: ok}", "check", broke(), &["the check broke: no meminfo"]);
-        check("{fault: other}", "check", broke(), &["fault: expected one with \"other\", got \"the check broke: no meminfo\""]);
+        check(
+            "{fault: other}",
+            "check",
+            broke(),
+            &["fault: expected one with \"other\", got \"the check broke: no meminfo\""],
+        );
         check("{fault: other}", "check", report(), &["fault: expected one with \"other\", got warning: \"85 % used\""]);
     }
 
@@ -237,7 +242,12 @@ mod tests {
         let rejected = || Ok(Done::Notified(NoticeOutcome::Rejected("no such channel".into())));
         check("{outcome: rejected}", "notifier", rejected(), &[]);
         check("{outcome: {rejected: no such channel}}", "notifier", rejected(), &[]);
-        check("{outcome: delivered}", "notifier", rejected(), &["outcome: expected delivered, got rejected \"no such channel\""]);
+        check(
+            "{outcome: delivered}",
+            "notifier",
+            rejected(),
+            &["outcome: expected delivered, got rejected \"no such channel\""],
+        );
         let plan = || Ok(Done::Planned(vec![Step { id: "a".into(), summary: "stop".into(), reversible: true }]));
         check("{steps: [a]}", "action", plan(), &[]);
         check("{steps: [{id: a, summary: stop, reversible: true}]}", "action", plan(), &[]);

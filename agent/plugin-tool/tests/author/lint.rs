@@ -27,9 +27,13 @@ fn our_own_plugins_are_without_fault() {
 fn what_is_asked_for_and_never_needed_is_told() {
     let folder = folder("memory");
     packed(folder.path(), "memory", "system = true", "system = true\nfiles = [\n  \"/var/log/*\",\n]");
-    case(folder.path(), "x", "answers:\n  - {call: system.get-memory, answer: {total: 10, available: 9}}\nexpect: {status: ok}\n");
+    case(
+        folder.path(),
+        "x",
+        "answers:\n  - {call: system.get-memory, answer: {total: 10, available: 9}}\nexpect: {status: ok}\n",
+    );
     let said = hostler_plugin(folder.path(), &["lint"]).exits(0);
-    holds(&said.out, "./plugin.toml:9: warning: grant files /var/log/*: no test case needs it\n");
+    holds(&said.out, "plugin.toml:9: warning: grant files /var/log/*: no test case needs it\n");
     holds(&said.out, "0 errors, 1 warning, 0 notes\n");
 }
 
@@ -53,25 +57,34 @@ fn what_no_host_would_load_is_an_error() {
     let folder = folder("memory");
     packed(folder.path(), "memory", "world = \"check\"", "world = \"collector\"");
     let said = hostler_plugin(folder.path(), &["lint"]).exits(1);
-    holds(&said.out, "it does not provide hostler:plugin/collector-api@1.0.0, which world \"collector\" of plugin.toml has");
+    holds(
+        &said.out,
+        "it does not provide hostler:plugin/collector-api@1.0.0, which world \"collector\" of plugin.toml has",
+    );
 }
 
 #[test]
 fn a_folder_is_looked_at_before_anything_is_built() {
     let folder = tempfile::tempdir().expect("folder");
-    std::fs::write(folder.path().join("plugin.toml"), "name = \"x\"\nversion = \"v1\"\nworld = \"check\"\n").expect("write");
+    std::fs::write(folder.path().join("plugin.toml"), "name = \"x\"\nversion = \"v1\"\nworld = \"check\"\n")
+        .expect("write");
     let said = hostler_plugin(folder.path(), &["lint"]).exits(1);
-    holds(&said.out, "./plugin.toml:2: error: version \"v1\" is none");
+    holds(&said.out, "plugin.toml:2: error: version \"v1\" is none");
     holds(&said.out, "warning: there is no README.md");
-    std::fs::write(folder.path().join("plugin.toml"), "name = \"x\"\nversion = \"1\"\nworld = \"check\"\n").expect("write");
+    std::fs::write(folder.path().join("plugin.toml"), "name = \"x\"\nversion = \"1\"\nworld = \"check\"\n")
+        .expect("write");
     let said = hostler_plugin(folder.path(), &["lint"]).exits(1);
-    holds(&said.out, "error: there is no ./x.wasm: build it with `hostler-plugin build .`");
+    holds(&said.out, "error: there is no x.wasm: build it with `hostler-plugin build .`");
 }
 
 #[test]
 fn wrong_and_failing_cases_are_told() {
     let folder = folder("memory");
-    case(folder.path(), "a", "answers:\n  - {call: system.get-memory, answer: {total: 10, available: 9}}\nexpect: {status: critical}\n");
+    case(
+        folder.path(),
+        "a",
+        "answers:\n  - {call: system.get-memory, answer: {total: 10, available: 9}}\nexpect: {status: critical}\n",
+    );
     let said = hostler_plugin(folder.path(), &["lint"]).exits(0);
     holds(&said.out, "testcases/a.yaml: warning: it fails: hostler-plugin test . says how");
     case(folder.path(), "b", "wiht: {}\nexpect: {status: ok}\n");

@@ -17,7 +17,8 @@ fn serve(count: usize, body: &'static str) -> (u16, std::thread::JoinHandle<()>)
                 line.clear();
             }
             let length = body.len();
-            let head = format!("HTTP/1.1 200 OK\r\nDate: Thu, 01 Jan 2026 00:00:00 GMT\r\nContent-Length: {length}\r\n\r\n");
+            let head =
+                format!("HTTP/1.1 200 OK\r\nDate: Thu, 01 Jan 2026 00:00:00 GMT\r\nContent-Length: {length}\r\n\r\n");
             let mut stream = stream;
             stream.write_all(format!("{head}{body}").as_bytes()).expect("answers");
         }
@@ -39,7 +40,9 @@ fn what_is_recorded_passes_without_its_server_until_it_is_edited() {
 
     let path = folder.path().join("testcases/up.yaml");
     let text = std::fs::read_to_string(&path).expect("reads");
-    for part in ["- call: http.send", "method: GET", "body: \"ready\\n\"", "- call: clock.now", "status: ok", "Thu, 01 Jan"] {
+    for part in
+        ["- call: http.send", "method: GET", "body: \"ready\\n\"", "- call: clock.now", "status: ok", "Thu, 01 Jan"]
+    {
         holds(&text, part);
     }
     let said = hostler_plugin(folder.path(), &["test"]).exits(0);
@@ -48,7 +51,7 @@ fn what_is_recorded_passes_without_its_server_until_it_is_edited() {
     std::fs::write(&path, text.replace("ready\\n", "starting")).expect("write");
     let said = hostler_plugin(folder.path(), &["test"]).exits(1);
     holds(&said.out, "status: expected ok, got critical\n");
-    holds(&said.out, "body without \"ready\"");
+    holds(&said.out, r#"got "200, body without \"ready\"""#);
 
     let said = hostler_plugin(folder.path(), &["record", "--with", &with, "--name", "up"]).exits(1);
     holds(&said.err, "testcases/up.yaml is already there: choose another name by --name");
@@ -72,7 +75,10 @@ fn what_this_machine_says_is_replayed() {
 fn what_makes_no_sense_is_refused_and_nothing_is_written() {
     let folder = folder("http");
     for (arguments, says) in [
-        (&["record"][..], "the plugin refuses its configuration: missing field `url`: give another one by --with '{url: "),
+        (
+            &["record"][..],
+            "the plugin refuses its configuration: missing field `url`: give another one by --with '{url: ",
+        ),
         (&["record", "--with", "{url: x"], "--with, line 1, column "),
         (&["record", "--with", "5"], "--with is no map"),
         (&["record", "--name", "Up"], "the case's name: "),

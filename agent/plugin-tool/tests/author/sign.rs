@@ -22,9 +22,8 @@ fn judged(component: &[u8], keys: &[TrustedKey], now: Timestamp) -> Result<Strin
     let (rest, signature) = split_signature(component).expect("splits");
     let manifest = embedded_manifest(component).expect("has a manifest");
     let digest = ring::digest::digest(&ring::digest::SHA256, &rest);
-    let valid = |key: &[u8], message: &[u8], made: &[u8]| {
-        UnparsedPublicKey::new(&ED25519, key).verify(message, made).is_ok()
-    };
+    let valid =
+        |key: &[u8], message: &[u8], made: &[u8]| UnparsedPublicKey::new(&ED25519, key).verify(message, made).is_ok();
     verify_signature(signature.as_ref(), &manifest, digest.as_ref(), keys, now, valid).map(str::to_owned)
 }
 
