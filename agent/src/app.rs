@@ -6,7 +6,7 @@ use crate::identity::Identity;
 use crate::link::Link;
 use crate::local::{self, Who};
 use crate::orders::OrderBook;
-use crate::plugins::{Reverted, Table, Workshop};
+use crate::plugins::{HostTrust, Reverted, Table, Workshop};
 use crate::spool::Spool;
 use crate::standing::Standings;
 use crate::view::View;
@@ -109,6 +109,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
         table,
         trial_ends: heard_trial_ends,
         reverted: Reverted::open(&config.state_dir.join(PLUGINS)),
+        trust: HostTrust::new(config.plugin_keys.clone(), &config.state_dir.join(PLUGINS)),
     };
     serve_local(&config, &identity, &view, &tasks, &stop).await;
     // Two agents must not wait alike, and one must not at each start.

@@ -3,7 +3,7 @@
 
 use crate::files;
 use hostler_types::Policy;
-use hostler_types::plugin::Grants;
+use hostler_types::plugin::{Grants, TrustedKey, key_id};
 use hostler_types::spec::nearest;
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -17,8 +17,21 @@ const PLUGIN_TOOL: &str = "hostler-plugin";
 /// The kernel's limit for a socket's path, with its closing zero.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 const SECRETS_DIR_DEFAULT: &str = "/etc/hostler/secrets";
-const NAMES: [&str; 8] =
-    ["state_dir", "runtime_dir", "policy", "plugin_tool", "http_listen", "secrets_dir", "public_only", "allow"];
+const NAMES: [&str; 9] = [
+    "state_dir",
+    "runtime_dir",
+    "policy",
+    "plugin_tool",
+    "plugin_keys",
+    "http_listen",
+    "secrets_dir",
+    "public_only",
+    "allow",
+];
+/// The word before a public key in its file; here it may stand or be left out.
+const KEY_WORD: &str = "hostler-plugin-key";
+/// An Ed25519 public key's.
+const KEY_BYTES: usize = 32;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -42,6 +55,7 @@ pub struct Settings {
     pub plugin_tool: Option<PathBuf>,
     pub http_listen: Option<String>,
     pub secrets_dir: Option<PathBuf>,
+    pub plugin_keys: Option<Vec<String>>,
     pub public_only: Option<bool>,
     pub allow: Option<Grants>,
 }
@@ -54,6 +68,9 @@ pub struct Config {
     pub plugin_tool: PathBuf,
     /// `None`: off.
     pub http_listen: Option<SocketAddr>,
+    /// Whose signatures count on this host, whatever the control plane says; none:
+    /// plugins need no signature here.
+    pub plugin_keys: Vec<TrustedKey>,
     /// This host's own secrets for plugins: a file each.
     pub secrets_dir: PathBuf,
     /// Plugins reach no private network from here, but for addresses that their
@@ -77,6 +94,7 @@ impl Config {
             plugin_tool: settings.plugin_tool.unwrap_or_else(beside_this_program),
             http_listen: listen(settings.http_listen.as_deref().unwrap_or(HTTP_LISTEN_DEFAULT))?,
             secrets_dir: settings.secrets_dir.unwrap_or_else(|| SECRETS_DIR_DEFAULT.into()),
+            plugin_keys: settings.plugin_keys.iter().flatten().map(|text| key(text)).collect::<Result<_, _>>()?,
             public_only: settings.public_only.unwrap_or(false),
             allow: settings.allow,
         };
@@ -169,6 +187,18 @@ fn merged(text: &str, settings: &[(&str, String)]) -> String {
     lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
+/// A line of a .pub file.
+fn key(text: &str) -> Result<TrustedKey, ConfigError> {
+    let mut words = text.split_whitespace().filter(|word| *word != KEY_WORD);
+    let bytes = words.next().and_then(|word| data_encoding::BASE64.decode(word.as_bytes()).ok());
+    let public_key = bytes.filter(|bytes| bytes.len() == KEY_BYTES).ok_or_else(|| ConfigError::Value {
+        setting: "plugin_keys",
+        problem: format!("{text:?} is no public key: write the line of a .pub file of hostlerctl plugin keygen"),
+    })?;
+    let name = words.next().map_or_else(|| key_id(&public_key), str::to_owned);
+    Ok(TrustedKey { name, public_key })
+}
+
 fn beside_this_program() -> PathBuf {
     let folder = std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_owned)).unwrap_or_default();
     folder.join(PLUGIN_TOOL)
@@ -218,6 +248,16 @@ mod tests {
         assert!(error("http_listen = \"7481\"").contains("neither ADDRESS:PORT nor"));
         assert!(error("state_dir = \"a\"").contains("not absolute"));
         assert!(error("[allow]\nfile = true").contains("file"));
+    }
+
+    #[test]
+    fn keys_are_lines_of_their_files() {
+        let base64 = data_encoding::BASE64.encode(&[7; 32]);
+        let text = format!("plugin_keys = [\"hostler-plugin-key {base64} ci\", \"{base64}\"]\n");
+        let config = Settings::parse(Path::new("a"), &text).and_then(Config::settle).expect("fits");
+        let names: Vec<&str> = config.plugin_keys.iter().map(|key| key.name.as_str()).collect();
+        assert_eq!(names, ["ci", "07".repeat(16).as_str()]);
+        assert!(error("plugin_keys = [\"abc\"]").contains("is no public key"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod fetch;
 mod reverted;
+mod trust;
 
 use crate::checks::TrialEnd;
 use crate::logging::whole;
@@ -11,6 +12,7 @@ use crate::spool::Spool;
 use crate::view::View;
 use crate::{clock, memory};
 pub use reverted::Reverted;
+pub use trust::HostTrust;
 
 use hostler_agent_core::jitter::Jitter;
 use hostler_agent_core::retry::{Backoff, Pace};
@@ -111,6 +113,7 @@ pub struct Workshop {
     pub table: watch::Sender<Table>,
     pub trial_ends: mpsc::Receiver<TrialEnd>,
     pub reverted: Reverted,
+    pub trust: HostTrust,
 }
 
 /// What is known about one that is not ready.
@@ -137,7 +140,7 @@ impl Workshop {
                             Ok(()) => None,
                             Err(_) => return,
                         },
-                        outcome = make(&self.folder, &self.host, &self.cache, &self.companion, self.channel.clone(), &self.table, &self.view, &self.reverted, &name) => Some(outcome),
+                        outcome = make(&self.folder, &self.host, &self.cache, &self.companion, self.channel.clone(), &self.table, &self.view, &self.reverted, &self.trust, &name) => Some(outcome),
                     };
                     match outcome {
                         Some(Ok(plugin)) => self.made(&name, plugin, &mut attempts).await,
@@ -368,6 +371,8 @@ enum MakeError {
     Gone,
     #[error("fetch it")]
     Fetch(#[from] fetch::FetchError),
+    #[error("{0}")]
+    Trust(#[from] trust::TrustError),
     #[error("compile and load it")]
     Prepare(#[from] hostler_plugin_host::PrepareError),
 }
@@ -382,6 +387,7 @@ async fn make(
     table: &watch::Sender<Table>,
     view: &View,
     reverted: &Reverted,
+    trust: &HostTrust,
     name: &Name,
 ) -> Result<Arc<Plugin>, MakeError> {
     let slots = Arc::clone(&table.borrow());
@@ -391,10 +397,17 @@ async fn make(
         _ => slot.assignment.clone(),
     };
     let path = fetch::file(folder, &assignment.digest);
-    if !path.exists() {
+    let first = !path.exists();
+    if first {
         show(view, &slots, Some((name, "fetching")));
         let channel = channel.borrow().clone();
         fetch::fetch(folder, &assignment, channel).await?;
+    }
+    if let Err(error) = trust.admit(&path, &assignment, first, clock::wall()) {
+        if first {
+            fetch::remove(folder, &assignment)?;
+        }
+        return Err(error.into());
     }
     show(view, &slots, Some((name, "compiling")));
     match Box::pin(host.load_cached(cache, &assignment.digest, &path, companion)).await {

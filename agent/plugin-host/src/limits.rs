@@ -198,3 +198,6 @@ pub const PROCESS_FILE_BYTES_MAX: u64 = 16 * 1024;
 /// say at once: it lists some thousand in this.
 pub const CONTAINERS_MAX: u32 = 200;
 pub const CONTAINERS_BYTES_MAX: u32 = 8 << 20;
+
+/// Units in one answer: a host has some hundreds of them, of all kinds.
+pub const UNITS_MAX: u32 = 500;

@@ -23,6 +23,8 @@ mod units;
 
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 
 use crate::answer::Answer;
 use crate::call::{Answering, Backend, Call, CallError, RunContext, Session};

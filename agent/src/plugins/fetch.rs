@@ -107,6 +107,12 @@ fn verify(path: &Path, size: u64, wanted: &PluginAssignment) -> Result<(), Fetch
     if found == wanted.digest { Ok(()) } else { Err(FetchError::Digest { found, wanted: wanted.digest.clone() }) }
 }
 
+/// What came and is not wanted here.
+pub fn remove(folder: &Path, unwanted: &PluginAssignment) -> Result<(), FetchError> {
+    let path = file(folder, &unwanted.digest);
+    files::remove_if_there(&path).map_err(failed("remove", &path))
+}
+
 /// Whether what was fetched still is what it was; if not it is removed.
 pub fn remove_damaged(folder: &Path, wanted: &PluginAssignment) -> Result<(), FetchError> {
     let path = file(folder, &wanted.digest);

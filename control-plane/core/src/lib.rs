@@ -10,4 +10,4 @@ pub mod effects;
 pub mod enrol;
 pub mod liveness;
 pub mod plan;
-pub mod version;
+pub use hostler_types::version;

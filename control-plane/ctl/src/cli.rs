@@ -189,6 +189,7 @@ pub enum PluginCommand {
     Approve {
         name: String,
         /// Without it, the newest that waits
+        #[arg(id = "number", value_name = "VERSION")]
         version: Option<String>,
         /// Do not ask
         #[arg(long)]
@@ -203,7 +204,11 @@ pub enum PluginCommand {
     /// List plugins
     Ls,
     /// Forget a version that nothing runs
-    Rm { name: String, version: String },
+    Rm {
+        name: String,
+        #[arg(id = "number", value_name = "VERSION")]
+        version: String,
+    },
     /// What plugins cost: processor, memory, calls, bytes, series, by node
     Top {
         /// Only on one node

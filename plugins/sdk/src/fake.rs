@@ -3,6 +3,7 @@
 use crate::host::*;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// A host that answers what the test says; what it does not say is denied.
@@ -16,6 +17,8 @@ pub struct FakeHost {
     pub echo: Option<Result<Echo, Error>>,
     /// Whole files, by path.
     pub files: BTreeMap<String, Vec<u8>>,
+    /// What is said of a path instead of what its file is.
+    pub stats: BTreeMap<String, Result<Stat, Error>>,
     /// By a command's name.
     pub commands: BTreeMap<String, Output>,
     pub secrets: BTreeMap<String, String>,
@@ -30,6 +33,8 @@ pub struct FakeHost {
     pub containers: Option<Vec<Container>>,
     /// Seconds since 1970.
     pub wall: u64,
+    /// How long a connection takes to be made, or to fail.
+    pub connect_takes: Duration,
 
     /// What earlier runs left, and this one.
     pub kv: RefCell<BTreeMap<String, Vec<u8>>>,
@@ -37,6 +42,10 @@ pub struct FakeHost {
     pub requests: RefCell<Vec<Request>>,
     pub samples: RefCell<Vec<Sample>>,
     pub lines: RefCell<Vec<String>>,
+    /// How many lines of its file each cursor has committed, by its name.
+    pub cursors: Rc<RefCell<BTreeMap<String, usize>>>,
+    /// What connections have taken by now.
+    pub elapsed: Cell<Duration>,
 }
 
 fn denied<T>(grant: &str) -> Result<T, Error> {
@@ -60,10 +69,12 @@ pub struct FakeConnection {
     pieces: RefCell<std::collections::VecDeque<Vec<u8>>>,
 }
 
-/// One of a [`FakeHost`]: its file, once.
+/// One of a [`FakeHost`]: its file, from where the one before it committed.
 pub struct FakeCursor {
+    name: String,
     lines: Vec<String>,
     at: Cell<usize>,
+    cursors: Rc<RefCell<BTreeMap<String, usize>>>,
 }
 
 impl Host for FakeHost {
@@ -75,7 +86,7 @@ impl Host for FakeHost {
     }
 
     fn remaining(&self) -> Duration {
-        Duration::from_secs(10)
+        Duration::from_secs(10).saturating_sub(self.elapsed.get())
     }
 
     fn wall(&self) -> Duration {
@@ -124,6 +135,7 @@ impl Host for FakeHost {
     }
 
     fn connect(&self, _host: &str, _port: u16, _timeout: Duration) -> Result<FakeConnection, Error> {
+        self.elapsed.set(self.elapsed.get() + self.connect_takes);
         let pieces = said(self.connection.as_ref(), "tcp")?;
         Ok(FakeConnection { pieces: RefCell::new(pieces.into()) })
     }
@@ -145,6 +157,9 @@ impl Host for FakeHost {
     }
 
     fn stat(&self, path: &str) -> Result<Stat, Error> {
+        if let Some(said) = self.stats.get(path) {
+            return said.clone();
+        }
         let file = given(self.files.get(path), "files")?;
         Ok(Stat { size: u64::try_from(file.len()).unwrap_or(u64::MAX), mode: 0o644, ..Stat::default() })
     }
@@ -158,13 +173,21 @@ impl Host for FakeHost {
     fn glob(&self, pattern: &str, max: u32) -> Result<Vec<String>, Error> {
         let (before, after) = pattern.split_once('*').unwrap_or((pattern, ""));
         let fits = |path: &&String| path.starts_with(before) && path.ends_with(after);
-        Ok(take(self.files.keys().filter(fits).cloned().collect(), max))
+        let mut paths: Vec<String> = self.files.keys().chain(self.stats.keys()).filter(fits).cloned().collect();
+        paths.sort();
+        paths.dedup();
+        Ok(take(paths, max))
     }
 
-    fn cursor(&self, _name: &str, path: &str, _from_end: bool) -> Result<FakeCursor, Error> {
+    fn cursor(&self, name: &str, path: &str, from_end: bool) -> Result<FakeCursor, Error> {
+        if let Some(Err(error)) = self.stats.get(path) {
+            return Err(error.clone());
+        }
         let file = given(self.files.get(path), "files")?;
-        let lines = String::from_utf8_lossy(&file).lines().map(str::to_owned).collect();
-        Ok(FakeCursor { lines, at: Cell::new(0) })
+        let lines: Vec<String> = String::from_utf8_lossy(&file).lines().map(str::to_owned).collect();
+        let first = if from_end { lines.len() } else { 0 };
+        let at = self.cursors.borrow().get(name).copied().unwrap_or(first);
+        Ok(FakeCursor { name: name.to_owned(), lines, at: Cell::new(at), cursors: self.cursors.clone() })
     }
 
     fn command(&self, name: &str, _args: &[&str], _stdin: &[u8], _timeout: Duration) -> Result<Output, Error> {
@@ -235,6 +258,7 @@ impl Cursor for FakeCursor {
     }
 
     fn commit(&self) -> Result<(), Error> {
+        self.cursors.borrow_mut().insert(self.name.clone(), self.at.get());
         Ok(())
     }
 }

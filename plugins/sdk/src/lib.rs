@@ -32,6 +32,7 @@
 //! agent: a plugin's logic is tested by `cargo test`, without a wasm target.
 
 mod fake;
+mod growth;
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
 pub mod guest;
@@ -42,6 +43,7 @@ pub mod units;
 mod worlds;
 
 pub use fake::{FakeConnection, FakeCursor, FakeHost};
+pub use growth::growth;
 pub use host::{
     Certificate, Connection, Container, Cpu, Cursor, Disk, DnsAnswer, DnsRecord, Echo, Error, FileKind, Filesystem,
     Host, Level, Machine, Memory, Network, Output, Probe, Process, Request, Response, Sample, SampleKind, Stat,

@@ -17,6 +17,7 @@ pub mod state;
 pub mod terminal;
 pub mod time;
 pub mod units;
+pub mod version;
 
 pub use desired::{CheckAssignment, DesiredState, PluginAssignment, Stamp};
 pub use event::{Event, EventKind, Transition};

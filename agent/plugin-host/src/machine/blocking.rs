@@ -18,9 +18,17 @@ where
     F: FnOnce() -> Result<T, CallError> + Send + 'static,
     T: Send + 'static,
 {
+    run_within(&ROOM, work).await
+}
+
+async fn run_within<T, F>(room: &'static Semaphore, work: F) -> Result<T, CallError>
+where
+    F: FnOnce() -> Result<T, CallError> + Send + 'static,
+    T: Send + 'static,
+{
     let failed = |why: &str| CallError::other("host", format!("could not begin to read: {why}"));
     // Held by the thread, not by who waits for it: threads that hang are counted.
-    let room = ROOM.acquire().await.map_err(|_| failed("it is stopping"))?;
+    let room = room.acquire().await.map_err(|_| failed("it is stopping"))?;
     let (answer, answered) = oneshot::channel();
     let thread = std::thread::Builder::new().name("plugin-files".to_owned()).stack_size(STACK_BYTES);
     let work = move || {
@@ -34,24 +42,25 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::testing::eventually;
     use std::time::Duration;
+
+    static TWO: Semaphore = Semaphore::const_new(2);
 
     #[tokio::test]
     async fn who_stops_waiting_leaves_the_thread_behind() {
-        assert_eq!(run(|| Ok(1)).await, Ok(1));
+        let soon = Duration::from_millis(50);
         let (release, held) = std::sync::mpsc::channel::<()>();
-        let hung = run(move || {
+        let hung = run_within(&TWO, move || {
             let _ = held.recv();
             Ok(())
         });
-        assert!(tokio::time::timeout(Duration::from_millis(50), hung).await.is_err());
-        assert_eq!(run(|| Ok(2)).await, Ok(2));
-        assert_eq!(ROOM.available_permits(), limits::BLOCKING_THREADS_MAX - 1);
-        drop(release);
-        let deadline = std::time::Instant::now() + Duration::from_secs(10);
-        while ROOM.available_permits() < limits::BLOCKING_THREADS_MAX {
-            assert!(std::time::Instant::now() < deadline, "{} of the threads are free", ROOM.available_permits());
-            tokio::time::sleep(Duration::from_millis(5)).await;
+        assert!(tokio::time::timeout(soon, hung).await.is_err());
+        for turn in 0..10 {
+            assert_eq!(run_within(&TWO, move || Ok(turn)).await, Ok(turn), "the other place");
         }
+        eventually("one is taken", || TWO.available_permits() == 1).await;
+        drop(release);
+        eventually("none is taken", || TWO.available_permits() == 2).await;
     }
 }

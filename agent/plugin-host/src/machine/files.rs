@@ -1,7 +1,8 @@
 //! Files below what was granted: what they are, what is in them, their names.
 //!
 //! Only regular files are read: a pipe or a device could wait for ever, or do
-//! something.
+//! something. What is wrong with a file is told as `other` with the key `file`;
+//! of one that is not there the value is `not found`.
 
 mod beneath;
 mod glob;
@@ -88,7 +89,8 @@ pub(super) async fn glob(pattern: &str, max: u32, grants: &Grants) -> Result<Vec
     let parsed: PathPattern = pattern.parse().map_err(|error| CallError::Invalid(format!("{error}")))?;
     let granted = grants.files.clone();
     let max = max.min(limits::GLOB_PATHS_MAX) as usize;
-    blocking::run(move || Ok(glob::glob(&parsed, &granted)?.into_iter().take(max).collect())).await
+    blocking::run(move || Ok(glob::glob(&parsed, &granted, limits::GLOB_ENTRIES_MAX)?.into_iter().take(max).collect()))
+        .await
 }
 
 /// Looked at before it is opened: a pipe's other end would notice.

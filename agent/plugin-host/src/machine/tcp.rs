@@ -206,7 +206,7 @@ mod tests {
         let denied = says("in/link.sock").await;
         assert!(matches!(&denied, CallError::Denied(says) if says.starts_with("grants.tcp = [\"unix:")), "{denied:?}");
 
-        let mut connection = Connection::connect_unix(&at("in/a.sock"), &granted).await.ok().expect("connected");
+        let mut connection = Connection::connect_unix(&at("in/a.sock"), &granted).await.expect("connected");
         let (mut peer, _) = listener.accept().await.expect("a connection");
         connection.send(b"ping").await.expect("sent");
         let mut heard = [0; 4];

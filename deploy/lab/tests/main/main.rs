@@ -6,6 +6,7 @@ mod hostile;
 mod identity;
 mod lab;
 mod outage;
+mod plugins;
 mod refusals;
 mod spine;
 mod systems;

@@ -74,7 +74,7 @@ async fn reads_on_from_where_it_committed() {
     assert_eq!(log.reads().await, "4");
     // Not committed, so read again.
     log.append("a.log", "5\n6\n");
-    let (mut cursor, _) = log.open().await.ok().expect("open");
+    let (mut cursor, _) = log.open().await.expect("open");
     assert_eq!(cursor.lines(1, 100).await.expect("lines"), ["5"]);
     assert_eq!(log.reads().await, "5 6");
 }
@@ -104,7 +104,7 @@ async fn a_line_is_read_when_it_is_finished() {
 async fn a_line_without_end_comes_in_pieces() {
     let log = Log::new("a.log");
     log.append("a.log", &format!("{}\u{e9}{}\nnext\n", "x".repeat(9), "y".repeat(5)));
-    let (mut cursor, _) = log.open().await.ok().expect("open");
+    let (mut cursor, _) = log.open().await.expect("open");
     let mut all = Vec::new();
     for _ in 0..4 {
         all.extend(cursor.lines(5, 10).await.expect("lines"));
@@ -205,7 +205,7 @@ async fn several_readers_and_files_stand_by_themselves() {
     log.append("b.log", "2\n");
     let store = Store::new(None);
     for (name, file, expect) in [("x", "a.log", "1"), ("y", "a.log", "1"), ("x", "b.log", "2")] {
-        let mut cursor = Cursor::open(name, &log.at(file), false, &log.granted, &store, "i").await.ok().expect("open");
+        let mut cursor = Cursor::open(name, &log.at(file), false, &log.granted, &store, "i").await.expect("open");
         assert_eq!(cursor.lines(9, 99).await.expect("lines"), [expect], "{name} {file}");
         cursor.commit(&store, "i").expect("kept");
     }

@@ -25,7 +25,12 @@ fn part(text: &str) -> Option<Part> {
     })
 }
 
-pub(super) fn glob(pattern: &PathPattern, granted: &[PathPattern]) -> Result<BTreeSet<String>, CallError> {
+/// Looks at so many files and then gives up.
+pub(super) fn glob(
+    pattern: &PathPattern,
+    granted: &[PathPattern],
+    entries_max: usize,
+) -> Result<BTreeSet<String>, CallError> {
     let mut found = BTreeSet::new();
     // A grant that covers the pattern covers its text.
     let text = pattern.to_string();
@@ -37,7 +42,7 @@ pub(super) fn glob(pattern: &PathPattern, granted: &[PathPattern]) -> Result<BTr
     let base = pattern.root();
     let rest = text.strip_prefix(&base).unwrap_or_default();
     let parts: Option<Vec<Part>> = rest.split('/').filter(|part| !part.is_empty()).map(part).collect();
-    let mut walk = Walk { root, granted, looked_at: 0, seen: BTreeSet::new(), found: &mut found };
+    let mut walk = Walk { root, granted, left: entries_max, seen: BTreeSet::new(), found: &mut found };
     walk.folder(base.trim_end_matches('/'), parts.as_deref().unwrap_or_default())?;
     Ok(found)
 }
@@ -48,7 +53,7 @@ pub(in crate::machine) fn names_like(path: &str, granted: &[PathPattern]) -> Res
     let Some((folder, base)) = path.rsplit_once('/') else { return Ok(Vec::new()) };
     for grant in granted.iter().filter(|grant| grant.matches(path)) {
         let Ok(root) = Root::open(&grant.root()) else { continue };
-        let mut walk = Walk { root, granted, looked_at: 0, seen: BTreeSet::new(), found: &mut found };
+        let mut walk = Walk { root, granted, left: limits::GLOB_ENTRIES_MAX, seen: BTreeSet::new(), found: &mut found };
         let Some((fd, real)) = walk.open(folder)? else { continue };
         for (name, _) in walk.entries(fd)? {
             if name.starts_with(base) {
@@ -62,7 +67,8 @@ pub(in crate::machine) fn names_like(path: &str, granted: &[PathPattern]) -> Res
 struct Walk<'a> {
     root: Root,
     granted: &'a [PathPattern],
-    looked_at: usize,
+    /// Files that may still be looked at.
+    left: usize,
     /// Folders, with what of the pattern was left there: two `**` come by twice.
     seen: BTreeSet<(String, usize)>,
     found: &'a mut BTreeSet<String>,
@@ -150,13 +156,8 @@ impl Walk<'_> {
     }
 
     fn look(&mut self) -> Result<(), CallError> {
-        self.looked_at += 1;
-        match self.looked_at > limits::GLOB_ENTRIES_MAX {
-            false => Ok(()),
-            true => Err(CallError::Limit(format!(
-                "more than {} files to look at: a pattern with fewer folders finds them",
-                limits::GLOB_ENTRIES_MAX
-            ))),
-        }
+        let too_many = || CallError::Limit("too many files to look at: name fewer folders in the pattern".to_owned());
+        self.left = self.left.checked_sub(1).ok_or_else(too_many)?;
+        Ok(())
     }
 }
