@@ -2,6 +2,7 @@
 
 use crate::called_as::called_as;
 use crate::output::print;
+use crate::subject::within;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use data_encoding::BASE64;
 use hostler_types::Name;
@@ -34,8 +35,7 @@ pub struct Arguments {
 
 pub fn keygen(arguments: &Arguments) -> Result<()> {
     let name = Name::new(arguments.name.as_str()).context("the key's name")?;
-    // Shown as short as it was given.
-    let out = if arguments.out == Path::new(".") { Path::new("") } else { &arguments.out };
+    let out = within(&arguments.out);
     let (private, public) = (out.join(format!("{name}.key")), out.join(format!("{name}.pub")));
     // The key would be written before it turned out that its other half can't be.
     if public.exists() {

@@ -33,7 +33,7 @@ pub struct Subject {
 impl SubjectArguments {
     pub fn find(&self) -> Result<Subject> {
         let (folder, given) = self.places()?;
-        let manifest_path = folder.join("plugin.toml");
+        let manifest_path = within(&folder).join("plugin.toml");
         let manifest_text = match std::fs::read_to_string(&manifest_path) {
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             result => Some(result.with_context(|| format!("read {}", manifest_path.display()))?),
@@ -42,7 +42,7 @@ impl SubjectArguments {
             (Some(wasm), _) => wasm,
             (None, Some(text)) => {
                 let manifest = Manifest::parse(text).with_context(|| format!("{}", manifest_path.display()))?;
-                folder.join(format!("{}.wasm", manifest.name))
+                within(&folder).join(format!("{}.wasm", manifest.name))
             }
             (None, None) => bail!(
                 "{} has no plugin.toml: give the folder of a plugin, or begin one with `{} new`",
@@ -67,6 +67,11 @@ impl SubjectArguments {
     }
 }
 
+/// What is in the folder that one stands in is told without it.
+pub fn within(folder: &Path) -> &Path {
+    if folder == Path::new(".") { Path::new("") } else { folder }
+}
+
 fn read(wasm: &Path, folder: &Path) -> Result<Vec<u8>> {
     match std::fs::metadata(wasm) {
         Err(error) if error.kind() == ErrorKind::NotFound => bail!(
@@ -88,9 +93,8 @@ impl Subject {
         self.manifest_text.as_deref().is_some_and(|text| Manifest::parse(text).is_ok_and(|one| one != self.manifest))
     }
 
-    /// Its folder of cases, as short as it was given.
+    /// Its folder of cases.
     pub fn cases(&self) -> PathBuf {
-        let folder = if self.folder == Path::new(".") { Path::new("") } else { &self.folder };
-        folder.join(crate::case::FOLDER)
+        within(&self.folder).join(crate::case::FOLDER)
     }
 }

@@ -1,12 +1,13 @@
 //! plugin.toml, and where in it something stands.
 
 use super::finding::{Findings, Level};
+use crate::subject::within;
 use hostler_types::plugin::{Manifest, ManifestError};
 use std::path::Path;
 
 /// Whether it can be read, or there is none, which a built file makes up for.
 pub fn check(folder: &Path, findings: &mut Findings) -> bool {
-    let path = folder.join("plugin.toml");
+    let path = within(folder).join("plugin.toml");
     let file = path.display().to_string();
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,

@@ -27,9 +27,12 @@ pub struct Arguments {
 
 pub fn lint(arguments: &Arguments) -> Result<ExitCode> {
     let mut findings = Findings::default();
-    let (folder, _) = arguments.subject.places()?;
+    let (folder, file) = arguments.subject.places()?;
     let readable = manifest::check(&folder, &mut findings);
-    beside(&folder, &mut findings);
+    // A built file alone may lie anywhere.
+    if file.is_none() || folder.join("plugin.toml").exists() {
+        beside(&folder, &mut findings);
+    }
     // A manifest that can't be read is told already, and names no built file.
     if readable {
         match arguments.subject.find() {

@@ -3,7 +3,7 @@
 use super::finding::{Findings, Level};
 use super::manifest::with_line;
 use crate::case::{Case, Expect, NOW};
-use crate::subject::Subject;
+use crate::subject::{Subject, within};
 use crate::test::Stage;
 use anyhow::Result;
 use hostler_plugin_host::{Fault, Notice, Work};
@@ -16,7 +16,7 @@ pub fn check(subject: &Subject, stage: &Stage, findings: &mut Findings) -> Resul
     let Some(with) = &subject.manifest.with else { return Ok(()) };
     let text = subject.manifest_text.as_deref().unwrap_or_default();
     let file = match subject.manifest_text {
-        Some(_) => subject.folder.join("plugin.toml"),
+        Some(_) => within(&subject.folder).join("plugin.toml"),
         None => subject.wasm.clone(),
     };
     let file = file.display().to_string();

@@ -4,7 +4,7 @@ use super::finding::{Findings, Level};
 use super::manifest::grant_line;
 use crate::called_as::called_as;
 use crate::case;
-use crate::subject::Subject;
+use crate::subject::{Subject, within};
 use crate::test::Stage;
 use anyhow::Result;
 use hostler_plugin_host::Call;
@@ -50,7 +50,7 @@ fn wrong(problems: &Problems, findings: &mut Findings) {
 
 fn unneeded(subject: &Subject, needs: &[Need], findings: &mut Findings) {
     let file = match subject.manifest_text {
-        Some(_) => subject.folder.join("plugin.toml"),
+        Some(_) => within(&subject.folder).join("plugin.toml"),
         None => subject.wasm.clone(),
     };
     let text = subject.manifest_text.as_deref().unwrap_or_default();

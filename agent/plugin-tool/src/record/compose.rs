@@ -208,3 +208,76 @@ fn notice_value(notice: &hostler_plugin_host::Notice) -> Value {
     }
     Value::Object(value)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::case::read;
+    use hostler_plugin_host::answer::{self, Bytes, HttpRequest, HttpResponse};
+    use hostler_plugin_host::{Bill, CallError, Report};
+    use hostler_types::Status;
+
+    fn draft(exchanges: &[Exchange], summary: &str) -> String {
+        let report = Report {
+            status: Status::Ok,
+            summary: summary.to_owned(),
+            details: "one\n\n  two: 'x'\n".to_owned(),
+            attrs: vec![("a b".to_owned(), "40".to_owned())],
+            truncated: false,
+        };
+        let run = Run { outcome: Ok(Done::Report(report)), samples: Vec::new(), bill: Bill::default() };
+        Draft::new(Map::new(), &Work::Check, exchanges, &run).expect("writes").text()
+    }
+
+    #[test]
+    fn what_is_written_is_what_is_read() {
+        let certificate =
+            answer::Certificate { subject: "CN=x".into(), der: Bytes(vec![0xff, 1]), ..Default::default() };
+        let exchanges: Vec<Exchange> = vec![
+            (Call::Now, Ok(Answer::Instant(answer::Instant { seconds: 5, nanoseconds: 0 }))),
+            (Call::Random { count: 2 }, Ok(Answer::Bytes(vec![0xfe, 0xff]))),
+            (Call::KvGet { key: "k".into() }, Ok(Answer::Value(None))),
+            (
+                Call::Http(HttpRequest { url: "http://x/".into(), method: "GET".into(), ..HttpRequest::default() }),
+                Ok(Answer::Http(HttpResponse {
+                    status: 200,
+                    body: Bytes(b"a: b\n\n c\n".to_vec()),
+                    ..Default::default()
+                })),
+            ),
+            (
+                Call::TlsInspect { host: "h".into(), port: 1, server_name: "h".into(), starttls: None, timeout_ms: 9 },
+                Ok(Answer::Probe(answer::Probe { chain: vec![certificate], ..Default::default() })),
+            ),
+            (Call::TcpConnect { host: "db".into(), port: 1, timeout_ms: 1 }, Err(CallError::other("a", "b"))),
+            (Call::FileGlob { pattern: "/a/*".into(), max: 5 }, Ok(Answer::Lines(vec![String::new(), "- x".into()]))),
+            (Call::TcpSend { connection: 0, bytes: Bytes(b"PING\r\n".to_vec()) }, Ok(Answer::Done)),
+        ];
+        let text = draft(&exchanges, "all: 'well'");
+        let case = read("x", "x.yaml", &text, "check").unwrap_or_else(|problems| panic!("{text}\n{problems}"));
+        let read: Vec<_> = case.answers.iter().map(|one| one.answer.clone()).collect();
+        let kept = exchanges.iter().filter(|(call, _)| !matches!(call, Call::KvGet { .. }));
+        assert_eq!(read, kept.map(|(_, answer)| answer.clone()).collect::<Vec<_>>(), "{text}");
+        assert_eq!(case.expect.summary.as_deref(), Some("all: 'well'"));
+        assert_eq!(case.expect.details.as_deref(), Some("one\n\n  two: 'x'\n"));
+        assert!(text.contains("der: {hex: ff01}") && !text.contains("kv.get"), "{text}");
+    }
+
+    #[test]
+    fn a_revealed_secret_is_nowhere() {
+        let url = "http://x/?key=s3cret".to_owned();
+        let response = HttpResponse { status: 200, body: Bytes(b"hello s3cret".to_vec()), ..Default::default() };
+        let exchanges: Vec<Exchange> = vec![
+            (Call::SecretReveal { name: "token".into() }, Ok(Answer::Text("s3cret".into()))),
+            (
+                Call::Http(HttpRequest { url, body: Bytes(b"czNjcmV0".to_vec()), ..HttpRequest::default() }),
+                Ok(Answer::Http(response)),
+            ),
+            (Call::TcpSend { connection: 0, bytes: Bytes(b"AUTH s3cret".to_vec()) }, Err(CallError::Timeout)),
+        ];
+        let text = draft(&exchanges, "it said s3cret");
+        assert!(!text.contains("s3cret") && !text.contains("czNjcmV0"), "{text}");
+        assert!(text.contains("answer: REDACTED") && text.contains("key=REDACTED"), "{text}");
+        read("x", "x.yaml", &text, "check").unwrap_or_else(|problems| panic!("{text}\n{problems}"));
+    }
+}

@@ -75,7 +75,7 @@ fn lines(want: &str, got: &str) -> String {
         let kept = list.get(head..list.len().saturating_sub(tail)).unwrap_or_default();
         kept.iter().map(|line| format!("\n    {sign} {line}")).collect()
     };
-    let skipped = if head > 0 { format!("\n      ({head} lines as expected)") } else { String::new() };
+    let skipped = if head > 0 { format!("\n      ({head} as expected)") } else { String::new() };
     format!("{skipped}{}{}", middle(&want, '-'), middle(&got, '+'))
 }
 
@@ -157,4 +157,100 @@ fn compare_metric(want: &ExpectedMetric, samples: &[Sample], found: &mut Vec<Dif
 /// What prints the same to nine digits is the same: thirds are written so.
 fn close(left: f64, right: f64) -> bool {
     (left - right).abs() <= 1e-9 * left.abs().max(right.abs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::case::read;
+    use hostler_plugin_host::answer::SampleKind;
+    use hostler_plugin_host::{Bill, Fault};
+    use hostler_types::Status;
+
+    fn check(expect: &str, world: &str, outcome: Result<Done, Fault>, want: &[&str]) {
+        let given = match world {
+            "notifier" => "notice: {id: 1}\n",
+            "action" => "plan: {}\n",
+            _ => "",
+        };
+        let case = read("x", "x.yaml", &format!("{given}expect: {expect}"), world).expect(expect);
+        let sample = |value, disk: &str| Sample {
+            name: "used".into(),
+            kind: SampleKind::Gauge,
+            attrs: vec![("disk".into(), disk.into())],
+            value,
+        };
+        let run = Run { outcome, samples: vec![sample(0.1 + 0.2, "sda"), sample(7.0, "sdb")], bill: Bill::default() };
+        assert_eq!(differences(&case.expect, &run), want, "{expect}");
+    }
+
+    fn report() -> Result<Done, Fault> {
+        Ok(Done::Report(Report {
+            status: Status::Warning,
+            summary: "85 % used".into(),
+            details: "a\nb\nc".into(),
+            attrs: vec![("used".into(), "85".into()), ("of".into(), "100".into())],
+            truncated: false,
+        }))
+    }
+
+    #[test]
+    fn only_what_is_written_is_compared() {
+        let same = "{status: warning, summary: 85 % used, details: \"a\\nb\\nc\\n\", attrs: {used: 85}}";
+        check(same, "check", report(), &[]);
+        check("{metrics: [{name: used, value: 0.3, attrs: {disk: sda}}, {name: used}]}", "check", report(), &[]);
+        check(
+            "{status: ok, summary: fine, details: \"a\\nx\\nc\", attrs: {used: 8, free: 1}}",
+            "check",
+            report(),
+            &[
+                "status: expected ok, got warning",
+                "summary: expected \"fine\", got \"85 % used\"",
+                "details:\n      (1 as expected)\n    - x\n    + b",
+                "attrs.used: expected \"8\", got \"85\"",
+                "attrs.free: expected \"1\", and there are used, of",
+            ],
+        );
+        check(
+            "{metrics: [{name: used, value: 6, attrs: {disk: sdb}}, {name: free}, {name: used, attrs: {disk: sdc}}]}",
+            "collector",
+            Ok(Done::Collected),
+            &[
+                "metrics: expected used{disk=\"sdb\"} = 6, got 7",
+                "metrics: expected free, and there are used",
+                "metrics: expected used{disk=\"sdc\"}, and there are used",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_fault_is_expected_or_told() {
+        let broke = || Err(Fault::Broke("no meminfo".into()));
+        check("{fault: no meminfo}", "check", broke(), &[]);
+        check("{status: ok}", "check", broke(), &["the check broke: no meminfo"]);
+        check(
+            "{fault: other}",
+            "check",
+            broke(),
+            &["fault: expected one with \"other\", got \"the check broke: no meminfo\""],
+        );
+        check("{fault: other}", "check", report(), &["fault: expected one with \"other\", got warning: \"85 % used\""]);
+    }
+
+    #[test]
+    fn notices_and_plans_are_compared() {
+        let rejected = || Ok(Done::Notified(NoticeOutcome::Rejected("no such channel".into())));
+        check("{outcome: rejected}", "notifier", rejected(), &[]);
+        check("{outcome: {rejected: no such channel}}", "notifier", rejected(), &[]);
+        check(
+            "{outcome: delivered}",
+            "notifier",
+            rejected(),
+            &["outcome: expected delivered, got rejected \"no such channel\""],
+        );
+        let plan = || Ok(Done::Planned(vec![Step { id: "a".into(), summary: "stop".into(), reversible: true }]));
+        check("{steps: [a]}", "action", plan(), &[]);
+        check("{steps: [{id: a, summary: stop, reversible: true}]}", "action", plan(), &[]);
+        check("{steps: [a, b]}", "action", plan(), &["steps:\n    - a\n    - b\n    + a: stop, reversible"]);
+    }
 }

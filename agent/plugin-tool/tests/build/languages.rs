@@ -47,6 +47,10 @@ fn begin(language: &str) -> tempfile::TempDir {
 fn check(language: &str) {
     let folder = begin(language);
     let Some(bytes) = built(folder.path(), language) else { return };
+    let tested = succeeds(folder.path(), &["test", "memory-use"]);
+    assert!(tested.ends_with("2 passed, 0 failed\n"), "{tested}");
+    let linted = succeeds(folder.path(), &["lint", "memory-use"]);
+    assert!(linted.contains("0 errors, 0 warnings, "), "{linted}");
     let manifest = hostler_types::plugin::embedded_manifest(&bytes).expect("has its manifest");
     assert!(manifest.name.as_str() == "memory-use" && manifest.grants.system && manifest.with.is_some());
     borders(&bytes);
