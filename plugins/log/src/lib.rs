@@ -5,7 +5,6 @@ mod pattern;
 
 use hostler_plugin_sdk::{Check, ConfigError, Cursor, Error, Host, Report, Sample, Status, export_check};
 use options::Options;
-use pattern::Pattern;
 use std::collections::VecDeque;
 
 pub struct Log;
@@ -14,9 +13,12 @@ pub struct Log;
 const LINES_MAX: u32 = 10_000;
 const BYTES_MAX: u32 = 1 << 20;
 
-/// Of a run: some 100 ms of its processor time, and far more than is logged
-/// between two of them.
-const CALLS_MAX: usize = 8;
+/// What a run reads, in calls: far more than is logged between two of them. Each
+/// pattern looks through all of it, and a run that takes too long is ended before
+/// it could tell anything.
+fn calls_max(patterns: usize) -> usize {
+    (16 / (2 + patterns)).max(1)
+}
 
 /// What of the lines is told, and how much of each: a report has 4 KiB.
 const SHOWN_MAX: usize = 10;
@@ -58,18 +60,16 @@ struct Seen {
 }
 
 fn read(options: &Options, cursor: &impl Cursor) -> Result<Seen, String> {
-    let include = options.include.read(options.ignore_case);
-    let exclude = options.exclude.read(options.ignore_case);
-    let any = |patterns: &[Pattern], line: &str| patterns.iter().any(|one| one.is_in(line));
+    let filter = options.filter();
     let mut seen = Seen::default();
-    for _ in 0..CALLS_MAX {
+    for _ in 0..calls_max(filter.patterns()) {
         let lines = cursor.lines(LINES_MAX, BYTES_MAX)?;
         if lines.is_empty() {
             return Ok(seen);
         }
         for line in lines {
             seen.lines += 1;
-            if (include.is_empty() || any(&include, &line)) && !any(&exclude, &line) {
+            if filter.counts(&line) {
                 seen.matching += 1;
                 seen.last.push_back(line.chars().take(LINE_LETTERS_MAX).collect());
                 if seen.last.len() > SHOWN_MAX {
@@ -135,7 +135,7 @@ mod tests {
         let some = says(r#", "include": "ERROR""#, THREE);
         assert_eq!(some, (Status::Warning, "1 of 3 new lines, last: ERROR two".into()));
         assert_eq!(says(r#", "include": ["panic"]"#, THREE), (Status::Ok, "none of 3 new lines".into()));
-        let any = says(r#", "include": ["error *"], "ignore_case": true"#, THREE);
+        let any = says(r#", "include": ["Error *"], "ignore_case": true"#, THREE);
         assert_eq!(any, (Status::Warning, "2 of 3 new lines, last: error three".into()));
         let but = says(r#", "include": "error", "exclude": ["t*ee"], "ignore_case": true"#, THREE);
         assert_eq!(but, (Status::Warning, "1 of 3 new lines, last: ERROR two".into()));
@@ -158,10 +158,10 @@ mod tests {
 
     #[test]
     fn what_is_too_much_is_left_for_the_next_run() {
-        let lines = "x\n".repeat(LINES_MAX as usize * CALLS_MAX + 5);
+        let lines = "x\n".repeat(LINES_MAX as usize * calls_max(1) + 5);
         let host = FakeHost { files: [(PATH.to_owned(), lines.into_bytes())].into(), ..FakeHost::default() };
         let config = format!("{{\"path\": \"{PATH}\", \"include\": \"y\", \"from_start\": true}}");
-        assert_eq!(check(&config, &host).summary, "more than is read at once, none of 80000 new lines");
+        assert_eq!(check(&config, &host).summary, "more than is read at once, none of 50000 new lines");
         assert_eq!(check(&config, &host).summary, "none of 5 new lines");
     }
 

@@ -3,21 +3,22 @@
 use crate::pattern::Pattern;
 use hostler_plugin_sdk::{ConfigError, Status};
 use serde::Deserialize;
+use std::borrow::Cow;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Options {
     pub path: String,
     #[serde(default)]
-    pub include: Patterns,
+    include: Patterns,
     #[serde(default)]
-    pub exclude: Patterns,
+    exclude: Patterns,
     #[serde(default)]
-    pub ignore_case: bool,
+    ignore_case: bool,
     warn: Option<u64>,
     pub critical: Option<u64>,
     #[serde(default)]
-    pub missing: Missing,
+    missing: Missing,
     #[serde(default)]
     pub from_start: bool,
 }
@@ -43,8 +44,8 @@ impl Patterns {
         }
     }
 
-    pub fn read(&self, ignore_case: bool) -> Vec<Pattern> {
-        self.list().iter().map(|text| Pattern::new(text, ignore_case)).collect()
+    fn read(&self, fold: impl Fn(&str) -> String) -> Vec<Pattern> {
+        self.list().iter().map(|text| Pattern::new(&fold(text))).collect()
     }
 }
 
@@ -58,7 +59,31 @@ pub enum Missing {
     Unknown,
 }
 
+/// Which lines count.
+pub struct Filter {
+    include: Vec<Pattern>,
+    exclude: Vec<Pattern>,
+    ignore_case: bool,
+}
+
+impl Filter {
+    pub fn patterns(&self) -> usize {
+        self.include.len() + self.exclude.len()
+    }
+
+    pub fn counts(&self, line: &str) -> bool {
+        let line = if self.ignore_case { Cow::Owned(line.to_lowercase()) } else { Cow::Borrowed(line) };
+        let any = |patterns: &[Pattern]| patterns.iter().any(|one| one.is_in(&line));
+        (self.include.is_empty() || any(&self.include)) && !any(&self.exclude)
+    }
+}
+
 impl Options {
+    pub fn filter(&self) -> Filter {
+        let fold = |text: &str| if self.ignore_case { text.to_lowercase() } else { text.to_owned() };
+        Filter { include: self.include.read(fold), exclude: self.exclude.read(fold), ignore_case: self.ignore_case }
+    }
+
     /// One line is worth a look where nothing else was said.
     pub fn warn(&self) -> Option<u64> {
         self.warn.or(if self.critical.is_none() { Some(1) } else { None })
@@ -83,7 +108,7 @@ impl Options {
         for (name, patterns) in [("include", &self.include), ("exclude", &self.exclude)] {
             for (index, text) in patterns.list().iter().enumerate() {
                 let index = if matches!(patterns, Patterns::One(_)) { String::new() } else { format!("/{index}") };
-                if Pattern::new(text, false).is_empty() {
+                if Pattern::new(text).is_empty() {
                     wrong(format!("/{name}{index}"), "is in every line: write some text of those that are meant");
                 }
             }
