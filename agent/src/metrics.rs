@@ -96,9 +96,12 @@ fn plugins(page: &mut Page, view: &Inner) {
     }
 }
 
+/// The samples of one name: labels and value.
+type Family = (SampleKind, Vec<(String, f64)>);
+
 /// What checks reported in their last runs, one family after the other.
 fn reported(page: &mut Page, view: &Inner) {
-    let mut families: BTreeMap<&str, (SampleKind, Vec<(String, f64)>)> = BTreeMap::new();
+    let mut families: BTreeMap<&str, Family> = BTreeMap::new();
     for (check, seen) in &view.checks {
         for sample in &seen.samples {
             let mut labels = format!("{{check=\"{check}\"");

@@ -61,9 +61,9 @@ fn names(resolve: &Resolve, world: WorldId, imports: bool) -> Vec<String> {
 fn interface(world: &str) -> Result<(Resolve, WorldId), String> {
     let words = |error: anyhow::Error| format!("read the interface: {error:#}");
     let mut resolve = Resolve::default();
-    resolve.push_str("host.wit", HOST).map_err(|error| words(error.into()))?;
-    let plugin = resolve.push_str("plugin.wit", PLUGIN).map_err(|error| words(error.into()))?;
-    let id = resolve.select_world(&[plugin], Some(world)).map_err(|error| words(error.into()))?;
+    resolve.push_str("host.wit", HOST).map_err(words)?;
+    let plugin = resolve.push_str("plugin.wit", PLUGIN).map_err(words)?;
+    let id = resolve.select_world(&[plugin], Some(world)).map_err(words)?;
     Ok((resolve, id))
 }
 

@@ -92,8 +92,7 @@ impl Catalogue {
         if artifact.waiting {
             return Err(CatalogueError::Waiting { plugin: plugin.to_string(), version: version() });
         }
-        if let Some(pinned) =
-            spec.and_then(|spec| spec.digest.as_ref()).filter(|pinned| pinned.as_str() != artifact.digest)
+        if let Some(pinned) = spec.and_then(|spec| spec.digest.as_ref()).filter(|pinned| !pinned.fits(&artifact.digest))
         {
             return Err(CatalogueError::OtherDigest {
                 plugin: plugin.to_string(),

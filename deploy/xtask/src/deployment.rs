@@ -29,7 +29,7 @@ pub struct Deployment {
 
 /// Fixtures are built as well, and are of use to tests alone.
 pub fn is_bundled(plugin: &Path) -> bool {
-    matches!(plugin.file_stem().and_then(|stem| stem.to_str()), Some("disk" | "haproxy" | "http" | "memory"))
+    matches!(plugin.file_stem().and_then(|stem| stem.to_str()), Some("disk" | "haproxy" | "http" | "load" | "memory"))
 }
 
 /// What the demo's checks are, and how often.

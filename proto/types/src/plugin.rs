@@ -32,13 +32,18 @@ pub const VERSION_BYTES_MAX: usize = 64;
 /// What this version can run.
 pub const WORLDS: [&str; 4] = ["check", "collector", "notifier", "action"];
 
-/// A component's SHA-256 in hex.
+/// A component's SHA-256 in hex, or enough of its beginning.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Digest(String);
 
+/// 128 bits: nobody finds another component that begins with these.
+const DIGEST_DIGITS_MIN: usize = 32;
+const DIGEST_DIGITS_MAX: usize = 64;
+
 impl Digest {
-    pub fn as_str(&self) -> &str {
-        &self.0
+    /// Whether it is this component's.
+    pub fn fits(&self, sha256_hex: &str) -> bool {
+        sha256_hex.starts_with(&self.0)
     }
 }
 
@@ -46,10 +51,14 @@ impl std::str::FromStr for Digest {
     type Err = PatternError;
 
     fn from_str(text: &str) -> Result<Self, PatternError> {
-        let sound = text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let sound = (DIGEST_DIGITS_MIN..=DIGEST_DIGITS_MAX).contains(&text.len())
+            && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         match sound {
             true => Ok(Digest(text.to_owned())),
-            false => Err(PatternError::new(text, "is no SHA-256: it has 64 digits from 0 to f")),
+            false => Err(PatternError::new(
+                text,
+                "is no SHA-256: it has 64 digits from 0 to f, of which the first 32 will do",
+            )),
         }
     }
 }

@@ -90,21 +90,19 @@ impl wit::system::Host for State {
     }
 
     async fn get_networks(&mut self) -> wasmtime::Result<Result<Vec<wit::system::Network>, Error>> {
-        Ok(self
-            .list(Call::Networks, |answer| match answer {
-                Answer::Networks(list) => Some(all(list)),
-                _ => None,
-            })
-            .await?)
+        self.list(Call::Networks, |answer| match answer {
+            Answer::Networks(list) => Some(all(list)),
+            _ => None,
+        })
+        .await
     }
 
     async fn get_disks(&mut self) -> wasmtime::Result<Result<Vec<wit::system::Disk>, Error>> {
-        Ok(self
-            .list(Call::Disks, |answer| match answer {
-                Answer::Disks(list) => Some(all(list)),
-                _ => None,
-            })
-            .await?)
+        self.list(Call::Disks, |answer| match answer {
+            Answer::Disks(list) => Some(all(list)),
+            _ => None,
+        })
+        .await
     }
 
     async fn get_machine(&mut self) -> wasmtime::Result<Result<wit::system::Machine, Error>> {

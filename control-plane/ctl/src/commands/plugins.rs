@@ -121,7 +121,7 @@ async fn give(
     let wanted = |one: &&wire::Plugin| {
         one.name == name && one.waiting && version.as_ref().is_none_or(|version| *version == one.version)
     };
-    if let Some(waiting) = listed.iter().filter(wanted).next_back() {
+    if let Some(waiting) = listed.iter().rfind(wanted) {
         let question = format!("{name} {} asks for more: {}.", waiting.version, beyond(waiting));
         confirm(&sanitize(&question), yes)?;
     }

@@ -122,6 +122,20 @@ fn scalar(scalar: &Scalar, rng: &mut Rng) -> Value {
             .pick(&["https://*.example.com", "http://127.0.0.1:*", "http://example.com:8080", "https://*"])
             .to_string()
             .into(),
+        Json::Text if noun.contains("SHA-256") => {
+            rng.pick(&["0a", "ff", "12", "1e"]).repeat(rng.pick(&[16, 32, 20]).to_owned()).into()
+        }
+        Json::Text if noun.contains("host and port") => {
+            rng.pick(&["127.0.0.1:6379", "*.db:5432", "[::1]:*", "unix:/run/*.sock"]).to_string().into()
+        }
+        Json::Text if noun.contains("a name or an address") => {
+            rng.pick(&["*", "*.example.com", "10.0.0.1", "db"]).to_string().into()
+        }
+        Json::Text if noun.contains("/var/log") => rng.pick(&["/var/log/*.log", "/srv/**/x", "/a"]).to_string().into(),
+        Json::Text if noun.contains("a name and a program") => {
+            rng.pick(&["ready: /usr/bin/pg_isready -h *", "x: /bin/x ...", "y: /y"]).to_string().into()
+        }
+        Json::Text if noun.contains("perhaps with *") => rng.pick(&["nginx*", "*", "a@1.service"]).to_string().into(),
         Json::Text if noun == "a name" && scalar.pattern.is_some() => name(rng).into(),
         Json::Text => text(rng).into(),
     }

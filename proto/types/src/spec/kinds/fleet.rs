@@ -86,8 +86,8 @@ record! {
     pub struct PluginSpec {
         /// The version that runs, instead of the newest.
         version "version": String, optional, "version: 1.2.0";
-        /// The component's SHA-256 in hex: whatever else was pushed under that name does not run.
-        digest "digest": Digest, optional, "digest: 0f343b0931126a20f133d67c2b018a3b4d17a7d1d9f1c5a8b5c3f2b1a0d9e8c7";
+        /// The component's SHA-256 in hex, or at least its first 32 digits: whatever else was pushed under that name does not run.
+        digest "digest": Digest, optional, "digest: 8f434346648f6b96df89dda901c5176b";
         /// What it may reach, of what its manifest asks for.
         allow "allow": Allow, optional, "allow: {http: [\"https://*\"]}";
     }
@@ -176,7 +176,7 @@ pattern_shape!(SocketPattern, "host and port like 127.0.0.1:6379, or unix:/path"
 pattern_shape!(HostPattern, "a name or an address like *.example.com", None);
 pattern_shape!(PathPattern, "an absolute path like /var/log/*.log", Some("^/"));
 pattern_shape!(CommandPattern, "a name and a program like ready: /usr/bin/pg_isready -h *", Some("^[a-z0-9._-]+: /"));
-pattern_shape!(Digest, "a SHA-256 in hex", Some("^[0-9a-f]{64}$"));
+pattern_shape!(Digest, "a SHA-256 in hex", Some("^[0-9a-f]{32,64}$"));
 pattern_shape!(WordPattern, "a name, perhaps with *", Some("^\\S+$"));
 
 record! {
