@@ -84,8 +84,18 @@ fn judged(with: &With, name: &str, value: &Value) -> Option<String> {
     problems.into_iter().find(|problem| own(&problem.path)).map(|problem| problem.message)
 }
 
-/// What the plugin itself says against it.
+/// What the plugin itself says against it, alone and among the other examples:
+/// one field may need another.
 fn refused(subject: &Subject, stage: &Stage, with: &With, name: &str, value: Value) -> Result<Option<String>> {
+    let alone = config(with, name, value.clone());
+    let Some(why) = judgement(subject, stage, name, alone)? else { return Ok(None) };
+    let mut all: Map<String, Value> =
+        with.iter().filter_map(|(other, field)| Some((other.clone(), self::value(&field.example).ok()?))).collect();
+    all.insert(name.to_owned(), value);
+    Ok(judgement(subject, stage, name, all)?.map(|_| why))
+}
+
+fn judgement(subject: &Subject, stage: &Stage, name: &str, config: Map<String, Value>) -> Result<Option<String>> {
     let work = match subject.manifest.world.as_str() {
         "check" => Work::Check,
         "collector" => Work::Collect,
@@ -95,7 +105,7 @@ fn refused(subject: &Subject, stage: &Stage, with: &With, name: &str, value: Val
     let case = Case {
         name: "lint".to_owned(),
         file: String::new(),
-        config_json: Value::Object(config(with, name, value)).to_string(),
+        config_json: Value::Object(config).to_string(),
         now: NOW,
         state: BTreeMap::new(),
         work,

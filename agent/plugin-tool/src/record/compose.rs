@@ -51,18 +51,25 @@ impl Draft {
         Ok(Draft { config, given, answers, expect })
     }
 
-    /// What is expected by these names: `summary`, `attrs.total_us`.
+    /// What is expected by these names: `summary`, `attrs.total_us`; of metrics
+    /// only that they are there.
     pub fn leave_out(&mut self, names: &[String]) {
         for name in names {
-            match (name.strip_prefix("attrs."), self.expect.get_mut("attrs")) {
+            match (name.strip_prefix("attrs."), self.expect.get_mut(name.split('.').next().unwrap_or_default())) {
                 (Some(attr), Some(Value::Object(attrs))) => {
                     attrs.remove(attr);
+                }
+                (None, Some(Value::Array(metrics))) if name == "metrics" => {
+                    metrics.iter_mut().filter_map(Value::as_object_mut).for_each(|metric| {
+                        metric.remove("value");
+                    });
                 }
                 _ => {
                     self.expect.remove(name);
                 }
             }
         }
+        self.expect.retain(|_, value| value.as_object().is_none_or(|attrs| !attrs.is_empty()));
     }
 
     pub fn text(&self) -> String {

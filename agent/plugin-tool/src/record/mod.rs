@@ -155,8 +155,9 @@ fn settle(draft: &mut Draft, subject: &Subject, file: &Path) -> Result<Vec<Strin
     if first.differences.is_empty() {
         return Ok(Vec::new());
     }
-    let unsteady: Vec<String> =
+    let mut unsteady: Vec<String> =
         first.differences.iter().filter_map(|one| Some(one.split_once(':')?.0.to_owned())).collect();
+    unsteady.dedup();
     draft.leave_out(&unsteady);
     if !draft.expect.is_empty() && stage.play(subject, &read(draft)?)?.differences.is_empty() {
         let (left_out, verb) = (unsteady.join(", "), if unsteady.len() == 1 { "differs" } else { "differ" });

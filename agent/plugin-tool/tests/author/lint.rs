@@ -51,6 +51,13 @@ fn what_the_plugin_refuses_is_no_example() {
 }
 
 #[test]
+fn an_option_may_need_another() {
+    let component = component("dns").display().to_string();
+    let said = hostler_plugin(&root(), &["lint", "plugins/dns", "--wasm", &component]).exits(0);
+    holds(&said.out, "0 errors, ");
+}
+
+#[test]
 fn what_no_host_would_load_is_an_error() {
     let said = hostler_plugin(&root(), &["lint", "target/plugins/fixtures/wasi.wasm"]).exits(1);
     holds(&said.out, "error: it asks for wasi:cli/environment@0.2.6, which no host gives");

@@ -61,6 +61,21 @@ fn what_is_recorded_passes_without_its_server_until_it_is_edited() {
     holds(&text, "error: {unreachable: connection refused}");
 }
 
+/// The time to connect is the machine's, whatever was recorded.
+#[test]
+fn what_differs_from_run_to_run_is_not_expected() {
+    let folder = folder("tcp");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let said = hostler_plugin(folder.path(), &["record", "--with", &format!("{{port: {port}}}")]).exits(0);
+    holds(&said.err, "from run to run with the same answers: left out of expect");
+    let text = std::fs::read_to_string(folder.path().join("testcases/recorded.yaml")).expect("reads");
+    holds(&text, "expect:\n  status: ok\n");
+    assert!(!text.contains("connect_us"), "{text}");
+    drop(listener);
+    hostler_plugin(folder.path(), &["test"]).exits(0);
+}
+
 #[test]
 fn what_this_machine_says_is_replayed() {
     for name in ["disk", "memory"] {

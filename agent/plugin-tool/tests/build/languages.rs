@@ -17,7 +17,7 @@ const MISSING: [&str; 6] = [
 ];
 
 /// What a build makes of a folder, unless the compiler is missing.
-fn built(folder: &Path, language: &str) -> Option<Vec<u8>> {
+pub fn built(folder: &Path, language: &str) -> Option<Vec<u8>> {
     let built = hostler_plugin(folder, &["build", "memory-use"]);
     let error = String::from_utf8_lossy(&built.stderr).into_owned();
     if MISSING.iter().any(|missing| error.contains(missing)) {
@@ -31,7 +31,7 @@ fn built(folder: &Path, language: &str) -> Option<Vec<u8>> {
     Some(std::fs::read(folder.join("memory-use/memory-use.wasm")).expect("the plugin"))
 }
 
-fn begin(language: &str) -> tempfile::TempDir {
+pub fn begin(language: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("folder");
     let says = succeeds(folder.path(), &["new", "--lang", language, "memory-use"]);
     for command in [

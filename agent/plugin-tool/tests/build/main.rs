@@ -12,6 +12,7 @@
 mod host;
 mod languages;
 mod refusals;
+mod worlds;
 
 use std::path::Path;
 use std::process::{Command, Output};
