@@ -56,6 +56,14 @@ fn becomes(folder: &Path, world: &str, code: &str, cases: &[(&str, &str)]) -> bo
         "name = \"memory-use\"\nversion = \"0.1.0\"\nworld = \"{world}\"\nsummary = \"for a test\"\n[grants]\nsystem = true\n"
     );
     std::fs::write(plugin.join("plugin.toml"), manifest).expect("write");
+    // Built into the same place as the template is in another test: under a name of
+    // its own, or one would read what the other wrote.
+    let cargo = std::fs::read_to_string(plugin.join("Cargo.toml")).expect("read");
+    std::fs::write(plugin.join("Cargo.toml"), cargo.replacen("name = \"check\"", "name = \"worlds\"", 1))
+        .expect("write");
+    let lock = plugin.join("Cargo.lock");
+    let locked = std::fs::read_to_string(&lock).expect("read");
+    std::fs::write(&lock, locked.replace("name = \"check\"", "name = \"worlds\"")).expect("write");
     std::fs::write(plugin.join("src/lib.rs"), format!("{OPTIONS}{code}")).expect("write");
     std::fs::remove_dir_all(plugin.join("testcases")).expect("removes");
     std::fs::create_dir(plugin.join("testcases")).expect("creates");
