@@ -1,5 +1,6 @@
 //! What a change must pass before it counts.
 
+use crate::plugins;
 use crate::test::{self, Options, group_for_commit, manifests};
 use crate::tidy;
 use crate::workspace::Workspace;
@@ -20,6 +21,7 @@ pub fn run(workspace: &Workspace) -> Result<()> {
     )?;
     // Documents are checked against the programs' own help: they must be there.
     workspace.build(&["--workspace", "--locked"])?;
+    plugins::build_tool(&workspace.root, &mut |line| eprintln!("  plugins        {line}"))?;
     tidy::run(workspace)?;
     deny(workspace)?;
     let group = group_for_commit(&commit(workspace));

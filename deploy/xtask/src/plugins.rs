@@ -61,7 +61,8 @@ pub fn build(root: &Path, progress: &mut dyn FnMut(&str)) -> Result<Vec<PathBuf>
     Ok(shipped())
 }
 
-fn build_tool(root: &Path, progress: &mut dyn FnMut(&str)) -> Result<()> {
+/// The tool alone, for those who need no guest.
+pub fn build_tool(root: &Path, progress: &mut dyn FnMut(&str)) -> Result<()> {
     progress("building hostler-plugin");
     run(
         cargo()

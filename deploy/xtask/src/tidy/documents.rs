@@ -66,7 +66,8 @@ fn check(program: &str, words: &[&str], help: &impl Fn(&str, &[&str]) -> Help) -
             path.push(word);
             match help(program, &path) {
                 Help::Text(deeper) => text = deeper,
-                Help::Unknown | Help::NotBuilt => {
+                Help::NotBuilt => return Checked::NotBuilt,
+                Help::Unknown => {
                     return Checked::Wrong(format!("`{program} {} --help` fails", path.join(" ")));
                 }
             }
