@@ -67,7 +67,7 @@ impl Check for Tcp {
         let deadline = options.timeout.unwrap_or(began);
         let took = || began.saturating_sub(host.remaining());
         let left = || deadline.saturating_sub(took());
-        let connection = match connect(options, host, left()) {
+        let connection = match connect(options, host, left) {
             Ok(connection) => connection,
             Err(error) => return failed(error, "no connection", deadline),
         };
@@ -83,14 +83,14 @@ impl Check for Tcp {
     }
 }
 
-fn connect<H: Host>(options: &Options, host: &H, timeout: Duration) -> Result<H::Connection, Error> {
+fn connect<H: Host>(options: &Options, host: &H, left: impl Fn() -> Duration) -> Result<H::Connection, Error> {
     if let Some(path) = &options.unix {
-        return host.connect_unix(path, timeout);
+        return host.connect_unix(path, left());
     }
     let name = options.host.as_deref().unwrap_or("127.0.0.1");
-    let connection = host.connect(name, options.port.unwrap_or_default(), timeout)?;
+    let connection = host.connect(name, options.port.unwrap_or_default(), left())?;
     if options.tls {
-        connection.start_tls(name, timeout)?;
+        connection.start_tls(name, left())?;
     }
     Ok(connection)
 }
