@@ -55,7 +55,11 @@ pub fn check(subject: &Subject, stage: &Stage, findings: &mut Findings) -> Resul
 }
 
 fn may_be_words(field: &WithField) -> bool {
-    matches!(field.type_, WithType::Text | WithType::Any)
+    let one = match field.type_ {
+        WithType::List => field.of.unwrap_or(WithType::Any),
+        other => other,
+    };
+    matches!(one, WithType::Text | WithType::Any)
 }
 
 /// As it would be read behind its name in a spec.

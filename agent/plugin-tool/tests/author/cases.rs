@@ -1,17 +1,17 @@
 //! `hostler-plugin test`.
 
-use super::{case, component, folder, holds, hostler_plugin, hostler_plugin_as, root};
+use super::{case, component, folder, holds, hostler_plugin, hostler_plugin_as, our_own_plugins, root};
 
 const PLENTY: &str = "answers:\n  - call: system.get-memory\n    answer: {total: 1000, available: 600}\n\
                       expect: {status: ok, attrs: {used_percent: \"40.0\"}}\n";
 
 #[test]
 fn our_own_plugins_pass_their_cases() {
-    for name in ["disk", "memory", "http", "haproxy"] {
-        let component = component(name).display().to_string();
+    for name in our_own_plugins() {
+        let component = component(&name).display().to_string();
         let said = hostler_plugin(&root(), &["test", &format!("plugins/{name}"), "--wasm", &component]).exits(0);
         let cases = said.out.lines().filter(|line| line.starts_with("ok   ")).count();
-        assert!((2..=4).contains(&cases), "{name}:\n{}", said.out);
+        assert!(cases >= 3, "{name}:\n{}", said.out);
         assert_eq!(said.err, "", "{name}");
     }
 }

@@ -1,6 +1,6 @@
 //! `hostler-plugin lint`.
 
-use super::{case, component, folder, holds, hostler_plugin, root};
+use super::{case, component, folder, holds, hostler_plugin, our_own_plugins, root};
 use std::path::Path;
 
 /// With another manifest, built of it.
@@ -16,8 +16,8 @@ fn packed(folder: &Path, name: &str, from: &str, to: &str) {
 
 #[test]
 fn our_own_plugins_are_without_fault() {
-    for name in ["disk", "memory", "http", "haproxy"] {
-        let component = component(name).display().to_string();
+    for name in our_own_plugins() {
+        let component = component(&name).display().to_string();
         let said = hostler_plugin(&root(), &["lint", &format!("plugins/{name}"), "--wasm", &component]).exits(0);
         assert_eq!(said.out, "0 errors, 0 warnings, 0 notes\n", "{name}");
     }

@@ -20,6 +20,19 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the repository")
 }
 
+/// Our own plugins, by their folders' names.
+fn our_own_plugins() -> Vec<String> {
+    let entries = std::fs::read_dir(root().join("plugins")).expect("the plugins");
+    let folders = entries.map(|entry| entry.expect("an entry").path());
+    let mut names: Vec<String> = folders
+        .filter(|folder| folder.join("plugin.toml").is_file())
+        .filter_map(|folder| Some(folder.file_name()?.to_str()?.to_owned()))
+        .collect();
+    names.sort();
+    assert!(names.iter().any(|name| name == "disk"), "{names:?}");
+    names
+}
+
 /// One of our own plugins, built by `cargo xtask plugins`.
 fn component(name: &str) -> PathBuf {
     let path = root().join(format!("target/plugins/{name}.wasm"));
