@@ -11,7 +11,7 @@ pub const WASMTIME_VERSION: &str = "48.0.8";
 /// Names compiled code in the cache, so that a new engine or new settings find
 /// none. The runtime can't compute the compiler's own compatibility hash; what
 /// this misses, loading still refuses. Raise the number with [`engine_config`].
-pub const ENGINE_KEY: &str = "wasmtime-48.0.8-1";
+pub const ENGINE_KEY: &str = "wasmtime-48.0.8-2";
 
 /// Wasm stack: C's default and Rust's are in linear memory, this one holds
 /// frames only; 512 KiB is the engine's default.
@@ -56,6 +56,8 @@ pub fn engine_config() -> Config {
         .async_stack_size(FIBER_STACK_BYTES)
         .async_stack_zeroing(true)
         .memory_init_cow(true)
+        // Plugins are packed without names: frames of `<unknown>` help nobody.
+        .wasm_backtrace_max_frames(None)
         .generate_address_map(false)
         .wasm_relaxed_simd(false)
         .wasm_memory64(false)

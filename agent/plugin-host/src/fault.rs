@@ -42,6 +42,8 @@ pub enum Fault {
     TimedOut { after: Duration },
     #[error("the plugin called the host more than {} times in one run and was stopped", limits::HOST_CALLS_MAX)]
     HostCallsExhausted,
+    #[error("the plugin handed the host more than {} KiB in one call and was stopped", limits::HOST_CALL_BYTES_MAX >> 10)]
+    HostCallTooLarge,
     #[error("the plugin crashed: {0}")]
     Trapped(String),
 }

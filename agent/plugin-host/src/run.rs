@@ -270,6 +270,9 @@ fn short(text: String) -> String {
     report::cap(text, limits::FAULT_BYTES_MAX, &mut false)
 }
 
+/// How the engine tells of [`limits::HOST_CALL_BYTES_MAX`]; its type is private.
+const CARRIED_TOO_MUCH: &str = "fuel allocated for hostcalls has been exhausted";
+
 /// What ended the guest: our own reason first, then what the engine says.
 fn fault(state: &mut State, error: &wasmtime::Error) -> Fault {
     if let Some(fault) = state.take_stop() {
@@ -283,6 +286,7 @@ fn fault(state: &mut State, error: &wasmtime::Error) -> Fault {
             None => Fault::Trapped("it reached `unreachable`, as a panic or an abort does".to_owned()),
         },
         Some(trap) => Fault::Trapped(trap.to_string()),
+        None if format!("{error:#}").contains(CARRIED_TOO_MUCH) => Fault::HostCallTooLarge,
         None => Fault::Trapped(short(format!("{error:#}"))),
     }
 }

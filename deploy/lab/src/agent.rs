@@ -63,6 +63,15 @@ impl Agent {
         fs::write(self.config(), format!("http_listen = \"off\"\n{text}")).expect("write the configuration");
     }
 
+    /// With its page on a port of its own, from its next start on.
+    pub fn with_http(&self) -> u16 {
+        let port = crate::free_port();
+        let text = fs::read_to_string(self.config()).expect("a configuration");
+        let text = text.replace("http_listen = \"off\"", &format!("http_listen = \"127.0.0.1:{port}\""));
+        fs::write(self.config(), text).expect("write the configuration");
+        port
+    }
+
     pub fn start(&mut self) {
         let path = self.folder.path().join("log");
         let log = fs::OpenOptions::new().create(true).append(true).open(path).expect("a log");

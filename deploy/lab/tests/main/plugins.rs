@@ -83,7 +83,7 @@ fn a_version_that_breaks_goes_back_by_itself() {
     let mut agent = Agent::joined(&control_plane, "web1", &[]);
     control_plane.wait_check("web1", "disk", "passing", SOON);
 
-    pushed(&control_plane, &packed("fixtures/trap", "disk", "1.1.0", "system = true"));
+    pushed(&control_plane, &packed("fixtures/hostile", "disk", "1.1.0", "system = true"));
     wait_plugin(&control_plane, "1.1.0", "reverted");
     let told = wait_for("the event", SOON, || {
         let events = control_plane.events();

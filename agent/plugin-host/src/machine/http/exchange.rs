@@ -77,6 +77,8 @@ fn words(error: &hyper::Error) -> String {
     }
     if error.is_incomplete_message() {
         "closed the connection without an answer".to_owned()
+    } else if error.is_parse() && error.to_string().contains("too large") {
+        format!("its headers are longer than {} KiB", limits::HTTP_HEAD_BYTES_MAX >> 10)
     } else if error.is_parse() {
         "answered no HTTP".to_owned()
     } else {
