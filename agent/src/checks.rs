@@ -109,6 +109,8 @@ impl Runner {
         let orders = self.orders.borrow_and_update().clone();
         let Some(orders) = orders else { return };
         let changed = self.watch.configure(clock::now(), &orders.desired.checks, &self.view);
+        let table = Arc::clone(&self.table.borrow());
+        self.follow_trials(&table);
         {
             let mut view = self.view.lock();
             view.desired = Some(orders.stamp);
@@ -126,11 +128,15 @@ impl Runner {
         );
     }
 
+    fn follow_trials(&mut self, table: &Table) {
+        let ends = self.trials.follow(table, |plugin| self.watch.worked(plugin));
+        ends.into_iter().for_each(|end| self.tell(end));
+    }
+
     /// Checks that waited for a plugin run at once.
     fn plugins_changed(&mut self, queue: &mut VecDeque<Order>) {
         let table = Arc::clone(&self.table.borrow_and_update());
-        let ends = self.trials.follow(&table, |plugin| self.watch.worked(plugin));
-        ends.into_iter().for_each(|end| self.tell(end));
+        self.follow_trials(&table);
         let coming = |name: &Name| table.get(name).is_none_or(Slot::is_coming);
         queue.extend(self.watch.plugins_changed(clock::now(), coming));
     }

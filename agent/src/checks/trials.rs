@@ -32,17 +32,28 @@ pub enum Said {
 }
 
 impl Trials {
-    /// Begins what is due to begin. `worked` are the checks of a plugin whose
-    /// last run was fine.
+    /// Begins what is due to begin, and ends what nobody is left to judge. `worked`
+    /// are the checks of a plugin whose last run was fine.
     pub fn follow(&mut self, table: &Table, worked: impl Fn(&Name) -> Vec<Name>) -> Vec<TrialEnd> {
         self.refused.retain(|digest| table.values().any(|slot| slot.assignment.digest == *digest));
         self.open.retain(|plugin, (digest, _)| {
             table.get(plugin).is_some_and(|slot| slot.assignment.digest == *digest && slot.before.is_some())
         });
         let mut ended = Vec::new();
+        self.open.retain(|plugin, (digest, trial)| {
+            let goes_on = trial.keep_only(&worked(plugin)) == Verdict::GoesOn;
+            if !goes_on {
+                ended.push(TrialEnd { plugin: plugin.clone(), digest: digest.clone(), back: None });
+            }
+            goes_on
+        });
         for (plugin, slot) in table.iter() {
             let on_trial = slot.before.is_some() && matches!(slot.readiness, Readiness::Ready(_));
-            if !on_trial || self.open.contains_key(plugin) || self.refused.contains(&slot.assignment.digest) {
+            if !on_trial
+                || ended.iter().any(|end| end.plugin == *plugin)
+                || self.open.contains_key(plugin)
+                || self.refused.contains(&slot.assignment.digest)
+            {
                 continue;
             }
             let worked = worked(plugin);

@@ -20,7 +20,7 @@ pub fn run(workspace: &Workspace) -> Result<()> {
         workspace.cargo().args(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]),
     )?;
     // Documents are checked against the programs' own help: they must be there.
-    workspace.build(&["--workspace", "--locked"])?;
+    workspace.build(&test::PROGRAMS_UNDER_TEST)?;
     plugins::build_tool(&workspace.root, &mut |line| eprintln!("  plugins        {line}"))?;
     tidy::run(workspace)?;
     deny(workspace)?;

@@ -32,6 +32,11 @@ pub const GROUPS: [Group; 3] = [
     Group { name: "lab", needs_root: Some("they boot whole hosts") },
 ];
 
+/// Tests start the programs as they are. Built together with the tests, since what
+/// tests depend on changes the features of half of all crates: apart, those would be
+/// compiled twice.
+pub const PROGRAMS_UNDER_TEST: [&str; 4] = ["--workspace", "--bins", "--tests", "--locked"];
+
 /// One run of nextest.
 struct Run {
     label: String,
@@ -71,8 +76,7 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     need_nextest(workspace)?;
     packages::install(&packages::FOR_TESTS)?;
     plugins::build(&workspace.root, &mut |line| eprintln!("  plugins        {line}"))?;
-    // Tests start the programs as they are.
-    workspace.build(&["--workspace"])?;
+    workspace.build(&PROGRAMS_UNDER_TEST)?;
 
     let mut total = Tally::default();
     for run in fast_runs(workspace) {
