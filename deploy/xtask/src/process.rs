@@ -148,6 +148,26 @@ pub struct Memory {
     pub processes: u64,
 }
 
+/// The kernel's unit in /proc/PID/stat on Linux, whatever its own tick is.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// Of a process (`self` for this one) and its children that have ended: forking
+/// counts, as it would for any program that runs checks this way.
+pub fn cpu_seconds(process: &str) -> Result<f64> {
+    let path = format!("/proc/{process}/stat");
+    let stat = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+    cpu_ticks(&stat)
+        .map(|ticks| ticks as f64 / TICKS_PER_SECOND)
+        .with_context(|| format!("read the CPU time in {path}"))
+}
+
+/// The program's name may hold blanks: fields are counted from its closing bracket.
+fn cpu_ticks(stat: &str) -> Option<u64> {
+    const USER: usize = 11;
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    fields.get(USER..USER + 4)?.iter().map(|field| field.parse::<u64>().ok()).sum()
+}
+
 pub fn memory_of_tree(root: u32) -> Result<Memory> {
     let mut sum = Memory::default();
     for pid in tree(root) {
@@ -184,6 +204,13 @@ fn tree(root: u32) -> Vec<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cpu_time_is_read_past_an_odd_name() {
+        let stat = "7 (a b) c) S 1 7 7 0 -1 4194304 100 0 0 0 3 4 50 60 20 0 1 0 9";
+        assert_eq!(cpu_ticks(stat), Some(117));
+        assert_eq!(cpu_ticks("7 (x) S 1"), None);
+    }
 
     fn scratch(name: &str) -> PathBuf {
         let dir = std::env::temp_dir().join(format!("xtask-{name}-{}", std::process::id()));

@@ -75,6 +75,7 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let started = Instant::now();
     need_nextest(workspace)?;
     packages::install(&packages::FOR_TESTS)?;
+    let workspace = &workspace.with_authors_tools();
     plugins::build(&workspace.root, &mut |line| eprintln!("  plugins        {line}"))?;
     workspace.build(&PROGRAMS_UNDER_TEST)?;
 

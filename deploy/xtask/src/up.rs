@@ -1,6 +1,6 @@
 //! `up` and `down`: Hostler on this machine, for whoever works on it.
 
-use crate::deployment::{self, Demo, Deployment, NODE, POLICY};
+use crate::deployment::{self, Demo, Deployment, NODE, POLICY, demo_spec};
 use crate::plugins;
 use crate::ports::{self, Ports};
 use crate::process::memory_of_tree;
@@ -36,7 +36,8 @@ pub fn up(workspace: &Workspace, detach: bool) -> Result<()> {
     let bundled: Vec<PathBuf> = guests.into_iter().filter(|file| deployment::is_bundled(file)).collect();
     let reused = deployment.control_plane.pid().is_some() && deployment.agent.pid().is_some();
     let started = Instant::now();
-    let outcome = deployment.start(&bundled, DEMO).and_then(|()| deployment.wait_ready());
+    let outcome =
+        deployment.start(&bundled, &demo_spec(DEMO, deployment.ports.http)).and_then(|()| deployment.wait_ready());
     if let Err(error) = outcome {
         // Left as it is under --detach: the logs and `down` are for looking.
         if !detach {

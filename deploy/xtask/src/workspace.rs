@@ -1,6 +1,7 @@
 //! Where things are, and how they are built.
 
 use anyhow::{Context, Result, bail, ensure};
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -9,6 +10,8 @@ use std::time::{Duration, Instant};
 pub struct Workspace {
     pub root: PathBuf,
     pub target: PathBuf,
+    /// Programs that come before those of PATH.
+    tools: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -49,7 +52,7 @@ impl Workspace {
             );
         }
         let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |dir| root.join(dir));
-        Ok(Self { root, target })
+        Ok(Self { root, target, tools: None })
     }
 
     pub fn programs(&self, profile: Profile) -> Programs {
@@ -68,10 +71,23 @@ impl Workspace {
         }
     }
 
+    /// With the compilers that authors of plugins have.
+    pub fn with_authors_tools(&self) -> Self {
+        let tools = crate::packages::authors_tools(&self.target);
+        Self { root: self.root.clone(), target: self.target.clone(), tools }
+    }
+
     pub fn cargo(&self) -> Command {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.current_dir(&self.root);
+        cargo.current_dir(&self.root).env("PATH", self.path());
         cargo
+    }
+
+    /// Where programs are looked for.
+    pub fn path(&self) -> OsString {
+        let old = std::env::var_os("PATH").unwrap_or_default();
+        let folders = self.tools.iter().cloned().chain(std::env::split_paths(&old));
+        std::env::join_paths(folders).unwrap_or(old)
     }
 
     /// Builds with cargo's own progress on the terminal; counts what there is.

@@ -1,6 +1,7 @@
 //! The same on real hosts: booted Debians with systemd, one of them the control
 //! plane, the agent installed by the install script.
 
+mod languages;
 mod restore;
 
 use hostler_lab::hosts::Hosts;

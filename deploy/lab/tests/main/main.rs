@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod golden;
+mod guides;
 mod hostile;
 mod identity;
 mod lab;

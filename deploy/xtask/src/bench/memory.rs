@@ -12,7 +12,7 @@ const AGENT_PSS_MB_MAX: f64 = 8.0;
 const CONTROL_PLANE_PSS_MB_MAX: f64 = 25.0;
 
 pub fn run(deployment: &Deployment) -> Result<Vec<Figure>> {
-    settle(deployment, Duration::from_secs(60 * minutes()?))?;
+    settle(deployment, span()?)?;
     let (agent, control_plane) = (measure(&deployment.agent)?, measure(&deployment.control_plane)?);
     Ok(vec![
         Figure {
@@ -33,6 +33,11 @@ pub fn run(deployment: &Deployment) -> Result<Vec<Figure>> {
     ])
 }
 
+/// How long it is watched.
+pub fn span() -> Result<Duration> {
+    Ok(Duration::from_secs(60 * minutes()?))
+}
+
 fn minutes() -> Result<u64> {
     let Ok(text) = std::env::var("HOSTLER_BENCH_MINUTES") else { return Ok(SETTLE_MINUTES) };
     let minutes = text.parse().with_context(|| format!("read HOSTLER_BENCH_MINUTES: '{text}' is no whole number"))?;
@@ -40,7 +45,7 @@ fn minutes() -> Result<u64> {
     Ok(minutes)
 }
 
-fn settle(deployment: &Deployment, span: Duration) -> Result<()> {
+pub fn settle(deployment: &Deployment, span: Duration) -> Result<()> {
     const TELL_EVERY: Duration = Duration::from_secs(60);
     let (started, mut told) = (Instant::now(), Instant::now());
     eprintln!("  settling for {} minutes", span.as_secs() / 60);
@@ -58,11 +63,11 @@ fn settle(deployment: &Deployment, span: Duration) -> Result<()> {
     deployment.wait_ready()
 }
 
-fn measure(daemon: &Daemon) -> Result<Memory> {
+pub fn measure(daemon: &Daemon) -> Result<Memory> {
     let pid = daemon.pid().with_context(|| format!("find the process of the {}", daemon.name))?;
     memory_of_tree(pid)
 }
 
-fn mb(kib: u64) -> f64 {
+pub fn mb(kib: u64) -> f64 {
     kib as f64 * 1024.0 / 1e6
 }

@@ -1,13 +1,14 @@
 //! What the project promises in numbers, measured on a release build. A result is
 //! written to deploy/bench/results, and committed by hand when it should stand.
 
+mod assigned;
 mod ctl;
 mod memory;
 mod plugin;
 mod spec;
 mod store;
 
-use crate::deployment::{self, Demo, Deployment};
+use crate::deployment::{self, Demo, Deployment, demo_spec};
 use crate::packages;
 use crate::plugins;
 use crate::ports::Ports;
@@ -75,12 +76,18 @@ pub struct Private {
 }
 
 impl Private {
+    /// With the two checks that most benches need.
     fn start(workspace: &Workspace, guests: &[PathBuf]) -> Result<Self> {
+        let demo = Demo { disk_every: "5s", hello_every: "5s" };
+        Self::with_spec(workspace, guests, |ports| demo_spec(demo, ports.http))
+    }
+
+    fn with_spec(workspace: &Workspace, guests: &[PathBuf], spec: impl Fn(&Ports) -> String) -> Result<Self> {
         let dir = std::env::temp_dir().join(format!("hostler-bench-{}", std::process::id()));
         fs::create_dir_all(&dir).with_context(|| format!("make {}", dir.display()))?;
         let deployment = Deployment::new(&dir, workspace.programs(Profile::Release), Ports::any()?);
         let private = Self { deployment, dir };
-        private.deployment.start(guests, Demo { disk_every: "5s", hello_every: "5s" })?;
+        private.deployment.start(guests, &spec(&private.deployment.ports))?;
         private.deployment.wait_ready()?;
         Ok(private)
     }
@@ -101,7 +108,11 @@ pub fn run(workspace: &Workspace, which: Bench) -> Result<()> {
     for (bench, name) in BENCHES.into_iter().filter(|(bench, _)| which == Bench::All || which == *bench) {
         println!("{name}");
         let figures = match bench {
-            Bench::Plugin => plugin::run(workspace, &guests)?,
+            Bench::Plugin => {
+                let mut figures = plugin::run(workspace, &guests)?;
+                figures.extend(assigned::run(workspace, &guests)?);
+                figures
+            }
             Bench::Store => store::run(workspace)?,
             Bench::Ctl => ctl::run(&Private::start(workspace, &guests)?.deployment)?,
             Bench::Spec => spec::run(&Private::start(workspace, &guests)?.deployment)?,

@@ -2,7 +2,7 @@
 //! fork and exec of the programs that others run for the same answers.
 
 use super::Figure;
-use crate::process::output;
+use crate::process::{cpu_seconds, output};
 use crate::workspace::{Profile, Workspace};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -18,9 +18,6 @@ const PEERS: &str = "/usr/lib/nagios/plugins";
 /// The engine alone, and a Rust check that does real work.
 const RUST_US_MAX: f64 = 30.0;
 const AGENT_MB_MAX: f64 = 12.0;
-/// The kernel's unit in /proc/PID/stat on Linux, whatever its own tick is.
-const TICKS_PER_SECOND: f64 = 100.0;
-
 /// A plugin and the program that does the same.
 struct Peer {
     plugin: &'static str,
@@ -73,6 +70,7 @@ pub fn run(workspace: &Workspace, guests: &[PathBuf]) -> Result<Vec<Figure>> {
         figures.push(figure(others, theirs, "us", None));
         figures.push(figure(share, ours / theirs, "x", Some(peer.share_max)));
     }
+    let workspace = &workspace.with_authors_tools();
     for (language, name, most) in LANGUAGES {
         match from_template(workspace, language) {
             Ok(plugin) => {
@@ -94,7 +92,7 @@ fn from_template(workspace: &Workspace, language: &str) -> Result<PathBuf> {
     let plugin = folder.join(&name);
     let _ = fs::remove_dir_all(&plugin);
     output(Command::new(&tool).args(["new", "--lang", language, &name]).current_dir(&folder))?;
-    output(Command::new(&tool).arg("build").arg(&plugin))?;
+    output(Command::new(&tool).arg("build").arg(&plugin).env("PATH", workspace.path()))?;
     Ok(plugin.join(format!("{name}.wasm")))
 }
 
@@ -120,7 +118,7 @@ fn cpu_us_per_run(text: &str) -> Result<f64> {
 fn peer_us(peer: &Peer) -> Result<f64> {
     let program = Path::new(PEERS).join(peer.program);
     ensure!(program.exists(), "{} is missing: install monitoring-plugins-basic", program.display());
-    let before = cpu_seconds()?;
+    let before = cpu_seconds("self")?;
     for _ in 0..PEER_RUNS {
         let status = Command::new(&program)
             .args(peer.arguments)
@@ -132,33 +130,12 @@ fn peer_us(peer: &Peer) -> Result<f64> {
         // 0 to 2 are answers; a full disk is one as well.
         ensure!(matches!(status.code(), Some(0..=2)), "{} ended with {status}", program.display());
     }
-    Ok((cpu_seconds()? - before) / f64::from(PEER_RUNS) * 1e6)
-}
-
-/// Of this process and its children that have ended: forking counts, as it would
-/// for any program that runs checks this way.
-fn cpu_seconds() -> Result<f64> {
-    let stat = fs::read_to_string("/proc/self/stat").context("read /proc/self/stat")?;
-    cpu_ticks(&stat).map(|ticks| ticks as f64 / TICKS_PER_SECOND).context("read the CPU time in /proc/self/stat")
-}
-
-/// The program's name may hold blanks: fields are counted from its closing bracket.
-fn cpu_ticks(stat: &str) -> Option<u64> {
-    const USER: usize = 11;
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    fields.get(USER..USER + 4)?.iter().map(|field| field.parse::<u64>().ok()).sum()
+    Ok((cpu_seconds("self")? - before) / f64::from(PEER_RUNS) * 1e6)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn cpu_time_is_read_past_an_odd_name() {
-        let stat = "7 (a b) c) S 1 7 7 0 -1 4194304 100 0 0 0 3 4 50 60 20 0 1 0 9";
-        assert_eq!(cpu_ticks(stat), Some(117));
-        assert_eq!(cpu_ticks("7 (x) S 1"), None);
-    }
 
     #[test]
     fn a_bench_result_is_divided_by_its_runs() {
