@@ -1,0 +1,13 @@
+;; ends: Done
+;; Its memory moves, or would, while the host writes to it.
+(module
+  (import "hostler:host/config@1.0.0" "json" (func $json (param i32)))
+  (memory (export "memory") 2)
+  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (drop (memory.grow (i32.const 1))) (i32.sub (i32.mul (memory.size) (i32.const 0x10000)) (i32.const 0x1000)))
+  (func (export "hostler:plugin/lifecycle@1.0.0#configure") (param i32 i32) (result i32) (i32.const 0x100))
+  (func (export "cabi_post_hostler:plugin/lifecycle@1.0.0#configure") (param i32))
+  (func (export "hostler:plugin/check-api@1.0.0#run") (result i32) (call $json (i32.const 0x800)) (i32.const 0x200))
+  (func (export "cabi_post_hostler:plugin/check-api@1.0.0#run") (param i32))
+  (data (i32.const 0x200) "\00\00\00\00\00\00\00\00\00\03\00\00\02\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00")
+  (data (i32.const 0x300) "ok")
+)

@@ -1,0 +1,13 @@
+;; ends: Done
+;; Wants a table of all elements there could be.
+(module
+  (memory (export "memory") 2)
+  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (i32.const 0x2000))
+  (func (export "hostler:plugin/lifecycle@1.0.0#configure") (param i32 i32) (result i32) (i32.const 0x100))
+  (func (export "cabi_post_hostler:plugin/lifecycle@1.0.0#configure") (param i32))
+  (func (export "hostler:plugin/check-api@1.0.0#run") (result i32) (loop $l (br_if $l (i32.ne (table.grow $t (ref.null func) (i32.const 1000)) (i32.const -1)))) (drop (table.grow $t (ref.null func) (i32.const 0xffffffff))) (i32.const 0x200))
+  (func (export "cabi_post_hostler:plugin/check-api@1.0.0#run") (param i32))
+  (table $t 1 funcref)
+  (data (i32.const 0x200) "\00\00\00\00\00\00\00\00\00\03\00\00\02\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00")
+  (data (i32.const 0x300) "ok")
+)
