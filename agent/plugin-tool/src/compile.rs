@@ -52,7 +52,10 @@ pub fn compile(arguments: &Arguments) -> Result<()> {
 fn precompile(component: &[u8]) -> Result<Vec<u8>, String> {
     let words = |error: wasmtime::Error| format!("{error:#}");
     let engine = wasmtime::Engine::new(&hostler_plugin_host::engine_config()).map_err(words)?;
-    engine.precompile_component(component).map_err(words)
+    // Compiled for use here, so that what no engine with these settings would
+    // load is refused now: a memory or a table that is too large.
+    let compiled = wasmtime::component::Component::new(&engine, component).map_err(words)?;
+    compiled.serialize().map_err(words)
 }
 
 fn limit_self(arguments: &Arguments) -> Result<()> {
