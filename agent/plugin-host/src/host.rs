@@ -68,8 +68,6 @@ pub enum LoadError {
     /// Compile it again.
     #[error("{path} was compiled for another engine or processor: {reason}", path = .path.display())]
     Incompatible { path: PathBuf, reason: String },
-    #[error("the plugin asks for more than a host gives: {0}")]
-    TooLarge(String),
     #[error(
         "the plugin imports {0}: there is no WASI on a host; build it for a target without (Rust: wasm32-unknown-unknown) or with WASI stubbed out"
     )]
@@ -83,10 +81,6 @@ pub enum LoadError {
     #[error("the plugin's exports are not as its world has them: {0}")]
     WrongExports(String),
 }
-
-/// How the engine's pool tells of a memory, a table or a number of parts that it
-/// does not give.
-const BEYOND_POOL: &str = "exceeds the";
 
 impl LoadError {
     /// Whether compiling again from the component can help.
@@ -133,13 +127,8 @@ impl PluginHost {
         // The cache replaces a file by renaming, never in place, so the mapping
         // stays as it is.
         #[allow(unsafe_code, reason = "mapping compiled code has no safe form")]
-        let component = unsafe { Component::deserialize_file(&self.engine, compiled) }.map_err(|error| match error
-            .root_cause()
-            .to_string()
-        {
-            cause if cause.contains(BEYOND_POOL) => LoadError::TooLarge(cause),
-            _ => LoadError::Incompatible { path: compiled.to_owned(), reason: format!("{error:#}") },
-        })?;
+        let component = unsafe { Component::deserialize_file(&self.engine, compiled) }
+            .map_err(|error| LoadError::Incompatible { path: compiled.to_owned(), reason: format!("{error:#}") })?;
 
         let kind = component.component_type();
         let imports: Vec<String> = kind.imports(&self.engine).map(|(name, _)| name.to_owned()).collect();

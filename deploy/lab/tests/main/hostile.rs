@@ -40,7 +40,7 @@ fn told(end: &str) -> (&'static str, &'static str) {
         "StackOverflow" => ("unknown", "nested too deep"),
         "HostCallsExhausted" => ("unknown", "called the host more than"),
         "Trapped" | "HostCallTooLarge" => ("unknown", "the plugin "),
-        "refused by the compiler" => ("unknown", "asks for more than a host gives"),
+        "refused by the compiler" => ("unknown", "which exceeds the limit"),
         "Done" => ("", ""),
         other => panic!("no words for {other}"),
     }
