@@ -21,7 +21,7 @@ pub fn run(workspace: &Workspace) -> Result<()> {
     )?;
     // Documents are checked against the programs' own help: they must be there.
     workspace.build(&test::PROGRAMS_UNDER_TEST)?;
-    plugins::build_tool(&workspace.root, &mut |line| eprintln!("  plugins        {line}"))?;
+    plugins::build_tool(&workspace.root, plugins::Tool::WithTests, &mut |line| eprintln!("  plugins        {line}"))?;
     tidy::run(workspace)?;
     deny(workspace)?;
     let group = group_for_commit(&commit(workspace));

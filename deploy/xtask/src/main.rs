@@ -77,7 +77,9 @@ fn run(verb: Verb) -> Result<()> {
 }
 
 fn build_plugins(workspace: &Workspace) -> Result<()> {
-    for plugin in plugins::build(&workspace.root, &mut |line| eprintln!("  plugins        {line}"))? {
+    for plugin in
+        plugins::build(&workspace.root, plugins::Tool::Alone, &mut |line| eprintln!("  plugins        {line}"))?
+    {
         println!("{}", plugin.display());
     }
     Ok(())

@@ -22,10 +22,18 @@ pub fn tool_path(root: &Path) -> PathBuf {
     root.join("target/debug/hostler-plugin")
 }
 
+/// Whether a tool is built alone, or together with its own tests: what those
+/// depend on changes the compiler's features, and apart it would be built twice.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Tool {
+    Alone,
+    WithTests,
+}
+
 /// Builds tool and guests; returns the packed plugins that ship. The hostile
 /// ones for tests are in `target/plugins/fixtures`.
-pub fn build(root: &Path, progress: &mut dyn FnMut(&str)) -> Result<Vec<PathBuf>> {
-    build_tool(root, progress)?;
+pub fn build(root: &Path, tool: Tool, progress: &mut dyn FnMut(&str)) -> Result<Vec<PathBuf>> {
+    build_tool(root, tool, progress)?;
     let toolchain = Toolchain::find(root, progress)?;
     let folders = plugin_folders(root)?;
     let shipped = || folders.iter().filter(|one| one.ships).map(|one| one.output.clone()).collect();
@@ -61,15 +69,15 @@ pub fn build(root: &Path, progress: &mut dyn FnMut(&str)) -> Result<Vec<PathBuf>
     Ok(shipped())
 }
 
-/// The tool alone, for those who need no guest.
-pub fn build_tool(root: &Path, progress: &mut dyn FnMut(&str)) -> Result<()> {
+/// The tool, for those who need no guest.
+pub fn build_tool(root: &Path, tool: Tool, progress: &mut dyn FnMut(&str)) -> Result<()> {
     progress("building hostler-plugin");
-    run(
-        cargo()
-            .args(["build", "--locked", "--manifest-path", "agent/plugin-tool/Cargo.toml", "--target-dir", "target"])
-            .current_dir(root),
-        "build hostler-plugin",
-    )
+    let mut cargo = cargo();
+    cargo.args(["build", "--locked", "--manifest-path", "agent/plugin-tool/Cargo.toml", "--target-dir", "target"]);
+    if tool == Tool::WithTests {
+        cargo.args(["--bins", "--tests"]);
+    }
+    run(cargo.current_dir(root), "build hostler-plugin")
 }
 
 /// A compiler that makes wasm components.

@@ -76,7 +76,7 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     need_nextest(workspace)?;
     packages::install(&packages::FOR_TESTS)?;
     let workspace = &workspace.with_authors_tools();
-    plugins::build(&workspace.root, &mut |line| eprintln!("  plugins        {line}"))?;
+    plugins::build(&workspace.root, plugins::Tool::WithTests, &mut |line| eprintln!("  plugins        {line}"))?;
     workspace.build(&PROGRAMS_UNDER_TEST)?;
 
     let mut total = Tally::default();

@@ -21,7 +21,8 @@ const DEMO: Demo = Demo { disk_every: "5s", hello_every: "2s" };
 pub fn up(workspace: &Workspace, detach: bool) -> Result<()> {
     let interrupted = Arc::new(AtomicBool::new(false));
     let built = workspace.build(&["--workspace"])?;
-    let guests = plugins::build(&workspace.root, &mut |line| eprintln!("  plugins        {line}"))?;
+    let guests =
+        plugins::build(&workspace.root, plugins::Tool::Alone, &mut |line| eprintln!("  plugins        {line}"))?;
     panel("building", &building(&built));
 
     let dir = dev(workspace);

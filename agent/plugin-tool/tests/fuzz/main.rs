@@ -44,18 +44,8 @@ const GROWTH_KIB_MAX: u64 = 300 * 1024;
 const TELLING: u64 = 300;
 
 /// Of our own plugins: small ones, and one for each kind of asking.
-const PLUGINS: [&str; 10] = [
-    "fixtures/idle",
-    "fixtures/spin",
-    "fixtures/flood",
-    "fixtures/allocate",
-    "memory",
-    "disk",
-    "tcp",
-    "http",
-    "log",
-    "process",
-];
+const PLUGINS: [&str; 10] =
+    ["fixtures/idle", "fixtures/hostile", "load", "file", "memory", "disk", "tcp", "http", "log", "process"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the repository")

@@ -137,7 +137,8 @@ fn build(workspace: &Workspace) -> Result<Vec<PathBuf>> {
     let packages = programs.iter().flat_map(|name| ["--package", name]);
     let arguments: Vec<&str> = std::iter::once("--release").chain(packages).collect();
     workspace.build(&arguments)?;
-    let guests = plugins::build(&workspace.root, &mut |line| eprintln!("  plugins        {line}"))?;
+    let guests =
+        plugins::build(&workspace.root, plugins::Tool::Alone, &mut |line| eprintln!("  plugins        {line}"))?;
     let guests: Vec<PathBuf> = guests.into_iter().filter(|file| deployment::is_bundled(file)).collect();
     workspace.build(&[
         "--release",

@@ -59,11 +59,14 @@ fn five_languages_report_from_one_host() {
         let runs = |name: &str| bill(&bills, name)["runs"].as_u64().unwrap_or_default();
         if built.iter().all(|(_, name, ..)| runs(name) >= 30) { Ok(bills.clone()) } else { Err(bills.clone()) }
     });
-    println!("{:<12}{:>12}{:>12}{:>14}{:>14}", "language", "size", "built in", "CPU a run", "memory");
+    println!("{:<12}{:>10}{:>12}{:>12}{:>12}", "language", "KiB", "built in s", "CPU us/run", "memory KiB");
     for (language, name, file, took) in &built {
         let bill = bill(&bills, name);
-        let size = std::fs::metadata(file).unwrap().len() / 1024;
-        println!("{language:<12}{size:>8} KiB{:>10.1} s  {bill}", took.as_secs_f64());
+        let number = |key: &str| bill[key].as_u64().unwrap_or_default();
+        let (size, took) = (std::fs::metadata(file).unwrap().len() / 1024, took.as_secs_f64());
+        let (cpu, memory) = (number("cpu_us") / number("runs").max(1), number("memory_peak_bytes") / 1024);
+        println!("{language:<12}{size:>10}{took:>12.1}{cpu:>12}{memory:>12}");
+        assert_eq!(number("faults"), 0, "{bill}");
     }
 }
 
