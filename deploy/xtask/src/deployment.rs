@@ -27,11 +27,6 @@ pub struct Deployment {
     pub agent: Daemon,
 }
 
-/// Fixtures are built as well, and are of use to tests alone.
-pub fn is_bundled(plugin: &Path) -> bool {
-    matches!(plugin.file_stem().and_then(|stem| stem.to_str()), Some("disk" | "haproxy" | "http" | "load" | "memory"))
-}
-
 /// What the demo's checks are, and how often.
 #[derive(Clone, Copy)]
 pub struct Demo {

@@ -34,11 +34,10 @@ pub fn up(workspace: &Workspace, detach: bool) -> Result<()> {
         }
     }
     let deployment = Deployment::new(&dir, workspace.programs(Profile::Dev), choose_ports(workspace, &dir)?);
-    let bundled: Vec<PathBuf> = guests.into_iter().filter(|file| deployment::is_bundled(file)).collect();
     let reused = deployment.control_plane.pid().is_some() && deployment.agent.pid().is_some();
     let started = Instant::now();
     let outcome =
-        deployment.start(&bundled, &demo_spec(DEMO, deployment.ports.http)).and_then(|()| deployment.wait_ready());
+        deployment.start(&guests, &demo_spec(DEMO, deployment.ports.http)).and_then(|()| deployment.wait_ready());
     if let Err(error) = outcome {
         // Left as it is under --detach: the logs and `down` are for looking.
         if !detach {

@@ -8,7 +8,7 @@ mod plugin;
 mod spec;
 mod store;
 
-use crate::deployment::{self, Demo, Deployment, demo_spec};
+use crate::deployment::{Demo, Deployment, demo_spec};
 use crate::packages;
 use crate::plugins;
 use crate::ports::Ports;
@@ -139,7 +139,6 @@ fn build(workspace: &Workspace) -> Result<Vec<PathBuf>> {
     workspace.build(&arguments)?;
     let guests =
         plugins::build(&workspace.root, plugins::Tool::Alone, &mut |line| eprintln!("  plugins        {line}"))?;
-    let guests: Vec<PathBuf> = guests.into_iter().filter(|file| deployment::is_bundled(file)).collect();
     workspace.build(&[
         "--release",
         "--locked",
