@@ -1,6 +1,6 @@
 //! `up` and `down`: Hostler on this machine, for whoever works on it.
 
-use crate::deployment::{self, Demo, Deployment, NODE, POLICY, demo_spec};
+use crate::deployment::{Demo, Deployment, NODE, POLICY, demo_spec};
 use crate::plugins;
 use crate::ports::{self, Ports};
 use crate::process::memory_of_tree;

@@ -55,7 +55,7 @@ fn spec(ports: &Ports) -> String {
         ("agent-runs", "process", "{name: hostler-agent}".to_owned()),
         ("control-plane-runs", "process", "{name: hostler-contro*}".to_owned()),
         ("hostname", "file", "{path: /etc/hostname}".to_owned()),
-        ("passwd", "file", "{path: /etc/passwd, min_size: 1}".to_owned()),
+        ("passwd", "file", "{path: /etc/passwd, min_size: 1KiB}".to_owned()),
         ("dpkg-log", "log", "{path: /var/log/dpkg.log, missing: ok}".to_owned()),
         ("apt-log", "log", "{path: /var/log/apt/history.log, missing: ok}".to_owned()),
         ("operators", "tcp", format!("{{port: {operators}}}")),
