@@ -1,8 +1,9 @@
 //! When each check runs.
 //!
-//! Every check has a phase of its own, from a hash of node and name, so that a
-//! fleet does not ask one server all at once and one host does not run all at
-//! once. A run that is still going when the next is due is not stacked: the due
+//! Every node has a phase of its own, so that a fleet does not ask one server all
+//! at once; its checks take a few turns an interval, so that it does not run all at
+//! once, and those of one turn share a wake-up: for a check that takes 25 us, waking
+//! a processor that sleeps is most of the cost. A run that is still going when the next is due is not stacked: the due
 //! one is skipped and counted.
 
 use crate::hash::fnv1a;
@@ -12,6 +13,8 @@ use std::time::Duration;
 
 /// Checks due within it share one wake-up of the processor.
 pub const WAKE_TOGETHER: Duration = Duration::from_millis(100);
+/// In each interval, from a hash of the check's name.
+const TURNS: u64 = 4;
 /// A new check says something soon, however seldom it runs.
 pub const FIRST_RUN_MAX: Duration = Duration::from_secs(2);
 /// Below it a check would do little but be scheduled; specs ask for a second at least.
@@ -178,7 +181,9 @@ impl Timetable {
 
 fn phase(node: &NodeId, check: &Name, every: Duration) -> Duration {
     let every_ms = u64::try_from(every.as_millis()).unwrap_or(u64::MAX).max(1);
-    Duration::from_millis(fnv1a(&[node.as_str(), check.as_str()]) % every_ms)
+    let turn = fnv1a(&[node.as_str(), check.as_str()]) % TURNS;
+    let offset = fnv1a(&[node.as_str()]) % every_ms;
+    Duration::from_millis(offset.saturating_add(every_ms / TURNS * turn) % every_ms)
 }
 
 fn first_delay(phase: Duration, every: Duration) -> Duration {
@@ -265,6 +270,18 @@ mod tests {
         let gaps: Vec<u64> = seen.windows(2).map(|pair| pair[1].0 - pair[0].0).collect();
         assert!((2_500..=7_500).contains(&gaps[0]), "{gaps:?}");
         assert!(gaps[1..].iter().all(|gap| *gap == 5_000), "{gaps:?}");
+    }
+
+    #[test]
+    fn checks_of_one_interval_share_a_few_wake_ups() {
+        let mut table = Timetable::new(node());
+        let checks = (0..40).map(|index| assignment(&format!("c{index}"), 10_000)).collect();
+        table.step(at(0), Input::Configure(checks));
+        let seen = drive(&mut table, 0, 100_000, 1);
+        let settled: Vec<u64> = seen.iter().map(|one| one.0).filter(|time| (50_000..60_000).contains(time)).collect();
+        assert_eq!(settled.len(), 40);
+        let wake_ups: std::collections::BTreeSet<u64> = settled.into_iter().collect();
+        assert_eq!(wake_ups.len() as u64, TURNS, "{wake_ups:?}");
     }
 
     #[test]

@@ -98,10 +98,16 @@ impl Host {
     }
 }
 
-/// A command line can have megabytes: its beginning is what it is known by.
+/// A command line can have megabytes: its beginning is what it is known by. The
+/// kernel gives such a file whole where there is room for it: one read does for most.
 fn read(path: PathBuf) -> Option<Vec<u8>> {
-    let mut bytes = Vec::new();
-    std::fs::File::open(path).ok()?.take(limits::PROCESS_FILE_BYTES_MAX).read_to_end(&mut bytes).ok()?;
+    let mut file = std::fs::File::open(path).ok()?;
+    let mut first = [0; 1024];
+    let count = file.read(&mut first).ok()?;
+    let mut bytes = first.get(..count)?.to_vec();
+    if count == first.len() {
+        file.take(limits::PROCESS_FILE_BYTES_MAX - count as u64).read_to_end(&mut bytes).ok()?;
+    }
     Some(bytes)
 }
 

@@ -22,6 +22,7 @@ use std::path::PathBuf;
 pub enum Bench {
     All,
     Plugin,
+    Assigned,
     Memory,
     Ctl,
     Spec,
@@ -29,11 +30,12 @@ pub enum Bench {
 }
 
 /// Quick ones first: a broken set-up shows before ten minutes have passed.
-const BENCHES: [(Bench, &str); 5] = [
+const BENCHES: [(Bench, &str); 6] = [
     (Bench::Ctl, "ctl"),
     (Bench::Store, "store"),
     (Bench::Spec, "spec"),
     (Bench::Plugin, "plugin"),
+    (Bench::Assigned, "assigned"),
     (Bench::Memory, "memory"),
 ];
 
@@ -42,7 +44,8 @@ impl Bench {
         let found = BENCHES.iter().find(|(_, name)| *name == word).map(|(bench, _)| *bench);
         match word {
             "all" => Ok(Self::All),
-            _ => found.ok_or_else(|| format!("bench: '{word}' is none of plugin, memory, ctl, store, spec or all")),
+            _ => found
+                .ok_or_else(|| format!("bench: '{word}' is none of plugin, assigned, memory, ctl, store, spec or all")),
         }
     }
 }
@@ -108,11 +111,8 @@ pub fn run(workspace: &Workspace, which: Bench) -> Result<()> {
     for (bench, name) in BENCHES.into_iter().filter(|(bench, _)| which == Bench::All || which == *bench) {
         println!("{name}");
         let figures = match bench {
-            Bench::Plugin => {
-                let mut figures = plugin::run(workspace, &guests)?;
-                figures.extend(assigned::run(workspace, &guests)?);
-                figures
-            }
+            Bench::Plugin => plugin::run(workspace, &guests)?,
+            Bench::Assigned => assigned::run(workspace, &guests)?,
             Bench::Store => store::run(workspace)?,
             Bench::Ctl => ctl::run(&Private::start(workspace, &guests)?.deployment)?,
             Bench::Spec => spec::run(&Private::start(workspace, &guests)?.deployment)?,
