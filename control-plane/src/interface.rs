@@ -21,7 +21,7 @@ pub fn check(component: &[u8], world: &str) -> Result<(), String> {
     let (imports, exports) = (names(&resolve, found, true), names(&resolve, found, false));
     if let Some(wasi) = imports.iter().find(|name| name.starts_with("wasi:")) {
         return Err(format!(
-            "the plugin imports {wasi}, and there is no WASI on a host: build it with `hostlerctl plugin build`, which stubs it out"
+            "the plugin imports {wasi}, and there is no WASI on a host: build it with `hostlerctl plugin build`, which answers it within the plugin"
         ));
     }
     for name in imports.iter().chain(&exports) {

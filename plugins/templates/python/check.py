@@ -51,7 +51,7 @@ class CheckApi(exports.CheckApi):
         except Err:
             raise
         except Exception as error:
-            # Uncaught it would end the run without a word.
+            # Uncaught it would count as a crash of the plugin.
             raise Err(f"{type(error).__name__}: {error}")
 
 

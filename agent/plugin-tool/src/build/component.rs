@@ -84,7 +84,9 @@ pub fn wasi_advice(language: Language) -> &'static str {
             "build for wasm32-unknown-unknown, and use the SDK's Host for time, randomness, files and the network"
         }
         Language::C | Language::Go => "use hostler:host for time, randomness, files and the network",
-        Language::Javascript | Language::Python => "it should have been stubbed: try a newer release of the tool",
+        Language::Javascript | Language::Python => {
+            "it should have been answered within the plugin: try another release of the compiler"
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::embedded;
 use anyhow::{Context, Result};
 use std::path::Path;
-use wit_parser::{Resolve, WorldId};
+use wit_parser::{Resolve, WorldId, WorldItem};
 
 pub const VERSION: &str = "1.0.0";
 /// What the plugin's package refers to comes first.
@@ -69,5 +69,30 @@ pub fn adapter_world(interface: &Interface) -> Result<(Resolve, WorldId)> {
     );
     let package = resolve.push_source("adapter.wit", &text).context("describe the adapter")?;
     let world = resolve.select_world(&[package], Some("adapter")).context("describe the adapter")?;
+    Ok((resolve, world))
+}
+
+/// What a component asks WASI for, as what its system gives.
+pub fn system_world(interface: &Interface, asking: Resolve, asking_world: WorldId) -> Result<(Resolve, WorldId)> {
+    let mut resolve = interface.resolve.clone();
+    let text = format!(
+        "package hostler:system; world system {{ import hostler:host/log@{VERSION}; \
+         import hostler:host/clock@{VERSION}; import hostler:host/random@{VERSION}; }}"
+    );
+    let package = resolve.push_source("system.wit", &text).context("describe the system")?;
+    let world = resolve.select_world(&[package], Some("system")).context("describe the system")?;
+    let remap = resolve.merge(asking).context("read what the component asks for")?;
+    let asking_world = remap.map_world(asking_world, Default::default()).context("find what the component asks for")?;
+    let asked: Vec<_> = resolve
+        .worlds
+        .get(asking_world)
+        .map_or_else(Vec::new, |world| world.imports.iter().map(|(key, item)| (key.clone(), item.clone())).collect());
+    let asked: Vec<_> = asked.into_iter().filter(|(key, _)| resolve.name_world_key(key).starts_with("wasi:")).collect();
+    let system = resolve.worlds.get_mut(world).context("describe the system")?;
+    for (key, item) in asked {
+        if let WorldItem::Interface { .. } = item {
+            system.exports.insert(key, item);
+        }
+    }
     Ok((resolve, world))
 }

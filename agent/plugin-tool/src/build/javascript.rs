@@ -9,26 +9,30 @@ use std::process::Command;
 const TOOL: &str = "componentize-qjs";
 const ADVICE: &str = "neither componentize-qjs nor npx was found: install Node.js 20 or newer (on Debian as root: \
                       `apt-get install nodejs npm`), or `npm install --global componentize-qjs`";
+/// Loaded before the plugin; see there.
+const SYSTEM: &str = include_str!("system.js");
 /// Where a folder may have more than one.
 const MAIN: [&str; 4] = ["check.js", "plugin.js", "index.js", "main.js"];
 
 pub fn build(job: &Job) -> Result<Built> {
     let source = main_source(job)?;
     check_exports(job, &source)?;
+    let entry = entry(job, &source)?;
     let output = job.scratch.join("component.wasm");
     let mut command = tool(job)?;
     command
         .current_dir(&job.folder)
-        // Without the component model's async, which no host here has; what the
-        // engine would ask of a system traps instead.
-        .args(["--sync", "--stub-wasi", "--opt-size", "--world", &job.interface.world_name, "--wit"])
+        // Without the component model's async, which no host here has.
+        .args(["--sync", "--opt-size", "--world", &job.interface.world_name, "--wit"])
         .arg(&job.wit)
+        .arg("--module-root")
+        .arg(&job.folder)
         .arg("--js")
-        .arg(&source)
+        .arg(&entry)
         .arg("--output")
         .arg(&output);
     program::run(&mut command, "make a component of JavaScript")?;
-    Ok(Built::Component(std::fs::read(&output).with_context(|| format!("read {}", output.display()))?))
+    Ok(Built::Asking(std::fs::read(&output).with_context(|| format!("read {}", output.display()))?))
 }
 
 fn main_source(job: &Job) -> Result<PathBuf> {
@@ -40,6 +44,19 @@ fn main_source(job: &Job) -> Result<PathBuf> {
         Some(path) => Ok(path),
         None => bail!("{} has {} files *.js: call the first one check.js", job.folder.display(), found.len()),
     }
+}
+
+/// The module that the tool begins with: what the engine lacks, then the plugin.
+fn entry(job: &Job, source: &Path) -> Result<PathBuf> {
+    let folder = job.scratch.join("javascript");
+    std::fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+    let source = source.strip_prefix(&job.folder).unwrap_or(source).display();
+    let text = format!("import {{ begin }} from './system.js';\nexport * from '../../{source}';\nbegin();\n");
+    let path = folder.join("entry.js");
+    for (path, text) in [(&folder.join("system.js"), SYSTEM), (&path, &text)] {
+        std::fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
+    }
+    Ok(path)
 }
 
 /// The tool takes a module without them as well, which then fails at its first

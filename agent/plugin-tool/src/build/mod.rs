@@ -13,6 +13,7 @@ mod language;
 mod program;
 mod python;
 mod rust;
+mod system;
 
 pub use component::{Surface, check, wasi_advice};
 pub use interface::Interface;
@@ -51,6 +52,8 @@ enum Built {
     /// Still to be made a component, with the adapter.
     Core(Vec<u8>),
     Component(Vec<u8>),
+    /// A component that asks for WASI, to be given a system.
+    Asking(Vec<u8>),
 }
 
 pub fn build(arguments: &Arguments) -> Result<()> {
@@ -84,6 +87,7 @@ pub fn build(arguments: &Arguments) -> Result<()> {
     let bytes = match built {
         Built::Core(core) => component::from_core(core, &job.interface)?,
         Built::Component(component) => component,
+        Built::Asking(component) => system::within(component, &job.interface)?,
     };
     check(&bytes, &job.interface, language)?;
     let packed = embed_manifest(&bytes, &text).with_context(|| format!("{}", manifest_path.display()))?;

@@ -1,5 +1,5 @@
-//! A host that knows the options and the memory of a test, and nothing else:
-//! every other call ends the run.
+//! A host that knows the options and the memory of a test, the time and
+//! randomness, and keeps the log: every other call ends the run.
 
 use wasmtime::component::{Component, Func, Instance, Linker, Val};
 use wasmtime::{Engine, Store, StoreContextMut};
@@ -13,6 +13,10 @@ pub struct Answers {
     pub memory: Result<(u64, u64), String>,
     /// At the clock, so far.
     pub looks: u64,
+    /// What the random bytes begin with.
+    pub random: u8,
+    /// `warn: a line`, so far.
+    pub log: Vec<String>,
 }
 
 pub struct Plugin {
@@ -54,9 +58,22 @@ impl Plugin {
         linker
             .instance("hostler:host/random@1.0.0")
             .expect("interface")
-            .func_new("bytes", |_, _, arguments, results| {
+            .func_new("bytes", |store, _, arguments, results| {
                 let Val::U32(count) = arguments[0] else { unreachable!("a count is a number") };
-                results[0] = Val::List((0..count.min(4096)).map(|byte| Val::U8(byte as u8)).collect());
+                let first = store.data().random;
+                let bytes = (0..count.min(4096)).map(|byte| Val::U8(first.wrapping_add(byte as u8)));
+                results[0] = Val::List(bytes.collect());
+                Ok(())
+            })
+            .expect("function");
+        linker
+            .instance("hostler:host/log@1.0.0")
+            .expect("interface")
+            .func_new("write", |mut store, _, arguments, _| {
+                let [Val::Enum(level), Val::String(message), Val::List(_)] = arguments else {
+                    unreachable!("a line has a level, a message and fields")
+                };
+                store.data_mut().log.push(format!("{level}: {message}"));
                 Ok(())
             })
             .expect("function");
@@ -102,10 +119,23 @@ impl Running {
         }
     }
 
+    /// A call that ends before its end.
+    pub fn crashes(&mut self, interface: &str, function: &str, arguments: &[Val]) -> String {
+        let function = self.function(interface, function);
+        let crash = function.call(&mut self.store, arguments, &mut [Val::Bool(false)]).expect_err("ends early");
+        format!("{:#}", crash.root_cause())
+    }
+
+    pub fn log(&self) -> &[String] {
+        &self.store.data().log
+    }
+
     fn call(&mut self, interface: &str, function: &str, arguments: &[Val]) -> Val {
         let function = self.function(interface, function);
         let mut results = [Val::Bool(false)];
-        function.call(&mut self.store, arguments, &mut results).expect("runs to its end");
+        if let Err(error) = function.call(&mut self.store, arguments, &mut results) {
+            panic!("does not run to its end: {error:#}: {:?}", self.log());
+        }
         let [result] = results;
         result
     }

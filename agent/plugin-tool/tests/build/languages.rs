@@ -3,6 +3,7 @@
 use super::host::{Answers, Plugin};
 use super::{hostler_plugin, succeeds};
 use std::path::Path;
+use wasmtime::component::Val;
 use wit_component::DecodedWasm;
 
 /// How a build says that the author's compiler is not installed.
@@ -75,7 +76,7 @@ fn behaves(plugin: &Plugin) {
     let answers = |config: &str, memory: Result<(u64, u64), &str>| Answers {
         config: config.into(),
         memory: memory.map_err(str::to_owned),
-        looks: 0,
+        ..alone()
     };
     for (config, wrong) in [
         ("{}", None),
@@ -141,7 +142,7 @@ fn python() {
 
 /// A host that has nothing but its clock and randomness to give.
 fn alone() -> Answers {
-    Answers { config: "{}".into(), memory: Err("timeout".into()), looks: 0 }
+    Answers { config: "{}".into(), memory: Err("timeout".into()), looks: 0, random: 0, log: Vec::new() }
 }
 
 /// What a program asks of its system is answered within the plugin: the wall's
@@ -223,4 +224,167 @@ fn the_system_of_go() {
     assert_eq!(plugin.start(alone()).configure("{}"), [""]);
     let said = plugin.start(alone()).run();
     assert_eq!(said, Err("1700000000 5000 <nil> [1 2] true 7 true false".into()));
+}
+
+/// What a run writes to the log, by what it says at its end.
+fn logs(plugin: &Plugin, answers: Answers) -> (Result<String, String>, Vec<String>) {
+    let mut running = plugin.start(answers);
+    (running.run(), running.log().to_vec())
+}
+
+#[test]
+fn the_system_of_python() {
+    let folder = begin("python");
+    let source = r#"
+import datetime, os, random, secrets, select, socket, subprocess, sys, tempfile, threading, time
+from componentize_py_types import Err
+from wit_world import exports
+from wit_world.imports import config
+
+class Lifecycle(exports.Lifecycle):
+    def configure(self, config_json):
+        pass
+
+def tried(what):
+    try:
+        what()
+        return "went well"
+    except Exception as error:
+        return type(error).__name__
+
+class CheckApi(exports.CheckApi):
+    def run(self):
+        how = config.json()
+        if how == "bytes":
+            sys.stdout.buffer.write(b"half \xc3 a caf\xc3\xa9 \xed\xa0\x80 \xf0\x9f\x98\x80\n")
+            print("\u00e9" * 3000)
+            raise Err(how)
+        if how == "key":
+            {}["missing"]
+        if how == "exit":
+            sys.exit(3)
+        print("a line", "of words")
+        print("not a line", end="")
+        print(" until now\n\ntwo")
+        print("a warning", file=sys.stderr)
+        print("drew", random.random() < 1, secrets.token_hex(4))
+        print("drew", random.random())
+        start = time.monotonic()
+        time.sleep(0.005)
+        waited = 0.005 <= time.monotonic() - start < 0.05
+        for what in [
+            lambda: open("/etc/passwd"),
+            lambda: open("out.txt", "w"),
+            lambda: os.listdir("/"),
+            lambda: tempfile.mkdtemp(),
+            lambda: socket.socket(),
+            lambda: socket.getaddrinfo(b"example.com", 80),
+            lambda: threading.Thread(target=print).start(),
+            lambda: subprocess.run(["ls"]),
+            lambda: input(),
+        ]:
+            print(tried(what))
+        select.select([], [], [], 0.001)
+        raise Err(f"{time.time()} {datetime.datetime.now()} {waited} {dict(os.environ)} {sys.argv}")
+"#;
+    std::fs::write(folder.path().join("memory-use/check.py"), source).expect("write");
+    let Some(bytes) = built(folder.path(), "python") else { return };
+    borders(&bytes);
+    let plugin = Plugin::load(&bytes);
+    let (said, log) = logs(&plugin, alone());
+    assert_eq!(said, Err("1700000000.0 2023-11-14 22:13:20 True {} []".into()));
+    let (drawn, log): (Vec<String>, Vec<String>) = log.into_iter().partition(|line| line.contains("drew 0."));
+    let expect = [
+        "info: a line of words",
+        "info: not a line until now",
+        "info: two",
+        "warn: a warning",
+        "info: drew True 00010203",
+        "info: FileNotFoundError",
+        "info: FileNotFoundError",
+        "info: FileNotFoundError",
+        "info: FileNotFoundError",
+        "info: PermissionError",
+        "info: PermissionError",
+        "info: RuntimeError",
+        "info: OSError",
+        "info: EOFError",
+    ];
+    assert_eq!(log, expect);
+    let (_, again) = logs(&plugin, Answers { random: 100, ..alone() });
+    assert!(drawn.len() == 1 && !again.contains(&drawn[0]), "{drawn:?} {again:?}");
+
+    for (how, expect) in [
+        ("key", "error: KeyError: 'missing'"),
+        ("exit", "error: the plugin asked to exit, and a run ends with its report"),
+    ] {
+        let mut running = plugin.start(Answers { config: how.into(), ..alone() });
+        let crash = running.crashes("check-api", "run", &[]);
+        assert!(crash.contains("unreachable"), "{crash}");
+        let errors: Vec<&String> = running.log().iter().filter(|line| line.starts_with("error: ")).collect();
+        assert_eq!(errors, [expect], "{:?}", running.log());
+    }
+    let (said, log) = logs(&plugin, Answers { config: "bytes".into(), ..alone() });
+    assert_eq!(said, Err("bytes".into()));
+    let whole = "\u{e9}".repeat(511);
+    let rest = "\u{e9}".repeat(3000 - 5 * 511);
+    let lines = ["half ? a caf\u{e9} ??? \u{1f600}", &whole, &whole, &whole, &whole, &whole, &rest];
+    assert_eq!(log, lines.map(|line| format!("info: {line}")));
+}
+
+#[test]
+fn the_system_of_javascript() {
+    let folder = begin("javascript");
+    let source = r#"
+        import { json } from 'hostler:host/config@1.0.0';
+
+        console.log('nobody reads this', Math.random() < 1);
+
+        export const lifecycle = {
+          configure(configJson) {
+            null.anything;
+          },
+        };
+
+        export const checkApi = {
+          run() {
+            if (json() === 'key') {
+              null.anything;
+            }
+            console.log('a line', 'of words', 7, { a: [1] }, null, undefined);
+            console.info('one\n\ntwo');
+            console.warn('a warning');
+            console.error('an error');
+            console.debug('a detail');
+            console.log('drew', Math.random());
+            throw `${Date.now()} ${new Date().toISOString()}`;
+          },
+        };
+    "#;
+    std::fs::write(folder.path().join("memory-use/check.js"), source).expect("write");
+    let Some(bytes) = built(folder.path(), "javascript") else { return };
+    borders(&bytes);
+    let plugin = Plugin::load(&bytes);
+    let (said, mut log) = logs(&plugin, alone());
+    assert_eq!(said, Err("1700000000000 2023-11-14T22:13:20.000Z".into()));
+    let drawn = log.pop();
+    let expect = [
+        r#"info: a line of words 7 {"a":[1]} null undefined"#,
+        "info: one",
+        "info: two",
+        "warn: a warning",
+        "error: an error",
+        "debug: a detail",
+    ];
+    assert_eq!(log, expect);
+    let (_, mut again) = logs(&plugin, Answers { random: 100, ..alone() });
+    assert_ne!(drawn, again.pop());
+
+    let (said, log) = logs(&plugin, Answers { config: "key".into(), ..alone() });
+    assert_eq!((said, log), (Err("cannot read property 'anything' of null".into()), Vec::new()));
+    let mut running = plugin.start(alone());
+    let crash = running.crashes("lifecycle", "configure", &[Val::String("{}".into())]);
+    assert!(crash.contains("unreachable"), "{crash}");
+    let told = |line: &String| line.starts_with("warn: ") && line.contains("cannot read property 'anything' of null");
+    assert!(running.log().iter().any(told), "{:?}", running.log());
 }

@@ -68,6 +68,7 @@ pub fn ending(run: &Run) -> &'static str {
         Err(Fault::StackOverflow) => "StackOverflow",
         Err(Fault::TimedOut { .. }) => "TimedOut",
         Err(Fault::HostCallsExhausted) => "HostCallsExhausted",
+        Err(Fault::HostCallTooLarge) => "HostCallTooLarge",
         Err(Fault::Trapped(_)) => "Trapped",
     }
 }
