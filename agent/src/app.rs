@@ -9,6 +9,7 @@ use crate::orders::OrderBook;
 use crate::plugins::{HostTrust, Reverted, Table, Workshop};
 use crate::spool::Spool;
 use crate::standing::Standings;
+use crate::vault::Vault;
 use crate::view::View;
 use crate::{VERSION, clock, http, memory};
 use anyhow::{Context, Result};
@@ -70,7 +71,9 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
     let standings = Standings::open(&config.state_dir, &found.transitions);
     drop(found);
 
+    let vault = Vault::open(&config.state_dir)?;
     let machine = Machine::new(MachineConfig {
+        secrets_given: Some(vault.given()),
         state_folder: Some(config.state_dir.join(PLUGIN_STATE)),
         secrets_folder: config.secrets_dir.clone(),
         ..MachineConfig::default()
@@ -85,9 +88,10 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
     let (trial_ends, heard_trial_ends) = tokio::sync::mpsc::channel(TRIAL_ENDS_MAX);
 
     let runner = Runner {
-        watch: Watch::new(identity.node.clone(), standings),
+        watch: Watch::new(identity.node.clone(), standings, &vault),
         spool: spool.clone(),
         view: Arc::clone(&view),
+        vault: Arc::clone(&vault),
         orders: orders.subscribe(),
         table: table.subscribe(),
         trials: Trials::default(),
@@ -121,6 +125,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
         book,
         spool,
         view,
+        sealing_key: vault.public_key(),
         orders,
         channel,
     };

@@ -6,6 +6,7 @@ use crate::checks::{Watch, run_one};
 use crate::config::Config;
 use crate::plugins::Running;
 use crate::standing::Standings;
+use crate::vault::Vault;
 use crate::view::View;
 use anyhow::{Context, Result, bail};
 use hostler_plugin_host::{Cache, Companion, Machine, MachineConfig, PluginHost};
@@ -63,7 +64,8 @@ impl Bench {
             grace: Duration::ZERO,
         };
         let view = View::default();
-        let mut watch = Watch::new(NodeId::from_random([1; 10]), Standings::open(&folder, &BTreeMap::new()));
+        let vault = Vault::open(&folder)?;
+        let mut watch = Watch::new(NodeId::from_random([1; 10]), Standings::open(&folder, &BTreeMap::new()), &vault);
         let mut now = Now { monotonic: Duration::ZERO, wall: Timestamp::from_millis(1_800_000_000_000) };
         watch.configure(now, std::slice::from_ref(&check), &view);
 

@@ -10,6 +10,7 @@ pub use watch::{Order, Watch};
 use crate::orders::Orders;
 use crate::plugins::{Readiness, Running, Slot, Table};
 use crate::spool::Spool;
+use crate::vault::Vault;
 use crate::view::View;
 use crate::{clock, logging};
 use hostler_agent_core::clockwatch::ClockWatch;
@@ -55,6 +56,7 @@ pub struct Runner {
     pub watch: Watch,
     pub spool: Spool,
     pub view: Arc<View>,
+    pub vault: Arc<Vault>,
     pub orders: latest::Receiver<Option<Arc<Orders>>>,
     pub table: latest::Receiver<Table>,
     pub trials: Trials,
@@ -108,6 +110,7 @@ impl Runner {
     async fn configure(&mut self) {
         let orders = self.orders.borrow_and_update().clone();
         let Some(orders) = orders else { return };
+        self.vault.take(&orders.desired.node, &orders.desired.secrets);
         let changed = self.watch.configure(clock::now(), &orders.desired.checks, &self.view);
         let table = Arc::clone(&self.table.borrow());
         self.follow_trials(&table);
@@ -151,9 +154,12 @@ impl Runner {
             let none =
                 |message: String| Ended { check: order.check.clone(), run: order.run, result: Err(message), ran: None };
             match slot.map(|slot| (slot.running(self.trials.is_refused(&slot.assignment.digest)), slot)) {
-                Some((Some(running), _)) => {
-                    runs.spawn(run_one(order, running));
-                }
+                Some((Some(running), _)) => match self.vault.configure(&order.config) {
+                    Ok(config) => {
+                        runs.spawn(run_one(Order { config, ..order }, running));
+                    }
+                    Err(message) => ended.push(none(message)),
+                },
                 Some((None, slot)) => match &slot.readiness {
                     Readiness::Failed(message) => {
                         ended.push(none(format!("plugin {} cannot be used: {message}", order.plugin)));
@@ -185,6 +191,7 @@ impl Runner {
         let mut transitions = Vec::new();
         let mut seen = Vec::new();
         for one in ended {
+            let one = Ended { result: one.result.map(|run| self.vault.redact_run(run)), ..one };
             let (said, end) = self.trials.ran(&one);
             if let Some(end) = end {
                 self.tell(end);
@@ -257,11 +264,11 @@ pub async fn run_one(order: Order, running: Running) -> Ended {
 
 /// What a plugin logs goes to the agent's own log, under its check's name. The
 /// plugin host bounds how much that is.
-pub fn log_sink(check: &Name) -> LogSink {
-    let check = check.clone();
+pub fn log_sink(check: &Name, vault: &Arc<Vault>) -> LogSink {
+    let (check, vault) = (check.clone(), Arc::clone(vault));
     Arc::new(move |line: LogLine| {
-        let fields: BTreeMap<_, _> = line.fields.into_iter().collect();
-        let (check, message) = (check.as_str(), line.message);
+        let fields: BTreeMap<_, _> = line.fields.into_iter().map(|(key, value)| (key, vault.redact(value))).collect();
+        let (check, message) = (check.as_str(), vault.redact(line.message));
         match line.level {
             LogLevel::Error | LogLevel::Warn => tracing::warn!(check, message, ?fields, "plugin says"),
             LogLevel::Info => tracing::info!(check, message, ?fields, "plugin says"),

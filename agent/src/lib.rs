@@ -28,6 +28,7 @@ pub mod spool;
 pub mod standing;
 pub mod status;
 pub mod uninstall;
+pub mod vault;
 pub mod view;
 
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

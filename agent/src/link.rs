@@ -38,6 +38,8 @@ pub struct Link {
     pub book: OrderBook,
     pub spool: Spool,
     pub view: Arc<View>,
+    /// What the control plane seals this host's secrets to.
+    pub sealing_key: Vec<u8>,
     pub orders: watch::Sender<Option<Arc<Orders>>>,
     pub channel: watch::Sender<Option<Channel>>,
 }
@@ -247,6 +249,7 @@ impl Link {
             wall_ms: 0,
             checks: self.view.lock().all_reports(),
             node_id: self.identity.node.to_string(),
+            sealing_key: self.sealing_key.clone(),
         };
         Box::pin(async move {
             let unusable = || Trouble::Refused("this host's certificate or key cannot be read".to_owned());

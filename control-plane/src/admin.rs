@@ -3,6 +3,7 @@
 mod events;
 mod nodes;
 mod plugins;
+mod secrets;
 mod specs;
 mod tokens;
 mod trust;
@@ -125,6 +126,25 @@ impl Admin for AdminService {
     async fn untrust_key(&self, request: Request<wire::UntrustKeyRequest>) -> Answer<wire::UntrustKeyResponse> {
         let operator = calling_operator(&request)?;
         trust::remove(&self.0, &operator, &request.into_inner()).await.map(Response::new)
+    }
+
+    async fn set_secret(&self, request: Request<wire::SetSecretRequest>) -> Answer<wire::Secret> {
+        let operator = calling_operator(&request)?;
+        secrets::set(&self.0, &operator, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_secrets(&self, _: Request<wire::ListSecretsRequest>) -> Answer<wire::ListSecretsResponse> {
+        Ok(Response::new(secrets::list(&self.0)))
+    }
+
+    async fn remove_secret(&self, request: Request<wire::RemoveSecretRequest>) -> Answer<wire::RemoveSecretResponse> {
+        let operator = calling_operator(&request)?;
+        secrets::remove(&self.0, &operator, &request.into_inner()).await.map(Response::new)
+    }
+
+    async fn rekey_secrets(&self, request: Request<wire::RekeySecretsRequest>) -> Answer<wire::RekeySecretsResponse> {
+        let operator = calling_operator(&request)?;
+        secrets::rekey(&self.0, &operator).await.map(Response::new)
     }
 
     async fn plan(&self, request: Request<wire::PlanRequest>) -> Answer<wire::PlanResponse> {

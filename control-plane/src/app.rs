@@ -7,6 +7,7 @@ use crate::fleet::Fleet;
 use crate::journal::{Journal, JournalError};
 use crate::pki::{Pki, PkiError};
 use crate::records::{self, NewEvent};
+use crate::vault::{KeyError, Vault};
 use crate::world::{Mirror, WorldError};
 use crate::{addresses, clock, contexts, http, link, serve};
 use hostler_proto::store as rest;
@@ -32,6 +33,7 @@ pub struct App {
     pub journal: Arc<Journal>,
     pub fleet: Arc<Fleet>,
     pub pki: Pki,
+    pub vault: Vault,
     /// Plugins, and the files of specs.
     pub blobs: Blobs,
     /// The objects of each kept version of a system.
@@ -58,6 +60,8 @@ pub enum StartError {
     Folder { path: PathBuf, source: std::io::Error },
     #[error("open the keys")]
     Pki(#[from] PkiError),
+    #[error("open the secrets' key")]
+    Vault(#[from] KeyError),
     #[error("open the state store in {path}")]
     Store { path: PathBuf, source: StoreError },
     #[error("begin a new term")]
@@ -153,6 +157,8 @@ impl App {
         let pki = Pki::open(&keys, clock::wall())?;
         let (lineage, term) = begin_term(&*store).await.map_err(StartError::Term)?;
         let mirror = Mirror::load(&*store, documents.clone()).await?;
+        let fresh = mirror.now().secrets.is_empty();
+        let vault = Vault::open(config.secrets_key.clone(), &data, fresh)?;
         let swept = crate::systems::sweep(&*store, &documents).await.map_err(WorldError::Store)?;
         if swept > 0 {
             tracing::info!(swept, "removed what an interrupted apply left over");
@@ -169,6 +175,7 @@ impl App {
             journal,
             fleet,
             pki,
+            vault,
             blobs,
             documents,
             spec_turn: tokio::sync::Mutex::default(),

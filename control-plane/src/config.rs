@@ -1,5 +1,6 @@
 //! What the control plane is told: a file, and flags that win over it.
 
+use crate::vault::Source;
 use clap::Args;
 use hostler_types::spec::nearest;
 use serde::Deserialize;
@@ -47,6 +48,9 @@ pub struct Settings {
     /// Where the agent's programs lie that hosts install [default: beside this program]
     #[arg(long, value_name = "DIR")]
     agent_programs: Option<PathBuf>,
+    /// Where the key comes from that secrets are sealed under: file (secrets.key in the data folder), passphrase (on standard input at each start), or credential:NAME (from systemd) [default: file]
+    #[arg(long, value_name = "SOURCE")]
+    secrets_key: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -59,9 +63,10 @@ pub struct Config {
     pub context_file: PathBuf,
     pub context_name: String,
     pub agent_programs: PathBuf,
+    pub secrets_key: Source,
 }
 
-const NAMES: [&str; 8] = [
+const NAMES: [&str; 9] = [
     "data_dir",
     "agents_listen",
     "operators_listen",
@@ -70,6 +75,7 @@ const NAMES: [&str; 8] = [
     "context_file",
     "context_name",
     "agent_programs",
+    "secrets_key",
 ];
 
 impl Config {
@@ -99,6 +105,10 @@ impl Config {
             context_file: flags.context_file.or(file.context_file).unwrap_or_else(context_file_default),
             context_name: flags.context_name.or(file.context_name).unwrap_or_else(|| "local".into()),
             agent_programs: flags.agent_programs.or(file.agent_programs).unwrap_or_else(beside),
+            secrets_key: match flags.secrets_key.or(file.secrets_key) {
+                Some(text) => text.parse().map_err(|problem| ConfigError::Value { setting: "secrets_key", problem })?,
+                None => Source::File,
+            },
         };
         config.check()?;
         Ok(config)

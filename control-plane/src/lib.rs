@@ -9,6 +9,7 @@ pub mod app;
 pub mod config;
 pub mod logging;
 pub mod upkeep;
+mod vault;
 
 mod addresses;
 mod admin;

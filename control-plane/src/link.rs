@@ -7,6 +7,7 @@ use crate::gate::{calling_node, refuse_revoked};
 use crate::listener::Connection;
 use crate::records::{self, Health, Member, NewEvent, health_key, spool_key};
 use crate::systems::Systems;
+use crate::vault;
 use crate::world::World;
 use hostler_core::assign::{NodeView, desired_state};
 use hostler_core::catalogue::Catalogue;
@@ -105,7 +106,7 @@ impl AgentLink for LinkService {
         let assigned = self
             .0
             .desired_state(&world, &node)
-            .is_some_and(|desired| desired.plugins.iter().any(|plugin| plugin.digest == digest));
+            .is_some_and(|(desired, _)| desired.plugins.iter().any(|plugin| plugin.digest == digest));
         if !assigned {
             return Err(Status::permission_denied(format!("{digest} is not assigned to this node")));
         }
@@ -155,8 +156,9 @@ fn to_agent_message(message: to_agent::Message) -> wire::ToAgent {
 }
 
 impl App {
-    /// What one node should do now; `None` for one that is no member.
-    pub fn desired_state(&self, world: &World, node: &NodeId) -> Option<DesiredState> {
+    /// What one node should do now, and the secrets it is given with that; `None`
+    /// for one that is no member.
+    pub fn desired_state(&self, world: &World, node: &NodeId) -> Option<(DesiredState, BTreeSet<Name>)> {
         let member = world.members.get(node).filter(|member| member.revoked.is_none())?;
         let live = self.fleet.live(node).map(|live| live.facts);
         let stored = || world.liveness.get(node).and_then(|record| record.facts.clone());
@@ -174,6 +176,8 @@ struct Session {
     connection: ConnectionId,
     cut: tokio_util::sync::CancellationToken,
     outbound: Outbound,
+    /// What secrets are sealed to; empty for an agent too old to have one.
+    sealing_key: Vec<u8>,
     /// The payload last sent, and the checks in it.
     sent: Vec<u8>,
     assigned: BTreeSet<Name>,
@@ -186,18 +190,20 @@ struct Basis {
     member: Arc<Member>,
     specs: Arc<Systems>,
     catalogue: Arc<Catalogue>,
+    secrets: Arc<BTreeMap<Name, Arc<rest::Secret>>>,
 }
 
 impl Basis {
     fn of(world: &World, member: &Arc<Member>) -> Self {
         let (specs, catalogue) = (Arc::clone(&world.specs), Arc::clone(&world.catalogue));
-        Self { member: Arc::clone(member), specs, catalogue }
+        Self { member: Arc::clone(member), specs, catalogue, secrets: Arc::clone(&world.secrets) }
     }
 
     fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.member, &other.member)
             && Arc::ptr_eq(&self.specs, &other.specs)
             && Arc::ptr_eq(&self.catalogue, &other.catalogue)
+            && Arc::ptr_eq(&self.secrets, &other.secrets)
     }
 }
 
@@ -236,6 +242,7 @@ impl Session {
             connection: number,
             cut: connection.cut,
             outbound,
+            sealing_key: hello.sealing_key.clone(),
             sent: Vec::new(),
             assigned: BTreeSet::new(),
             basis: None,
@@ -351,7 +358,8 @@ impl Session {
         if self.basis.as_ref().is_some_and(|last| last.is(&basis)) {
             return Ok(());
         }
-        let desired = self.app.desired_state(&world, &self.node).ok_or_else(gone)?;
+        let (mut desired, secrets) = self.app.desired_state(&world, &self.node).ok_or_else(gone)?;
+        desired.secrets = vault::sealed_for(&self.app, &world, &self.node, &self.sealing_key, &secrets);
         self.basis = Some(basis);
         let payload = wire::DesiredState::from(&desired).encode_to_vec();
         if payload == self.sent {

@@ -25,6 +25,7 @@ pub const ARTIFACTS: &str = "/artifact/";
 /// The highest version of each plugin that was ever pushed.
 pub const HIGHEST: &str = "/plugin-highest/";
 pub const TRUSTED_KEYS: &str = "/trusted-key/";
+pub const SECRETS: &str = "/secret/";
 pub const SYSTEMS: &str = "/system/";
 pub const SYSTEM_VERSIONS: &str = "/system-version/";
 /// Written with every change of any system: two at once can't both happen.
@@ -66,6 +67,9 @@ pub fn highest_key(plugin: &Name) -> String {
 }
 pub fn trusted_key_key(name: &Name) -> String {
     format!("{TRUSTED_KEYS}{name}")
+}
+pub fn secret_key(name: &Name) -> String {
+    format!("{SECRETS}{name}")
 }
 pub fn system_key(system: &Name) -> String {
     format!("{SYSTEMS}{system}")

@@ -5,7 +5,7 @@ mod archive;
 mod backup;
 mod commands;
 pub mod restore;
-mod seal;
+pub mod seal;
 mod verify;
 
 pub use backup::{Pieces, clear_scratch, stream};

@@ -36,6 +36,8 @@ pub struct World {
     pub artifacts: Arc<BTreeMap<(Name, String), Arc<Pushed>>>,
     pub catalogue: Arc<Catalogue>,
     pub trusted_keys: Arc<BTreeMap<String, Arc<hostler_proto::store::TrustedKey>>>,
+    /// Sealed, all of them.
+    pub secrets: Arc<BTreeMap<Name, Arc<hostler_proto::store::Secret>>>,
     pub operators: Arc<BTreeMap<String, Arc<hostler_proto::store::Operator>>>,
     pub health: Arc<BTreeMap<(NodeId, Name), Arc<Health>>>,
     pub liveness: Arc<BTreeMap<NodeId, Arc<LivenessRecord>>>,
@@ -114,6 +116,13 @@ impl World {
                 Some(bytes) => drop(keys.insert(name.to_owned(), Arc::new(records::decode(key, bytes)?))),
                 None => drop(keys.remove(name)),
             }
+        } else if let Some(name) = key.strip_prefix(records::SECRETS) {
+            let secrets = Arc::make_mut(&mut self.secrets);
+            match (Name::new(name), value) {
+                (Ok(name), Some(bytes)) => drop(secrets.insert(name, Arc::new(records::decode(key, bytes)?))),
+                (Ok(name), None) => drop(secrets.remove(&name)),
+                (Err(_), _) => {}
+            }
         } else if let Some(name) = key.strip_prefix(records::OPERATORS) {
             let operators = Arc::make_mut(&mut self.operators);
             match value {
@@ -153,7 +162,7 @@ pub struct Mirror {
     blobs: Blobs,
 }
 
-const PLANNED_BY: [&str; 3] = [records::MEMBERS, records::SYSTEMS, records::ARTIFACTS];
+const PLANNED_BY: [&str; 4] = [records::MEMBERS, records::SYSTEMS, records::ARTIFACTS, records::SECRETS];
 
 impl Mirror {
     pub async fn load(store: &dyn Store, blobs: Blobs) -> Result<Arc<Self>, WorldError> {

@@ -7,6 +7,7 @@
 pub mod context;
 pub mod convert;
 pub mod pem;
+pub mod seal;
 pub mod transport;
 
 /// Nested as the packages are, because the generated code names its neighbours

@@ -26,6 +26,6 @@ pub use companion::Companion;
 pub use engine::{ENGINE_KEY, WASMTIME_VERSION, engine_config};
 pub use fault::{ConfigProblem, Fault};
 pub use host::{HostError, LoadError, Plugin, PluginHost, PrepareError, World};
-pub use machine::{Machine, MachineConfig};
+pub use machine::{Given, Machine, MachineConfig};
 pub use report::Report;
 pub use run::{Bill, Done, LogLevel, LogLine, LogSink, Notice, NoticeOutcome, Run, RunRequest, Step, Work};

@@ -34,12 +34,15 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub(crate) use http::need as http_need;
+pub use secrets::Given;
 
 /// Where the machine's own things are.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct MachineConfig {
     /// What plugins keep between runs; absent: only as long as this process runs.
     pub state_folder: Option<PathBuf>,
+    /// Looked at first.
+    pub secrets_given: Option<Given>,
     /// A file a secret, named as it.
     pub secrets_folder: PathBuf,
     /// The container engine's.
@@ -50,6 +53,7 @@ impl Default for MachineConfig {
     fn default() -> Self {
         MachineConfig {
             state_folder: None,
+            secrets_given: None,
             secrets_folder: "/etc/hostler/secrets".into(),
             container_socket: "/var/run/docker.sock".into(),
         }
@@ -128,17 +132,16 @@ impl MachineSession {
                 Answer::Flag(shared.kv.compare_and_set(instance, &key, old.map(|old| old.0), new.0)?)
             }
             Call::SecretGet { name } => {
-                secrets::read(&shared.config.secrets_folder, &name)?;
+                secrets::read(&shared.config, &name)?;
                 Answer::Done
             }
-            Call::SecretReveal { name } => Answer::Text(secrets::read(&shared.config.secrets_folder, &name)?.reveal()?),
+            Call::SecretReveal { name } => Answer::Text(secrets::read(&shared.config, &name)?.reveal()?),
             Call::Http(request) => {
                 self.requests += 1;
                 if self.requests > limits::HTTP_REQUESTS_MAX {
                     return Err(CallError::Limit(format!("{} requests in one run", limits::HTTP_REQUESTS_MAX)));
                 }
-                let secrets = &shared.config.secrets_folder;
-                Answer::Http(http::send(request, grants, &shared.tls, secrets).await?)
+                Answer::Http(http::send(request, grants, &shared.tls, &shared.config).await?)
             }
             Call::TcpConnect { host, port, .. } => {
                 self.room()?;
@@ -160,7 +163,7 @@ impl MachineSession {
                 Answer::Done
             }
             Call::TcpSendSecret { connection, secret } => {
-                let secret = secrets::read(&shared.config.secrets_folder, &secret)?;
+                let secret = secrets::read(&shared.config, &secret)?;
                 self.connection(connection)?.send(secret.bytes()).await?;
                 Answer::Done
             }

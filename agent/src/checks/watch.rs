@@ -3,6 +3,7 @@
 
 use super::{Ended, log_sink, outcome};
 use crate::standing::Standings;
+use crate::vault::Vault;
 use crate::view::{CheckSeen, View};
 use hostler_agent_core::health::{Health, Rules};
 use hostler_agent_core::quarantine::{BREAKS, Change, Quarantine};
@@ -46,11 +47,18 @@ pub struct Watch {
     standings: Standings,
     /// Checks whose plugin is not there yet.
     waiting: BTreeSet<Name>,
+    vault: Arc<Vault>,
 }
 
 impl Watch {
-    pub fn new(node: NodeId, standings: Standings) -> Self {
-        Self { timetable: Timetable::new(node), watched: BTreeMap::new(), standings, waiting: BTreeSet::new() }
+    pub fn new(node: NodeId, standings: Standings, vault: &Arc<Vault>) -> Self {
+        Self {
+            timetable: Timetable::new(node),
+            watched: BTreeMap::new(),
+            standings,
+            waiting: BTreeSet::new(),
+            vault: Arc::clone(vault),
+        }
     }
 
     pub fn next_deadline(&self) -> Option<Duration> {
@@ -99,7 +107,13 @@ impl Watch {
         let config = Arc::from(assignment.config_json.as_str());
         self.watched.insert(
             check.clone(),
-            Watched { health, quarantine: Quarantine::default(), worked: false, config, log: log_sink(check) },
+            Watched {
+                health,
+                quarantine: Quarantine::default(),
+                worked: false,
+                config,
+                log: log_sink(check, &self.vault),
+            },
         );
         self.waiting.remove(check);
         view.lock().checks.insert(check.clone(), seen);
@@ -279,7 +293,11 @@ mod tests {
     }
 
     fn watch(folder: &std::path::Path) -> Watch {
-        Watch::new(NodeId::from_random([1; 10]), Standings::open(folder, &BTreeMap::new()))
+        Watch::new(
+            NodeId::from_random([1; 10]),
+            Standings::open(folder, &BTreeMap::new()),
+            &Vault::open(folder).expect("opens"),
+        )
     }
 
     fn fail(watch: &mut Watch, view: &View, order: Order, now: Now) -> Option<Transition> {

@@ -2,10 +2,10 @@
 
 use crate::applied::Applied;
 use crate::catalogue::Catalogue;
-use hostler_types::spec::on_node;
+use hostler_types::spec::{Kind, on_node, secrets_in};
 use hostler_types::{CheckAssignment, DesiredState, Facts, Labels, Name, NodeId, PluginAssignment};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What decides what a node gets.
 #[derive(Clone, Copy, Debug)]
@@ -19,8 +19,9 @@ pub struct NodeView<'a> {
 
 /// The checks whose selector takes the node, and the plugins they need. A check
 /// whose plugin is gone is left out: applying refuses such a spec, so it is one
-/// whose plugin was removed by force.
-pub fn desired_state(node: NodeView<'_>, applied: &Applied, catalogue: &Catalogue) -> DesiredState {
+/// whose plugin was removed by force. With it the names of the secrets that these
+/// checks and plugins are given.
+pub fn desired_state(node: NodeView<'_>, applied: &Applied, catalogue: &Catalogue) -> (DesiredState, BTreeSet<Name>) {
     let facts = node.facts.map(Facts::selectable).unwrap_or_default();
     let known = |word: &str| match word.strip_prefix("label.") {
         Some(key) => node.labels.get(key).cloned(),
@@ -29,12 +30,23 @@ pub fn desired_state(node: NodeView<'_>, applied: &Applied, catalogue: &Catalogu
         None => facts.get(word).cloned(),
     };
     let mut plugins: BTreeMap<&Name, PluginAssignment> = BTreeMap::new();
-    let mut checks = Vec::new();
+    let (mut checks, mut secrets) = (Vec::new(), BTreeSet::new());
     for (name, check) in applied.checks() {
-        if !applied.selector_of(check).is_some_and(|selector| selector.matches(node.labels, &facts)) {
+        let Some(selector) = applied.selector_of(check).filter(|one| one.matches(node.labels, &facts)) else {
             continue;
-        }
+        };
         let Ok(chosen) = catalogue.choose(&check.plugin, applied.plugin(&check.plugin)) else { continue };
+        // Facts are the host's own claims: what it gets by one is no secret.
+        if !selector.names_facts() {
+            let with = Value::Object(check.with.0.clone());
+            secrets.extend(secrets_in(&with).into_iter().filter(|name| applied.get(Kind::Secret, name).is_some()));
+            let granted = |name: &Name| {
+                let patterns = chosen.grants.secrets.iter().chain(&chosen.grants.reveal);
+                patterns.clone().any(|pattern| pattern.matches(name.as_str()))
+            };
+            let declared = applied.of_kind(Kind::Secret).map(|one| &one.object.name);
+            secrets.extend(declared.filter(|name| granted(name)).cloned());
+        }
         plugins.entry(&check.plugin).or_insert_with(|| PluginAssignment {
             name: check.plugin.clone(),
             version: chosen.artifact.manifest.version.clone(),
@@ -53,10 +65,13 @@ pub fn desired_state(node: NodeView<'_>, applied: &Applied, catalogue: &Catalogu
             grace: check.grace.0,
         });
     }
-    DesiredState {
+    let desired = DesiredState {
         node: node.id.clone(),
         node_name: node.name.clone(),
         plugins: plugins.into_values().collect(),
         checks,
-    }
+        // Sealed by whoever has their values.
+        secrets: Vec::new(),
+    };
+    (desired, secrets)
 }

@@ -89,7 +89,7 @@ fn orders(spec: &str, labels: &[(&str, &str)], facts: Option<&Facts>) -> Vec<(St
     let labels: Labels = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
     let (id, name) = (NodeId::from_random([1; 10]), Name::new("web1").unwrap());
     let node = NodeView { id: &id, name: &name, labels: &labels, facts };
-    let desired = desired_state(node, &applied(spec), &catalogue());
+    let (desired, _) = desired_state(node, &applied(spec), &catalogue());
     let version = |plugin: &Name| desired.plugins.iter().find(|one| one.name == *plugin).unwrap().version.clone();
     desired.checks.iter().map(|check| (check.name.to_string(), version(&check.plugin))).collect()
 }
@@ -113,7 +113,7 @@ fn a_check_runs_where_its_service_does_and_knows_its_node() {
     let labels: Labels = [("role".to_owned(), "web".to_owned())].into();
     let (id, name) = (NodeId::from_random([1; 10]), Name::new("web1").unwrap());
     let node = NodeView { id: &id, name: &name, labels: &labels, facts: None };
-    let desired = desired_state(node, &applied(spec), &catalogue());
+    let (desired, _) = desired_state(node, &applied(spec), &catalogue());
     assert_eq!(desired.checks[0].config_json, r#"{"url":"http://web1/web"}"#);
 }
 

@@ -54,6 +54,9 @@ pub enum Command {
     /// Plugins that were pushed
     #[command(subcommand)]
     Plugin(PluginCommand),
+    /// Secrets: values that specs name and never hold
+    #[command(subcommand)]
+    Secret(SecretCommand),
     /// Look for mistakes in specs, without a control plane
     Lint(LintArgs),
     /// Say what applying specs would change, and what that does
@@ -129,6 +132,48 @@ pub enum CheckCommand {
         #[arg(long)]
         node: Option<String>,
     },
+}
+
+#[derive(Subcommand, Debug)]
+pub enum SecretCommand {
+    /// Give a secret its value: from standard input, a file, or made here
+    ///
+    /// Never as an argument: other users see those, and shells keep them.
+    Set {
+        name: String,
+        #[command(flatten)]
+        value: SecretValue,
+    },
+    /// Give a secret that has a value another one; without any, one is made
+    Rotate {
+        name: String,
+        #[command(flatten)]
+        value: SecretValue,
+        /// Read it from standard input
+        #[arg(long, conflicts_with_all = ["file", "generate"])]
+        stdin: bool,
+    },
+    /// List secrets: where they are used, and never what they are
+    Ls,
+    /// Remove a secret that nothing uses any more
+    Rm {
+        name: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Seal every value anew, under a new master key
+    Rekey,
+}
+
+#[derive(Args, Debug)]
+pub struct SecretValue {
+    /// Read it from a file, without the line end at its end
+    #[arg(long, value_name = "FILE", conflicts_with = "generate")]
+    pub file: Option<PathBuf>,
+    /// Have one made, of so many letters and digits
+    #[arg(long, value_name = "LENGTH", num_args = 0..=1, default_missing_value = "32")]
+    pub generate: Option<u32>,
 }
 
 #[derive(Subcommand, Debug)]

@@ -12,6 +12,7 @@ mod lint;
 mod nodes;
 mod objects;
 mod plugins;
+mod secrets;
 mod specs;
 mod systems;
 
@@ -48,6 +49,7 @@ async fn ask(global: &Global, out: &Out, command: Command) -> Result<(), Problem
         Command::Check(command) => checks::run(client, out, format, command).await,
         Command::Token(command) => access::token(client, out, format, command).await,
         Command::Operator(command) => access::operator(client, out, format, command).await,
+        Command::Secret(command) => secrets::run(client, out, format, command).await,
         Command::System(command) => systems::run(client, out, global, command).await,
         Command::Get(args) => objects::get(client, out, format, args).await,
         Command::Delete(args) => objects::delete(client, out, args).await,

@@ -39,7 +39,7 @@ fn to_wire(app: &App, world: &World, member: &Member) -> wire::Node {
     let stored_facts = || world.liveness.get(&member.id).and_then(|record| record.facts.clone());
     let facts: Option<Facts> = live.as_ref().map(|live| live.facts.clone()).or_else(stored_facts);
     let mut checks: HashMap<String, u32> = HashMap::new();
-    if let Some(desired) = app.desired_state(world, &member.id) {
+    if let Some((desired, _)) = app.desired_state(world, &member.id) {
         for check in &desired.checks {
             let standing = standing(world, live.as_ref(), member, check);
             *checks.entry(standing.state).or_default() += 1;
@@ -232,7 +232,7 @@ pub fn checks(app: &App, request: &wire::ListChecksRequest) -> Result<wire::List
     };
     let mut checks = Vec::new();
     for member in world.members.values().filter(|member| only.as_ref().is_none_or(|id| *id == member.id)) {
-        let Some(desired) = app.desired_state(&world, &member.id) else { continue };
+        let Some((desired, _)) = app.desired_state(&world, &member.id) else { continue };
         let live = app.fleet.live(&member.id);
         let state = app.fleet.seen(&member.id).map_or(NodeState::Joining, |seen| seen.state);
         for check in &desired.checks {

@@ -16,6 +16,7 @@ use hostler_types::spec::{Body, Kind, nearest};
 use hostler_types::{DesiredState, Name};
 use prost::Message;
 use read::Spec;
+use std::collections::BTreeSet;
 use tonic::Status;
 
 /// Agents take messages of 4 MiB; the signature and the frame are small, and a
@@ -97,8 +98,10 @@ fn too_large(app: &App, world: &World, plan: &Plan) -> Vec<plan::Problem> {
     let mut specs = (*after.specs).clone();
     specs.applied = plan.after.clone();
     after.specs = specs.into();
-    let large = |one: DesiredState| {
-        let size = agent::DesiredState::from(&one).encoded_len();
+    let large = |(one, secrets): (DesiredState, BTreeSet<Name>)| {
+        let sealed = |name| world.secrets.get(name)?.versions.last().map(|newest| newest.sealed.len());
+        let secrets: usize = secrets.iter().filter_map(sealed).sum();
+        let size = agent::DesiredState::from(&one).encoded_len() + secrets;
         let check = one.checks.iter().max_by_key(|check| check.config_json.len())?;
         (size > DESIRED_STATE_BYTES_MAX).then(|| plan::Problem {
             kind: Kind::Check,

@@ -22,6 +22,8 @@ const SCRATCH: &str = "scratch";
 /// Content by its digest: never changed, so a link is a copy.
 const BLOB_FOLDERS: [&str; 2] = ["blobs", "documents"];
 const KEYS: &str = "pki";
+/// What secrets are sealed under: in a backup that is closed itself, and in no other.
+const SECRETS_KEY: &str = crate::vault::KEY_FILE;
 
 pub type Pieces = ReceiverStream<Result<wire::BackupResponse, Status>>;
 
@@ -41,7 +43,7 @@ pub fn clear_scratch(data: &Path) {
 
 pub async fn stream(app: &Arc<App>, request: wire::BackupRequest) -> Result<Pieces, Status> {
     let failed = |error: &dyn std::error::Error| Status::unavailable(format!("take a backup: {error}"));
-    let (scratch, manifest) = copy_out(app).await.map_err(|error| failed(&*error))?;
+    let (scratch, manifest) = copy_out(app, !request.passphrase.is_empty()).await.map_err(|error| failed(&*error))?;
     let (sender, receiver) = mpsc::channel(PIECES_QUEUE);
     let head = wire::BackupResponse {
         revision: manifest.revision,
@@ -62,7 +64,7 @@ pub async fn stream(app: &Arc<App>, request: wire::BackupRequest) -> Result<Piec
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A folder as the control plane's own, as of one moment.
-async fn copy_out(app: &Arc<App>) -> Result<(Scratch, Manifest), AnyError> {
+async fn copy_out(app: &Arc<App>, is_closed: bool) -> Result<(Scratch, Manifest), AnyError> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let data = app.config.data_dir.clone();
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -72,7 +74,7 @@ async fn copy_out(app: &Arc<App>) -> Result<(Scratch, Manifest), AnyError> {
     let _turn = app.spec_turn.lock().await;
     let revision = app.store.snapshot(scratch.0.join("store")).await?;
     let to = scratch.0.clone();
-    tokio::task::spawn_blocking(move || link_blobs(&data, &to)).await??;
+    tokio::task::spawn_blocking(move || link_blobs(&data, &to, is_closed)).await??;
     let manifest = Manifest {
         format: FORMAT,
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -85,7 +87,7 @@ async fn copy_out(app: &Arc<App>) -> Result<(Scratch, Manifest), AnyError> {
     Ok((scratch, manifest))
 }
 
-fn link_blobs(data: &Path, to: &Path) -> io::Result<()> {
+fn link_blobs(data: &Path, to: &Path, is_closed: bool) -> io::Result<()> {
     for part in BLOB_FOLDERS {
         crate::files::private_folder(&to.join(part))?;
         for entry in fs::read_dir(data.join(part))? {
@@ -100,6 +102,10 @@ fn link_blobs(data: &Path, to: &Path) -> io::Result<()> {
     for entry in fs::read_dir(data.join(KEYS))? {
         let entry = entry?;
         fs::copy(entry.path(), to.join(KEYS).join(entry.file_name()))?;
+    }
+    let key = data.join(SECRETS_KEY);
+    if is_closed && key.exists() {
+        fs::copy(key, to.join(SECRETS_KEY))?;
     }
     Ok(())
 }

@@ -308,6 +308,6 @@ mod tests {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let found = plugin_folders(&root).expect("plugins");
         let names: Vec<&str> = found.iter().map(|one| one.library.as_str()).collect();
-        assert!(names.contains(&"plugin_disk") && names.contains(&"fixture_spin"), "{names:?}");
+        assert!(names.contains(&"plugin_disk") && names.contains(&"fixture_hostile"), "{names:?}");
     }
 }

@@ -6,7 +6,8 @@ use hostler_types::facts::{Address, Disk};
 use hostler_types::plugin::{Grants, PatternError};
 use hostler_types::time::whole_millis;
 use hostler_types::{
-    CheckAssignment, CheckState, DesiredState, Facts, Name, NodeId, PluginAssignment, Timestamp, Transition,
+    CheckAssignment, CheckState, DesiredState, Facts, Name, NodeId, PluginAssignment, SealedSecret, Timestamp,
+    Transition,
 };
 use std::str::FromStr;
 use std::time::Duration;
@@ -117,6 +118,7 @@ impl From<&DesiredState> for wire::DesiredState {
             node_name: desired.node_name.to_string(),
             plugins: desired.plugins.iter().map(Into::into).collect(),
             checks: desired.checks.iter().map(Into::into).collect(),
+            secrets: desired.secrets.iter().map(Into::into).collect(),
         }
     }
 }
@@ -129,7 +131,21 @@ impl TryFrom<wire::DesiredState> for DesiredState {
             node_name: name("desired_state.node_name", &desired.node_name)?,
             plugins: desired.plugins.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
             checks: desired.checks.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
+            secrets: desired.secrets.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
         })
+    }
+}
+
+impl From<&SealedSecret> for wire::SealedSecret {
+    fn from(one: &SealedSecret) -> Self {
+        Self { name: one.name.to_string(), version: one.version, sealed: one.sealed.clone() }
+    }
+}
+
+impl TryFrom<wire::SealedSecret> for SealedSecret {
+    type Error = WireError;
+    fn try_from(one: wire::SealedSecret) -> Result<Self, WireError> {
+        Ok(Self { name: name("secret.name", &one.name)?, version: one.version, sealed: one.sealed })
     }
 }
 

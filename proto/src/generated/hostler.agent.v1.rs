@@ -118,6 +118,9 @@ pub struct Hello {
     /// mismatch means that a key or a state folder is on the wrong host.
     #[prost(string, tag = "9")]
     pub node_id: ::prost::alloc::string::String,
+    /// Secrets are sealed to this X25519 key, which never leaves the host.
+    #[prost(bytes = "vec", tag = "10")]
+    pub sealing_key: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Welcome {
@@ -333,6 +336,18 @@ pub struct DesiredState {
     pub plugins: ::prost::alloc::vec::Vec<PluginAssignment>,
     #[prost(message, repeated, tag = "4")]
     pub checks: ::prost::alloc::vec::Vec<CheckAssignment>,
+    #[prost(message, repeated, tag = "5")]
+    pub secrets: ::prost::alloc::vec::Vec<SealedSecret>,
+}
+/// HPKE to the sealing key that the node said hello with.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SealedSecret {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub version: u64,
+    #[prost(bytes = "vec", tag = "3")]
+    pub sealed: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PluginAssignment {

@@ -110,6 +110,31 @@ pub struct TrustedKey {
     #[prost(string, tag = "4")]
     pub added_by: ::prost::alloc::string::String,
 }
+/// A secret: never but sealed.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Secret {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// The newest last; a few old ones are kept.
+    #[prost(message, repeated, tag = "2")]
+    pub versions: ::prost::alloc::vec::Vec<SecretVersion>,
+}
+/// AES-256-GCM under the master key of that id, bound to name and number.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SecretVersion {
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    #[prost(string, tag = "2")]
+    pub key_id: ::prost::alloc::string::String,
+    #[prost(bytes = "vec", tag = "3")]
+    pub nonce: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "4")]
+    pub sealed: ::prost::alloc::vec::Vec<u8>,
+    #[prost(uint64, tag = "5")]
+    pub at_ms: u64,
+    #[prost(string, tag = "6")]
+    pub by: ::prost::alloc::string::String,
+}
 /// One version of a system: who made it, and the blob that holds its objects.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SystemVersion {

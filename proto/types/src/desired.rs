@@ -23,6 +23,25 @@ pub struct DesiredState {
     pub node_name: Name,
     pub plugins: Vec<PluginAssignment>,
     pub checks: Vec<CheckAssignment>,
+    /// Those that the plugins and checks above are given, by name.
+    pub secrets: Vec<SealedSecret>,
+}
+
+/// A secret's value, which only the node's own key opens.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SealedSecret {
+    pub name: Name,
+    /// Counts the values it has had.
+    pub version: u64,
+    pub sealed: Vec<u8>,
+}
+
+impl SealedSecret {
+    /// What the sealing is bound to, so that one secret can't be passed off as
+    /// another, an older value as a newer one, or one node's as another's.
+    pub fn purpose(node: &NodeId, name: &Name, version: u64) -> Vec<u8> {
+        format!("hostler secret {node} {name} {version}").into_bytes()
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -41,6 +41,7 @@ impl EventKind {
     pub const AGENT: &'static str = "agent";
     /// The control plane itself.
     pub const SERVER: &'static str = "server";
+    pub const SECRET: &'static str = "secret";
 
     pub fn new(word: &str) -> Self {
         Self(word.to_owned())

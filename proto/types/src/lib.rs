@@ -19,7 +19,7 @@ pub mod time;
 pub mod units;
 pub mod version;
 
-pub use desired::{CheckAssignment, DesiredState, PluginAssignment, Stamp};
+pub use desired::{CheckAssignment, DesiredState, PluginAssignment, SealedSecret, Stamp};
 pub use event::{Event, EventKind, Transition};
 pub use facts::Facts;
 pub use name::{Name, NameError, NodeId};

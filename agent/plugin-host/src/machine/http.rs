@@ -14,7 +14,7 @@ mod tests;
 pub(super) use exchange::exchange;
 
 use super::network::{self, Tls};
-use super::secrets;
+use super::{MachineConfig, secrets};
 use crate::answer::{Bytes, HttpRequest, HttpResponse, Timings};
 use crate::call::CallError;
 use crate::limits;
@@ -23,7 +23,6 @@ use hostler_types::plugin::{Grants, Need};
 use http_body_util::Full;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, StatusCode, Version};
-use std::path::Path;
 use std::time::{Duration, Instant};
 use target::Target;
 
@@ -45,10 +44,10 @@ pub(super) async fn send(
     request: HttpRequest,
     grants: &Grants,
     tls: &Tls,
-    secrets_folder: &Path,
+    config: &MachineConfig,
 ) -> Result<HttpResponse, CallError> {
     let began = Instant::now();
-    let mut draft = Draft::read(request, grants, secrets_folder)?;
+    let mut draft = Draft::read(request, grants, config)?;
     let mut hops = 0;
     loop {
         let need = draft.target.need();
@@ -80,7 +79,7 @@ struct Draft {
 }
 
 impl Draft {
-    fn read(request: HttpRequest, grants: &Grants, secrets_folder: &Path) -> Result<Draft, CallError> {
+    fn read(request: HttpRequest, grants: &Grants, config: &MachineConfig) -> Result<Draft, CallError> {
         let method: Option<Method> = request.method.parse().ok();
         let method = method
             .filter(|method| *method != Method::CONNECT)
@@ -97,7 +96,7 @@ impl Draft {
             }
             let key = header_name(name)?;
             let mut value = prefix.clone().into_bytes();
-            value.extend_from_slice(secrets::read(secrets_folder, secret)?.bytes());
+            value.extend_from_slice(secrets::read(config, secret)?.bytes());
             let mut value = HeaderValue::from_maybe_shared(bytes::Bytes::from(value))
                 .map_err(|_| CallError::Invalid(format!("header {name:?}: secret {secret} can't stand in a header")))?;
             value.set_sensitive(true);

@@ -111,6 +111,7 @@ impl Subject {
         );
         let machine = Machine::new(MachineConfig {
             state_folder: Some(folder.join("state")),
+            secrets_given: None,
             secrets_folder: folder.join("secrets"),
             container_socket: folder.join("no.socket"),
         });

@@ -9,6 +9,7 @@ mod lab;
 mod outage;
 mod plugins;
 mod refusals;
+mod secrets;
 mod spine;
 mod systems;
 mod upkeep;

@@ -12,7 +12,7 @@ use super::yaml::{At, Fault, Node, Value};
 use crate::Name;
 use crate::facts::SELECTABLE;
 use serde_json::Value as Json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What may follow `node.`, besides the selectable facts and `label.KEY`.
 const NODE_WORDS: [&str; 2] = ["name", "id"];
@@ -227,6 +227,64 @@ fn on_node_text(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> String {
     whole
 }
 
+/// The secrets that a value's texts name.
+pub fn secrets_in(value: &Json) -> BTreeSet<Name> {
+    let mut found = BTreeSet::new();
+    collect_secrets(value, &mut found);
+    found
+}
+
+fn collect_secrets(value: &Json, found: &mut BTreeSet<Name>) {
+    match value {
+        Json::String(text) => found.extend(secret_names(text).filter_map(|name| Name::new(name).ok())),
+        Json::Array(items) => items.iter().for_each(|item| collect_secrets(item, found)),
+        Json::Object(map) => map.values().for_each(|item| collect_secrets(item, found)),
+        _ => {}
+    }
+}
+
+fn secret_names(text: &str) -> impl Iterator<Item = &str> {
+    let pieces = if text.contains("${secret:") { pieces(text) } else { Vec::new() };
+    pieces.into_iter().filter_map(|piece| match piece {
+        Piece::Reference(reference) => reference.strip_prefix("secret:"),
+        Piece::Plain(_) | Piece::Open(_) => None,
+    })
+}
+
+/// Puts secrets in place, on the host that has them. An error is the name of one
+/// that it has not.
+pub fn with_secrets(value: &Json, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Json, String> {
+    Ok(match value {
+        Json::String(text) if text.contains("${secret:") => with_secrets_in_text(text, lookup)?.into(),
+        Json::Array(items) => {
+            Json::Array(items.iter().map(|item| with_secrets(item, lookup)).collect::<Result<_, _>>()?)
+        }
+        Json::Object(map) => {
+            let put = |(key, value): (&String, &Json)| Ok((key.clone(), with_secrets(value, lookup)?));
+            Json::Object(map.iter().map(put).collect::<Result<_, String>>()?)
+        }
+        other => other.clone(),
+    })
+}
+
+fn with_secrets_in_text(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
+    let mut whole = String::new();
+    for piece in pieces(text) {
+        match piece {
+            Piece::Plain(rest) | Piece::Open(rest) => whole.push_str(rest),
+            Piece::Reference(reference) => match reference.strip_prefix("secret:") {
+                Some(name) => whole.push_str(&lookup(name).ok_or_else(|| name.to_owned())?),
+                None => {
+                    whole.push_str("${");
+                    whole.push_str(reference);
+                    whole.push('}');
+                }
+            },
+        }
+    }
+    Ok(whole)
+}
+
 /// Puts the environment's variables in place, everywhere in the tree.
 pub(super) fn substitute(node: &mut Node, variables: &BTreeMap<String, String>, faults: &mut Vec<Fault>) {
     match &mut node.value {
@@ -306,5 +364,17 @@ mod tests {
         }
         substituted("${env:TAB}", At::default(), &variables, &mut faults);
         assert!(faults[0].help.as_ref().is_some_and(|help| help.contains("did you mean ${env:TAG}?")), "{faults:?}");
+    }
+
+    #[test]
+    fn secrets_are_found_and_put_in_place() {
+        let with =
+            json!({"password": "${secret:db}", "url": ["https://u:${secret:api-key}@x", "${node.name}"], "n": 1});
+        let names: Vec<String> = secrets_in(&with).iter().map(ToString::to_string).collect();
+        assert_eq!(names, ["api-key", "db"]);
+        let lookup = |name: &str| Some(format!("<{name}>"));
+        let want = json!({"password": "<db>", "url": ["https://u:<api-key>@x", "${node.name}"], "n": 1});
+        assert_eq!(with_secrets(&with, &lookup), Ok(want));
+        assert_eq!(with_secrets(&with, &|name| (name == "db").then(String::new)), Err("api-key".to_owned()));
     }
 }

@@ -27,7 +27,7 @@ pub use collections::Config;
 pub use compile::{Compiled, EnvSource, Object, Source, SourceFile, compile, read_json};
 pub use explain::{ExplainError, explain, reference, schema_text};
 pub use form::{Field, Form, Json, Need, Record, Scalar, Word};
-pub use interpolate::on_node;
+pub use interpolate::{on_node, secrets_in, with_secrets};
 pub use kind::{Body, Kind, Noun};
 pub use kinds::{CheckSpec, CheckTarget, NodeSpec, PluginSpec, ServiceSpec, SystemSpec};
 pub use problem::{Problem, Problems, nearest};

@@ -1,5 +1,6 @@
 //! The client against servers of our own, honest and hostile.
 
+use super::super::MachineConfig;
 use super::*;
 use crate::machine::testing::{Authority, Server, grants, no_trust};
 use std::os::unix::fs::PermissionsExt;
@@ -15,7 +16,7 @@ fn get(url: String) -> HttpRequest {
 const LOCAL: &str = "http = [\"http://127.0.0.1:*\", \"https://127.0.0.1:*\", \"http://localhost:*\"]";
 
 async fn sent(request: HttpRequest) -> Result<HttpResponse, CallError> {
-    send(request, &grants(LOCAL), &no_trust(), Path::new("/nonexistent")).await
+    send(request, &grants(LOCAL), &no_trust(), &MachineConfig::default()).await
 }
 
 #[tokio::test]
@@ -90,7 +91,7 @@ async fn every_hop_is_judged() {
     let mut request = get(format!("http://127.0.0.1:{}/", granted.port));
     request.redirects = 5;
     let only = grants(&format!("http = [\"http://127.0.0.1:{}\"]", granted.port));
-    let denied = send(request, &only, &no_trust(), Path::new("/")).await;
+    let denied = send(request, &only, &no_trust(), &MachineConfig::default()).await;
     assert_eq!(denied, Err(CallError::Denied(format!("grants.http = [\"http://127.0.0.1:{}\"]", inside.port))));
 
     let location = format!("location: http://localhost:{}/\r\n", inside.port);
@@ -98,7 +99,7 @@ async fn every_hop_is_judged() {
     let mut request = get(format!("http://127.0.0.1:{}/", granted.port));
     request.redirects = 5;
     let narrow = format!("http = [\"http://127.0.0.1:{}\", \"http://*:*\"]\npublic_only = true", granted.port);
-    let denied = send(request, &grants(&narrow), &no_trust(), Path::new("/")).await;
+    let denied = send(request, &grants(&narrow), &no_trust(), &MachineConfig::default()).await;
     let Err(CallError::Denied(says)) = denied else { panic!("{denied:?}") };
     assert!(says.ends_with(": private networks are refused here)"), "{says}");
     assert!(inside.heard().is_empty(), "it connected all the same");
@@ -119,10 +120,11 @@ async fn secrets_go_to_the_first_origin_only() {
     request.headers = vec![("cookie".into(), "a=b".into()), ("x-kept".into(), "1".into())];
     request.secret_headers = vec![("X-Token".into(), "Bearer ".into(), "token".into())];
 
-    let denied = send(request.clone(), &grants(LOCAL), &no_trust(), folder.path()).await;
+    let config = MachineConfig { secrets_folder: folder.path().to_owned(), ..MachineConfig::default() };
+    let denied = send(request.clone(), &grants(LOCAL), &no_trust(), &config).await;
     assert_eq!(denied, Err(CallError::Denied("grants.secrets = [\"token\"]".into())));
     let granted = grants(&format!("{LOCAL}\nsecrets = [\"token\"]"));
-    assert!(send(request, &granted, &no_trust(), folder.path()).await.is_ok());
+    assert!(send(request, &granted, &no_trust(), &config).await.is_ok());
     let (first, second) = (first.heard().concat(), elsewhere.heard().concat());
     assert!(first.contains("x-token: Bearer s3cret\r\n") && first.contains("cookie: a=b\r\n"), "{first}");
     assert!(!second.contains("s3cret") && !second.contains("x-token") && !second.contains("cookie"), "{second}");
@@ -134,7 +136,8 @@ async fn a_trusted_peer_shows_its_chain_and_another_is_refused() {
     let authority = Authority::new();
     let server = Server::says_over_tls(response("200 OK", "", "ok"), authority.server_for("127.0.0.1")).await;
     let request = get(format!("https://127.0.0.1:{}/", server.port));
-    let response = send(request.clone(), &grants(LOCAL), &authority.trusted(), Path::new("/")).await.expect("trusted");
+    let response =
+        send(request.clone(), &grants(LOCAL), &authority.trusted(), &MachineConfig::default()).await.expect("trusted");
     assert_eq!((response.status, response.peer_certificates.len()), (200, 2));
     assert!(response.timings.tls > 0);
     let Err(CallError::Unreachable(says)) = sent(request).await else { panic!("trusted by nobody") };

@@ -1,4 +1,4 @@
-;; ends: Trapped
+;; ends: HostCallTooLarge
 ;; A list that fills its memory, each attribute of which is its whole text.
 (module
   (memory (export "memory") 2)
