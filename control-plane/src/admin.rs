@@ -2,11 +2,14 @@
 
 mod events;
 mod nodes;
+mod operators;
 mod plugins;
+mod roles;
 mod specs;
 mod tokens;
 mod trust;
 
+use crate::access::caller;
 use crate::app::App;
 use crate::clock;
 use crate::gate::calling_operator;
@@ -38,25 +41,27 @@ impl Admin for AdminService {
     }
 
     async fn list_nodes(&self, request: Request<wire::ListNodesRequest>) -> Answer<wire::ListNodesResponse> {
-        nodes::list(&self.0, &request.into_inner()).map(Response::new)
+        let caller = caller(&request)?;
+        nodes::list(&self.0, &caller, &request.into_inner()).map(Response::new)
     }
 
     async fn get_node(&self, request: Request<wire::GetNodeRequest>) -> Answer<wire::Node> {
-        nodes::get(&self.0, &request.into_inner()).map(Response::new)
+        let caller = caller(&request)?;
+        nodes::get(&self.0, &caller, &request.into_inner()).map(Response::new)
     }
 
     async fn revoke_node(&self, request: Request<wire::RevokeNodeRequest>) -> Answer<wire::Node> {
-        let operator = calling_operator(&request)?;
-        nodes::revoke(&self.0, &operator, request.into_inner()).await.map(Response::new)
+        let caller = caller(&request)?;
+        nodes::revoke(&self.0, &caller, request.into_inner()).await.map(Response::new)
     }
 
     async fn remove_node(&self, request: Request<wire::RemoveNodeRequest>) -> Answer<wire::RemoveNodeResponse> {
-        let operator = calling_operator(&request)?;
-        nodes::remove(&self.0, &operator, &request.into_inner()).await.map(Response::new)
+        let caller = caller(&request)?;
+        nodes::remove(&self.0, &caller, &request.into_inner()).await.map(Response::new)
     }
 
     async fn list_checks(&self, request: Request<wire::ListChecksRequest>) -> Answer<wire::ListChecksResponse> {
-        nodes::checks(&self.0, &request.into_inner()).map(Response::new)
+        nodes::checks(&self.0, &caller(&request)?, &request.into_inner()).map(Response::new)
     }
 
     async fn create_token(&self, request: Request<wire::CreateTokenRequest>) -> Answer<wire::CreateTokenResponse> {
@@ -76,12 +81,69 @@ impl Admin for AdminService {
         &self,
         request: Request<wire::CreateOperatorRequest>,
     ) -> Answer<wire::CreateOperatorResponse> {
-        let operator = calling_operator(&request)?;
-        tokens::create_operator(&self.0, &operator, request.into_inner()).await.map(Response::new)
+        let caller = caller(&request)?;
+        operators::create(&self.0, &caller, request.into_inner()).await.map(Response::new)
     }
 
     async fn list_operators(&self, _: Request<wire::ListOperatorsRequest>) -> Answer<wire::ListOperatorsResponse> {
-        Ok(Response::new(tokens::list_operators(&self.0)))
+        Ok(Response::new(operators::list(&self.0)))
+    }
+
+    async fn who_am_i(&self, request: Request<wire::WhoAmIRequest>) -> Answer<wire::WhoAmIResponse> {
+        operators::who_am_i(&self.0, &caller(&request)?).map(Response::new)
+    }
+
+    async fn can(&self, request: Request<wire::CanRequest>) -> Answer<wire::CanResponse> {
+        let caller = caller(&request)?;
+        roles::can(&self.0, &caller, &request.into_inner()).map(Response::new)
+    }
+
+    async fn set_operator(&self, request: Request<wire::SetOperatorRequest>) -> Answer<wire::Operator> {
+        let caller = caller(&request)?;
+        operators::set(&self.0, &caller, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn revoke_operator(&self, request: Request<wire::RevokeOperatorRequest>) -> Answer<wire::Operator> {
+        let caller = caller(&request)?;
+        operators::revoke(&self.0, &caller, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn create_operator_token(
+        &self,
+        request: Request<wire::CreateOperatorTokenRequest>,
+    ) -> Answer<wire::CreateOperatorTokenResponse> {
+        let caller = caller(&request)?;
+        operators::create_token(&self.0, &caller, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_operator_tokens(
+        &self,
+        request: Request<wire::ListOperatorTokensRequest>,
+    ) -> Answer<wire::ListOperatorTokensResponse> {
+        let caller = caller(&request)?;
+        operators::list_tokens(&self.0, &caller, &request.into_inner()).map(Response::new)
+    }
+
+    async fn remove_operator_token(
+        &self,
+        request: Request<wire::RemoveOperatorTokenRequest>,
+    ) -> Answer<wire::OperatorToken> {
+        let caller = caller(&request)?;
+        operators::remove_token(&self.0, &caller, &request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_roles(&self, _: Request<wire::ListRolesRequest>) -> Answer<wire::ListRolesResponse> {
+        Ok(Response::new(roles::list(&self.0)))
+    }
+
+    async fn set_role(&self, request: Request<wire::SetRoleRequest>) -> Answer<wire::Role> {
+        let caller = caller(&request)?;
+        roles::set(&self.0, &caller, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn remove_role(&self, request: Request<wire::RemoveRoleRequest>) -> Answer<wire::RemoveRoleResponse> {
+        let caller = caller(&request)?;
+        roles::remove(&self.0, &caller, &request.into_inner()).await.map(Response::new)
     }
 
     async fn push_plugin(&self, request: Request<Streaming<wire::PushPluginRequest>>) -> Answer<wire::Plugin> {
@@ -128,36 +190,38 @@ impl Admin for AdminService {
     }
 
     async fn plan(&self, request: Request<wire::PlanRequest>) -> Answer<wire::PlanResponse> {
-        specs::plan(&self.0, request.into_inner()).map(Response::new)
+        specs::plan(&self.0, &caller(&request)?, request.into_inner()).map(Response::new)
     }
 
     async fn apply(&self, request: Request<wire::ApplyRequest>) -> Answer<wire::ApplyResponse> {
-        let operator = calling_operator(&request)?;
-        specs::apply(&self.0, &operator, request.into_inner()).await.map(Response::new)
+        let caller = caller(&request)?;
+        specs::apply(&self.0, &caller, request.into_inner()).await.map(Response::new)
     }
 
     async fn get_objects(&self, request: Request<wire::GetObjectsRequest>) -> Answer<wire::GetObjectsResponse> {
-        specs::get(&self.0, &request.into_inner()).map(Response::new)
+        specs::get(&self.0, &caller(&request)?, &request.into_inner()).map(Response::new)
     }
 
     async fn delete_objects(
         &self,
         request: Request<wire::DeleteObjectsRequest>,
     ) -> Answer<wire::DeleteObjectsResponse> {
-        let operator = calling_operator(&request)?;
-        specs::delete(&self.0, &operator, &request.into_inner()).await.map(Response::new)
+        let caller = caller(&request)?;
+        specs::delete(&self.0, &caller, &request.into_inner()).await.map(Response::new)
     }
 
-    async fn list_systems(&self, _: Request<wire::ListSystemsRequest>) -> Answer<wire::ListSystemsResponse> {
-        Ok(Response::new(specs::systems::list(&self.0)))
+    async fn list_systems(&self, request: Request<wire::ListSystemsRequest>) -> Answer<wire::ListSystemsResponse> {
+        Ok(Response::new(specs::systems::list(&self.0, &caller(&request)?)))
     }
 
     async fn get_system(&self, request: Request<wire::GetSystemRequest>) -> Answer<wire::GetSystemResponse> {
-        specs::systems::get(&self.0, &request.into_inner()).await.map(Response::new)
+        let caller = caller(&request)?;
+        specs::systems::get(&self.0, &caller, &request.into_inner()).await.map(Response::new)
     }
 
     async fn list_versions(&self, request: Request<wire::ListVersionsRequest>) -> Answer<wire::ListVersionsResponse> {
-        specs::systems::versions(&self.0, &request.into_inner()).await.map(Response::new)
+        let caller = caller(&request)?;
+        specs::systems::versions(&self.0, &caller, &request.into_inner()).await.map(Response::new)
     }
 
     async fn find_missing_files(

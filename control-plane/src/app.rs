@@ -1,6 +1,7 @@
 //! The control plane put together: what there is one of, and how it starts and
 //! stops.
 
+use crate::access::Proving;
 use crate::blobs::Blobs;
 use crate::config::Config;
 use crate::fleet::Fleet;
@@ -32,6 +33,8 @@ pub struct App {
     pub journal: Arc<Journal>,
     pub fleet: Arc<Fleet>,
     pub pki: Pki,
+    /// Tokens that operators show, and who shows wrong ones.
+    pub proving: Proving,
     /// Plugins, and the files of specs.
     pub blobs: Blobs,
     /// The objects of each kept version of a system.
@@ -169,6 +172,7 @@ impl App {
             journal,
             fleet,
             pki,
+            proving: Proving::default(),
             blobs,
             documents,
             spec_turn: tokio::sync::Mutex::default(),

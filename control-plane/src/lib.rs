@@ -10,6 +10,7 @@ pub mod config;
 pub mod logging;
 pub mod upkeep;
 
+mod access;
 mod addresses;
 mod admin;
 mod blobs;
