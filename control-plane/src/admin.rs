@@ -1,5 +1,6 @@
 //! What operators ask. Each noun has its module; this one only names them.
 
+mod alerts;
 mod events;
 mod nodes;
 mod plugins;
@@ -191,5 +192,36 @@ impl Admin for AdminService {
 
     async fn watch_events(&self, request: Request<wire::WatchEventsRequest>) -> Answer<Self::WatchEventsStream> {
         events::watch(&self.0, request.into_inner()).map(Response::new)
+    }
+
+    async fn list_alerts(&self, request: Request<wire::ListAlertsRequest>) -> Answer<wire::ListAlertsResponse> {
+        Ok(Response::new(alerts::list(&self.0, &request.into_inner())))
+    }
+
+    async fn get_alert(&self, request: Request<wire::GetAlertRequest>) -> Answer<wire::GetAlertResponse> {
+        alerts::get(&self.0, &request.into_inner()).map(Response::new)
+    }
+
+    async fn ack_alert(&self, request: Request<wire::AckAlertRequest>) -> Answer<wire::Alert> {
+        let operator = calling_operator(&request)?;
+        alerts::ack(&self.0, &operator, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn create_silence(&self, request: Request<wire::CreateSilenceRequest>) -> Answer<wire::Silence> {
+        let operator = calling_operator(&request)?;
+        alerts::silence(&self.0, &operator, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_silences(&self, _: Request<wire::ListSilencesRequest>) -> Answer<wire::ListSilencesResponse> {
+        Ok(Response::new(alerts::silences(&self.0)))
+    }
+
+    async fn end_silence(&self, request: Request<wire::EndSilenceRequest>) -> Answer<wire::Silence> {
+        alerts::end_silence(&self.0, &request.into_inner()).await.map(Response::new)
+    }
+
+    async fn test_notifier(&self, request: Request<wire::TestNotifierRequest>) -> Answer<wire::TestNotifierResponse> {
+        let operator = calling_operator(&request)?;
+        alerts::test(&self.0, &operator, &request.into_inner()).await.map(Response::new)
     }
 }

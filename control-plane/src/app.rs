@@ -5,6 +5,7 @@ use crate::blobs::Blobs;
 use crate::config::Config;
 use crate::fleet::Fleet;
 use crate::journal::{Journal, JournalError};
+use crate::notices::{self, Notices};
 use crate::pki::{Pki, PkiError};
 use crate::records::{self, NewEvent};
 use crate::world::{Mirror, WorldError};
@@ -31,6 +32,7 @@ pub struct App {
     pub mirror: Arc<Mirror>,
     pub journal: Arc<Journal>,
     pub fleet: Arc<Fleet>,
+    pub notices: Arc<Notices>,
     pub pki: Pki,
     /// Plugins, and the files of specs.
     pub blobs: Blobs,
@@ -103,6 +105,7 @@ impl App {
         contexts::welcome_back(&app).await?;
         contexts::ensure_first_operator(&app).await?;
         app.spawn_followers();
+        notices::spawn(&app);
         let http_port = listeners.http_port();
         let plain = serve::spawn(&app, listeners)?;
         http::spawn(&app, plain);
@@ -168,6 +171,7 @@ impl App {
             mirror,
             journal,
             fleet,
+            notices: Notices::new(clock::now()),
             pki,
             blobs,
             documents,

@@ -1,10 +1,14 @@
 //! What the control plane is told: a file, and flags that win over it.
 
 use clap::Args;
+use hostler_core::notices::notifier::Url;
+use hostler_core::notices::rules::LOST_AFTER;
 use hostler_types::spec::nearest;
+use hostler_types::units::{format_duration, parse_duration};
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub const FILE_DEFAULT: &str = "/etc/hostler/control-plane.toml";
 
@@ -47,6 +51,18 @@ pub struct Settings {
     /// Where the agent's programs lie that hosts install [default: beside this program]
     #[arg(long, value_name = "DIR")]
     agent_programs: Option<PathBuf>,
+    /// Where the secrets lie that notifiers name, one file each [default: /etc/hostler/secrets]
+    #[arg(long, value_name = "DIR")]
+    secrets_dir: Option<PathBuf>,
+    /// After how long a lost node is told to people [default: 2m]
+    #[arg(long, value_name = "DURATION")]
+    page_lost_after: Option<String>,
+    /// An address of a dead man's switch elsewhere, asked again and again while all is well here
+    #[arg(long, value_name = "URL")]
+    heartbeat_url: Option<String>,
+    /// How often it is asked [default: 1m]
+    #[arg(long, value_name = "DURATION")]
+    heartbeat_every: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -59,9 +75,16 @@ pub struct Config {
     pub context_file: PathBuf,
     pub context_name: String,
     pub agent_programs: PathBuf,
+    pub secrets_dir: PathBuf,
+    pub page_lost_after: Duration,
+    pub heartbeat_url: Option<String>,
+    pub heartbeat_every: Duration,
 }
 
-const NAMES: [&str; 8] = [
+/// More often, and the other side takes it for an attack.
+const HEARTBEAT_EVERY_MIN: Duration = Duration::from_secs(1);
+
+const NAMES: [&str; 12] = [
     "data_dir",
     "agents_listen",
     "operators_listen",
@@ -70,6 +93,10 @@ const NAMES: [&str; 8] = [
     "context_file",
     "context_name",
     "agent_programs",
+    "secrets_dir",
+    "page_lost_after",
+    "heartbeat_url",
+    "heartbeat_every",
 ];
 
 impl Config {
@@ -99,12 +126,24 @@ impl Config {
             context_file: flags.context_file.or(file.context_file).unwrap_or_else(context_file_default),
             context_name: flags.context_name.or(file.context_name).unwrap_or_else(|| "local".into()),
             agent_programs: flags.agent_programs.or(file.agent_programs).unwrap_or_else(beside),
+            secrets_dir: flags.secrets_dir.or(file.secrets_dir).unwrap_or_else(|| "/etc/hostler/secrets".into()),
+            page_lost_after: span("page_lost_after", flags.page_lost_after.or(file.page_lost_after), LOST_AFTER)?,
+            heartbeat_url: flags.heartbeat_url.or(file.heartbeat_url),
+            heartbeat_every: span("heartbeat_every", flags.heartbeat_every.or(file.heartbeat_every), MINUTE)?,
         };
         config.check()?;
         Ok(config)
     }
 
     fn check(&self) -> Result<(), ConfigError> {
+        if let Some(url) = self.heartbeat_url.as_ref().filter(|url| Url::place(url).is_none()) {
+            let problem = format!("{url:?} is no address: write it as https://host/path");
+            return Err(ConfigError::Value { setting: "heartbeat_url", problem });
+        }
+        if self.heartbeat_every < HEARTBEAT_EVERY_MIN {
+            let problem = format!("may be {} at the least", format_duration(HEARTBEAT_EVERY_MIN));
+            return Err(ConfigError::Value { setting: "heartbeat_every", problem });
+        }
         if !self.http_listen.ip().is_loopback() {
             return Err(ConfigError::Value {
                 setting: "http_listen",
@@ -125,6 +164,15 @@ impl Config {
         }
         Ok(())
     }
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn span(setting: &'static str, text: Option<String>, default: Duration) -> Result<Duration, ConfigError> {
+    let parsed = text.map(|text| parse_duration(&text)).transpose();
+    parsed
+        .map(|span| span.unwrap_or(default))
+        .map_err(|error| ConfigError::Value { setting, problem: error.to_string() })
 }
 
 /// Whoever starts it by hand gets the credential into their own home.

@@ -25,6 +25,7 @@ mod interface;
 mod journal;
 mod link;
 mod listener;
+mod notices;
 mod pki;
 mod records;
 mod serve;

@@ -1,6 +1,7 @@
 //! One module a noun; here only who does what.
 
 mod access;
+mod alerts;
 mod backup;
 mod checks;
 mod contents;
@@ -52,6 +53,7 @@ async fn ask(global: &Global, out: &Out, command: Command) -> Result<(), Problem
         Command::Get(args) => objects::get(client, out, format, args).await,
         Command::Delete(args) => objects::delete(client, out, args).await,
         Command::Events(args) => events::run(client, out, format, args).await,
+        Command::Alert(command) => alerts::run(client, out, format, command).await,
         Command::Status => status(client, out, format).await,
         Command::Context(_)
         | Command::Explain(_)

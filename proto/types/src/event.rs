@@ -41,6 +41,8 @@ impl EventKind {
     pub const AGENT: &'static str = "agent";
     /// The control plane itself.
     pub const SERVER: &'static str = "server";
+    /// Who was told of something, and who could not be.
+    pub const NOTICE: &'static str = "notice";
 
     pub fn new(word: &str) -> Self {
         Self(word.to_owned())
