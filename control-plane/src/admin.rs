@@ -1,5 +1,6 @@
 //! What operators ask. Each noun has its module; this one only names them.
 
+mod audit;
 mod events;
 mod nodes;
 mod plugins;
@@ -9,6 +10,7 @@ mod tokens;
 mod trust;
 
 use crate::app::App;
+use crate::audit::{names, on};
 use crate::clock;
 use crate::gate::calling_operator;
 use crate::upkeep;
@@ -43,26 +45,34 @@ impl Admin for AdminService {
     }
 
     async fn get_node(&self, request: Request<wire::GetNodeRequest>) -> Answer<wire::Node> {
+        on(&request, "node", &request.get_ref().node);
         nodes::get(&self.0, &request.into_inner()).map(Response::new)
     }
 
     async fn revoke_node(&self, request: Request<wire::RevokeNodeRequest>) -> Answer<wire::Node> {
+        on(&request, "node", &request.get_ref().node);
         let operator = calling_operator(&request)?;
         nodes::revoke(&self.0, &operator, request.into_inner()).await.map(Response::new)
     }
 
     async fn remove_node(&self, request: Request<wire::RemoveNodeRequest>) -> Answer<wire::RemoveNodeResponse> {
+        on(&request, "node", &request.get_ref().node);
         let operator = calling_operator(&request)?;
         nodes::remove(&self.0, &operator, &request.into_inner()).await.map(Response::new)
     }
 
     async fn list_checks(&self, request: Request<wire::ListChecksRequest>) -> Answer<wire::ListChecksResponse> {
+        on(&request, "node", &request.get_ref().node);
+        on(&request, "check", &request.get_ref().check);
         nodes::checks(&self.0, &request.into_inner()).map(Response::new)
     }
 
     async fn create_token(&self, request: Request<wire::CreateTokenRequest>) -> Answer<wire::CreateTokenResponse> {
         let operator = calling_operator(&request)?;
-        tokens::create(&self.0, &operator, request.into_inner()).await.map(Response::new)
+        let call = names(&request);
+        let made = tokens::create(&self.0, &operator, request.into_inner()).await?;
+        call.on("token", &made.id);
+        Ok(Response::new(made))
     }
 
     async fn list_tokens(&self, _: Request<wire::ListTokensRequest>) -> Answer<wire::ListTokensResponse> {
@@ -70,6 +80,9 @@ impl Admin for AdminService {
     }
 
     async fn remove_token(&self, request: Request<wire::RemoveTokenRequest>) -> Answer<wire::RemoveTokenResponse> {
+        // As listings show it: what follows may be the code itself.
+        let id: String = request.get_ref().id.chars().take(tokens::ID_CHARACTERS).collect();
+        on(&request, "token", &id);
         tokens::remove(&self.0, &request.into_inner()).await.map(Response::new)
     }
 
@@ -77,6 +90,7 @@ impl Admin for AdminService {
         &self,
         request: Request<wire::CreateOperatorRequest>,
     ) -> Answer<wire::CreateOperatorResponse> {
+        on(&request, "operator", &request.get_ref().name);
         let operator = calling_operator(&request)?;
         tokens::create_operator(&self.0, &operator, request.into_inner()).await.map(Response::new)
     }
@@ -87,7 +101,10 @@ impl Admin for AdminService {
 
     async fn push_plugin(&self, request: Request<Streaming<wire::PushPluginRequest>>) -> Answer<wire::Plugin> {
         let operator = calling_operator(&request)?;
-        plugins::push(&self.0, &operator, request.into_inner()).await.map(Response::new)
+        let call = names(&request);
+        let pushed = plugins::push(&self.0, &operator, request.into_inner()).await?;
+        call.on("plugin", &pushed.name);
+        Ok(Response::new(pushed))
     }
 
     async fn list_plugins(&self, _: Request<wire::ListPluginsRequest>) -> Answer<wire::ListPluginsResponse> {
@@ -95,11 +112,13 @@ impl Admin for AdminService {
     }
 
     async fn approve_plugin(&self, request: Request<wire::ApprovePluginRequest>) -> Answer<wire::Plugin> {
+        on(&request, "plugin", &request.get_ref().name);
         let operator = calling_operator(&request)?;
         plugins::approve(&self.0, &operator, &request.into_inner()).await.map(Response::new)
     }
 
     async fn remove_plugin(&self, request: Request<wire::RemovePluginRequest>) -> Answer<wire::RemovePluginResponse> {
+        on(&request, "plugin", &request.get_ref().name);
         let operator = calling_operator(&request)?;
         plugins::remove(&self.0, &operator, &request.into_inner()).await.map(Response::new)
     }
@@ -108,10 +127,13 @@ impl Admin for AdminService {
         &self,
         request: Request<wire::ListPluginBillsRequest>,
     ) -> Answer<wire::ListPluginBillsResponse> {
+        on(&request, "node", &request.get_ref().node);
+        on(&request, "plugin", &request.get_ref().plugin);
         plugins::bills(&self.0, &request.into_inner()).map(Response::new)
     }
 
     async fn trust_key(&self, request: Request<wire::TrustKeyRequest>) -> Answer<wire::TrustedKey> {
+        on(&request, "key", &request.get_ref().name);
         let operator = calling_operator(&request)?;
         trust::add(&self.0, &operator, request.into_inner()).await.map(Response::new)
     }
@@ -124,11 +146,13 @@ impl Admin for AdminService {
     }
 
     async fn untrust_key(&self, request: Request<wire::UntrustKeyRequest>) -> Answer<wire::UntrustKeyResponse> {
+        on(&request, "key", &request.get_ref().name);
         let operator = calling_operator(&request)?;
         trust::remove(&self.0, &operator, &request.into_inner()).await.map(Response::new)
     }
 
     async fn set_secret(&self, request: Request<wire::SetSecretRequest>) -> Answer<wire::Secret> {
+        on(&request, "secret", &request.get_ref().name);
         let operator = calling_operator(&request)?;
         secrets::set(&self.0, &operator, request.into_inner()).await.map(Response::new)
     }
@@ -138,6 +162,7 @@ impl Admin for AdminService {
     }
 
     async fn remove_secret(&self, request: Request<wire::RemoveSecretRequest>) -> Answer<wire::RemoveSecretResponse> {
+        on(&request, "secret", &request.get_ref().name);
         let operator = calling_operator(&request)?;
         secrets::remove(&self.0, &operator, &request.into_inner()).await.map(Response::new)
     }
@@ -148,15 +173,18 @@ impl Admin for AdminService {
     }
 
     async fn plan(&self, request: Request<wire::PlanRequest>) -> Answer<wire::PlanResponse> {
+        on(&request, "system", audit::system_of(request.get_ref().spec.as_ref()));
         specs::plan(&self.0, request.into_inner()).map(Response::new)
     }
 
     async fn apply(&self, request: Request<wire::ApplyRequest>) -> Answer<wire::ApplyResponse> {
+        on(&request, "system", audit::system_of(request.get_ref().spec.as_ref()));
         let operator = calling_operator(&request)?;
         specs::apply(&self.0, &operator, request.into_inner()).await.map(Response::new)
     }
 
     async fn get_objects(&self, request: Request<wire::GetObjectsRequest>) -> Answer<wire::GetObjectsResponse> {
+        on(&request, &request.get_ref().kind, &request.get_ref().name);
         specs::get(&self.0, &request.into_inner()).map(Response::new)
     }
 
@@ -164,6 +192,8 @@ impl Admin for AdminService {
         &self,
         request: Request<wire::DeleteObjectsRequest>,
     ) -> Answer<wire::DeleteObjectsResponse> {
+        let objects = request.get_ref();
+        objects.names.iter().for_each(|name| on(&request, &objects.kind, name));
         let operator = calling_operator(&request)?;
         specs::delete(&self.0, &operator, &request.into_inner()).await.map(Response::new)
     }
@@ -173,10 +203,12 @@ impl Admin for AdminService {
     }
 
     async fn get_system(&self, request: Request<wire::GetSystemRequest>) -> Answer<wire::GetSystemResponse> {
+        on(&request, "system", &request.get_ref().name);
         specs::systems::get(&self.0, &request.into_inner()).await.map(Response::new)
     }
 
     async fn list_versions(&self, request: Request<wire::ListVersionsRequest>) -> Answer<wire::ListVersionsResponse> {
+        on(&request, "system", &request.get_ref().name);
         specs::systems::versions(&self.0, &request.into_inner()).await.map(Response::new)
     }
 
@@ -188,12 +220,16 @@ impl Admin for AdminService {
     }
 
     async fn put_file(&self, request: Request<Streaming<wire::PutFileRequest>>) -> Answer<wire::PutFileResponse> {
-        specs::files::put(&self.0, request.into_inner()).await.map(Response::new)
+        let call = names(&request);
+        let put = specs::files::put(&self.0, request.into_inner()).await?;
+        call.on("file", &put.digest);
+        Ok(Response::new(put))
     }
 
     type GetFileStream = specs::files::Pieces;
 
     async fn get_file(&self, request: Request<wire::GetFileRequest>) -> Answer<Self::GetFileStream> {
+        on(&request, "file", &request.get_ref().digest);
         specs::files::get(&self.0, request.into_inner()).await.map(Response::new)
     }
 
@@ -204,12 +240,26 @@ impl Admin for AdminService {
     }
 
     async fn list_events(&self, request: Request<wire::ListEventsRequest>) -> Answer<wire::ListEventsResponse> {
+        on(&request, "node", &request.get_ref().node);
         events::list(&self.0, request.into_inner()).map(Response::new)
     }
 
     type WatchEventsStream = ReceiverStream<Result<wire::Event, Status>>;
 
     async fn watch_events(&self, request: Request<wire::WatchEventsRequest>) -> Answer<Self::WatchEventsStream> {
+        on(&request, "node", &request.get_ref().node);
         events::watch(&self.0, request.into_inner()).map(Response::new)
+    }
+
+    type ListAuditStream = audit::Pages;
+
+    async fn list_audit(&self, request: Request<wire::ListAuditRequest>) -> Answer<Self::ListAuditStream> {
+        on(&request, "operator", &request.get_ref().by);
+        on(&request, &request.get_ref().on_noun, &request.get_ref().on_name);
+        Ok(Response::new(audit::list(&self.0, request.into_inner())))
+    }
+
+    async fn verify_audit(&self, _: Request<wire::VerifyAuditRequest>) -> Answer<wire::VerifyAuditResponse> {
+        audit::verify(&self.0).await.map(Response::new)
     }
 }

@@ -1,6 +1,7 @@
 //! The control plane put together: what there is one of, and how it starts and
 //! stops.
 
+use crate::audit::{self, AuditError};
 use crate::blobs::Blobs;
 use crate::config::Config;
 use crate::fleet::Fleet;
@@ -32,8 +33,9 @@ pub struct App {
     pub mirror: Arc<Mirror>,
     pub journal: Arc<Journal>,
     pub fleet: Arc<Fleet>,
-    pub pki: Pki,
     pub vault: Vault,
+    pub pki: Arc<Pki>,
+    pub audit: Arc<audit::Log>,
     /// Plugins, and the files of specs.
     pub blobs: Blobs,
     /// The objects of each kept version of a system.
@@ -70,6 +72,8 @@ pub enum StartError {
     World(#[from] WorldError),
     #[error("load the events")]
     Journal(#[from] JournalError),
+    #[error("begin the audit log")]
+    Audit(#[from] AuditError),
     #[error("listen on {address} ({setting}): another program may hold the port")]
     Listen { setting: &'static str, address: std::net::SocketAddr, source: std::io::Error },
     #[error("prepare TLS")]
@@ -130,6 +134,7 @@ impl App {
         if tokio::time::timeout(GRACE, app.tracker.wait()).await.is_err() {
             tracing::warn!(tasks = app.tracker.len(), grace_s = GRACE.as_secs(), "stopped without waiting any longer");
         }
+        audit::close(&app).await;
         if failed { Err(StartError::StoreFailed) } else { Ok(()) }
     }
 
@@ -154,7 +159,7 @@ impl App {
             .map_err(|_| StoreError::Stopped)
             .and_then(|opened| opened)
             .map_err(|source| StartError::Store { path, source })?;
-        let pki = Pki::open(&keys, clock::wall())?;
+        let pki = Arc::new(Pki::open(&keys, clock::wall())?);
         let (lineage, term) = begin_term(&*store).await.map_err(StartError::Term)?;
         let mirror = Mirror::load(&*store, documents.clone()).await?;
         let fresh = mirror.now().secrets.is_empty();
@@ -165,6 +170,7 @@ impl App {
         }
         let journal = Journal::load(&*store, lineage, term).await?;
         let fleet = Fleet::new(&mirror);
+        let audit = audit::open(&data, config.audit_days, &*store, &pki).await?;
         Ok(Arc::new(Self {
             agents_port: sockets.agents_port(),
             operators_port: sockets.operators_port(),
@@ -176,6 +182,7 @@ impl App {
             fleet,
             pki,
             vault,
+            audit,
             blobs,
             documents,
             spec_turn: tokio::sync::Mutex::default(),
@@ -192,6 +199,7 @@ impl App {
         let store = || Arc::clone(&self.store);
         let stop = || self.stop.clone();
         self.tracker.spawn(Arc::clone(self).tell_of_store());
+        self.tracker.spawn(audit::follow(Arc::clone(self)));
         self.tracker.spawn(Arc::clone(&self.mirror).run(store(), stop()));
         self.tracker.spawn(Arc::clone(&self.journal).run(store(), stop()));
         let (mirror, journal) = (Arc::clone(&self.mirror), Arc::clone(&self.journal));

@@ -45,6 +45,9 @@ pub struct Settings {
     /// Its name in the context file [default: local]
     #[arg(long, value_name = "NAME")]
     context_name: Option<String>,
+    /// For how many days the audit log is kept [default: 400]
+    #[arg(long, value_name = "DAYS")]
+    audit_days: Option<u32>,
     /// Where the agent's programs lie that hosts install [default: beside this program]
     #[arg(long, value_name = "DIR")]
     agent_programs: Option<PathBuf>,
@@ -62,11 +65,12 @@ pub struct Config {
     pub advertise: Vec<String>,
     pub context_file: PathBuf,
     pub context_name: String,
+    pub audit_days: u32,
     pub agent_programs: PathBuf,
     pub secrets_key: Source,
 }
 
-const NAMES: [&str; 9] = [
+const NAMES: [&str; 10] = [
     "data_dir",
     "agents_listen",
     "operators_listen",
@@ -74,6 +78,7 @@ const NAMES: [&str; 9] = [
     "advertise",
     "context_file",
     "context_name",
+    "audit_days",
     "agent_programs",
     "secrets_key",
 ];
@@ -104,6 +109,7 @@ impl Config {
             advertise: if flags.advertise.is_empty() { file.advertise } else { flags.advertise },
             context_file: flags.context_file.or(file.context_file).unwrap_or_else(context_file_default),
             context_name: flags.context_name.or(file.context_name).unwrap_or_else(|| "local".into()),
+            audit_days: flags.audit_days.or(file.audit_days).unwrap_or(crate::audit::DAYS_DEFAULT),
             agent_programs: flags.agent_programs.or(file.agent_programs).unwrap_or_else(beside),
             secrets_key: match flags.secrets_key.or(file.secrets_key) {
                 Some(text) => text.parse().map_err(|problem| ConfigError::Value { setting: "secrets_key", problem })?,
@@ -123,6 +129,10 @@ impl Config {
                     self.http_listen
                 ),
             });
+        }
+        if self.audit_days == 0 {
+            let problem = "0 days keep nothing: give at least 1".to_owned();
+            return Err(ConfigError::Value { setting: "audit_days", problem });
         }
         for address in &self.advertise {
             let port = address.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)));

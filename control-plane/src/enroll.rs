@@ -1,6 +1,7 @@
 //! How a host gets its identity, and keeps it.
 
 use crate::app::App;
+use crate::audit;
 use crate::clock;
 use crate::gate::calling_node;
 use crate::listener::Connection;
@@ -31,6 +32,7 @@ pub struct EnrollmentService(pub Arc<App>);
 impl Enrollment for EnrollmentService {
     async fn join(&self, request: Request<wire::JoinRequest>) -> Result<Response<wire::JoinResponse>, Status> {
         let address = request.extensions().get::<Connection>().map(|one| one.address.to_string()).unwrap_or_default();
+        audit::on(&request, "node", &request.get_ref().name);
         let wish = Wish::read(request.into_inner())?;
         let joined = self.0.join(wish, &address).await;
         if let Err(status) = &joined {

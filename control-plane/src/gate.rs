@@ -3,6 +3,7 @@
 //! who it is.
 
 use crate::app::App;
+use crate::audit;
 use crate::listener::Connection;
 use crate::pki::Subject;
 use crate::records::Member;
@@ -36,7 +37,10 @@ pub async fn gate(State(app): State<Arc<App>>, mut request: Request, next: Next)
     let admitted = if path.starts_with(LINK) || path == RENEW {
         node(&app, &connection.peer, path == RENEW).map(|node| drop(request.extensions_mut().insert(node)))
     } else if path.starts_with(ADMIN) {
-        operator(&app, &connection.peer).map(|operator| drop(request.extensions_mut().insert(operator)))
+        operator(&app, &connection.peer).map(|operator| {
+            audit::caller(request.extensions(), "operator", &operator.0);
+            drop(request.extensions_mut().insert(operator));
+        })
     } else if path == JOIN || !path.starts_with("/hostler.") {
         Ok(())
     } else {
@@ -45,6 +49,7 @@ pub async fn gate(State(app): State<Arc<App>>, mut request: Request, next: Next)
     match admitted {
         Ok(()) => next.run(request).await,
         Err(status) => {
+            audit::refused(request.extensions());
             tracing::info!(peer = %connection.address, code = ?status.code(), reason = status.message(), "refused a call");
             refuse(&status)
         }

@@ -93,6 +93,13 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
     family("hostler_checks", "Checks on nodes by state.", by_state(checks));
     family("hostler_connected_agents", "Open agent streams.", vec![(String::new(), app.fleet.connected() as u64)]);
     family("hostler_store_revision", "Commits since the store was made.", vec![(String::new(), world.revision)]);
+    family(
+        "hostler_audit_records",
+        "Calls written to the audit log since the start.",
+        vec![(String::new(), app.audit.written())],
+    );
+    let failing = u64::from(app.audit.failing().is_some());
+    family("hostler_audit_failing", "1 while the audit log can't be written.", vec![(String::new(), failing)]);
     let version = format!("{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"));
     family("hostler_build_info", "Which version runs.", vec![(version, 1)]);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()

@@ -6,6 +6,7 @@
 //! through `journal`.
 
 pub mod app;
+pub mod audit;
 pub mod config;
 pub mod logging;
 pub mod upkeep;

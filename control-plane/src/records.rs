@@ -35,6 +35,8 @@ pub const SPOOL_MARKS: &str = "/spool/";
 pub const EVENTS: &str = "/event/";
 /// The number of the newest event that was dropped.
 pub const EVENTS_FORGOTTEN: &str = "/meta/events-forgotten";
+/// The newest checkpoint of the audit log.
+pub const AUDIT_HEAD: &str = "/meta/audit-head";
 
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {

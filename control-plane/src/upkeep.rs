@@ -2,6 +2,7 @@
 //! put back.
 
 mod archive;
+mod audit;
 mod backup;
 mod commands;
 pub mod restore;

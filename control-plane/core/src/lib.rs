@@ -5,6 +5,7 @@
 
 pub mod applied;
 pub mod assign;
+pub mod audit;
 pub mod catalogue;
 pub mod effects;
 pub mod enrol;

@@ -78,6 +78,8 @@ pub enum Command {
     Delete(DeleteArgs),
     /// What happened
     Events(EventsArgs),
+    /// Who called what, from where, on what, and whether it was let
+    Audit(AuditArgs),
     /// Operators: who may ask the control plane
     #[command(subcommand)]
     Operator(OperatorCommand),
@@ -463,6 +465,47 @@ pub struct EventsArgs {
     /// The newest so many
     #[arg(short = 'n', long, default_value_t = 50)]
     pub limit: u32,
+}
+
+#[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct AuditArgs {
+    #[command(subcommand)]
+    pub command: Option<AuditCommand>,
+    #[command(flatten)]
+    pub list: AuditListArgs,
+}
+
+#[derive(Args, Debug, Default)]
+pub struct AuditListArgs {
+    /// Only calls by one operator or node
+    #[arg(long, value_name = "NAME")]
+    pub by: Option<String>,
+    /// Only calls on one thing, such as node/web1, or on one kind of thing, such as node
+    #[arg(long, value_name = "NOUN/NAME")]
+    pub on: Option<String>,
+    /// Only those of the last so long, such as 2h
+    #[arg(long, value_parser = duration)]
+    pub since: Option<Duration>,
+    /// Only those that are at least so long ago
+    #[arg(long, value_parser = duration)]
+    pub until: Option<Duration>,
+    /// Only calls that were refused
+    #[arg(long)]
+    pub refused: bool,
+    /// The newest so many [default: 50; with -o json, all, as JSON lines]
+    #[arg(short = 'n', long)]
+    pub limit: Option<u64>,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum AuditCommand {
+    /// Read the whole log, and name the first record that is not what was written
+    Verify {
+        /// The folder of a control plane that does not run
+        #[arg(long, value_name = "DIR")]
+        data_dir: Option<PathBuf>,
+    },
 }
 
 #[derive(Subcommand, Debug)]

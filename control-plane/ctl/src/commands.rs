@@ -1,6 +1,7 @@
 //! One module a noun; here only who does what.
 
 mod access;
+mod audit;
 mod backup;
 mod checks;
 mod contents;
@@ -37,6 +38,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Problem> {
         Command::Diff(args) => diff::run(global, &out, args).await,
         Command::Apply(args) => specs::apply(global, &out, args).await,
         Command::Plugin(command) => plugins::run(global, &out, format, command).await,
+        Command::Audit(args) => audit::run(global, &out, args).await,
         command => ask(global, &out, command).await.map(|()| ExitCode::SUCCESS),
     }
 }
@@ -62,6 +64,7 @@ async fn ask(global: &Global, out: &Out, command: Command) -> Result<(), Problem
         | Command::Plan(_)
         | Command::Diff(_)
         | Command::Apply(_)
+        | Command::Audit(_)
         | Command::Plugin(_) => Ok(()),
     }
 }

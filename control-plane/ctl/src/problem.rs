@@ -41,6 +41,16 @@ fn from_server(status: &Status) -> String {
     }
 }
 
+/// By which the audit log knows the call; of no use where the words already say what to
+/// write differently.
+fn request_id(status: &Status) -> Option<&str> {
+    let is_ours = matches!(
+        status.code(),
+        Code::InvalidArgument | Code::NotFound | Code::AlreadyExists | Code::FailedPrecondition | Code::OutOfRange
+    );
+    status.metadata().get("x-request-id").filter(|_| !is_ours).and_then(|id| id.to_str().ok())
+}
+
 impl Problem {
     pub fn report(&self) -> ExitCode {
         // Whoever closed the pipe has seen enough.
@@ -50,6 +60,11 @@ impl Problem {
             return ExitCode::SUCCESS;
         }
         eprintln!("hostlerctl: {}", sanitize_lines(&self.to_string()));
+        if let Problem::Server(status) = self
+            && let Some(id) = request_id(status)
+        {
+            eprintln!("  request: {}", sanitize(id));
+        }
         // Those three say it all in their own words.
         let told = matches!(self, Problem::Server(_) | Problem::Spec(_) | Problem::Usage(_));
         let mut source = self.source().filter(|_| !told);

@@ -16,7 +16,7 @@ use std::time::Duration;
 use tonic::Status;
 
 /// Of the hash: enough to tell tokens apart, useless to whoever reads it.
-const ID_CHARACTERS: usize = 8;
+pub const ID_CHARACTERS: usize = 8;
 
 fn span(what: &str, ms: u64, default: Duration, most: Duration) -> Result<Duration, Status> {
     match ms {

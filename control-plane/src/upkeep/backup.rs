@@ -2,6 +2,7 @@
 
 use super::archive::{self, FORMAT, Manifest};
 use crate::app::App;
+use crate::audit;
 use crate::clock;
 use hostler_proto::admin as wire;
 use std::fs;
@@ -74,7 +75,9 @@ async fn copy_out(app: &Arc<App>, is_closed: bool) -> Result<(Scratch, Manifest)
     let _turn = app.spec_turn.lock().await;
     let revision = app.store.snapshot(scratch.0.join("store")).await?;
     let to = scratch.0.clone();
-    tokio::task::spawn_blocking(move || link_blobs(&data, &to, is_closed)).await??;
+    // After the state: the log then holds all that the state knows of it.
+    let (log, _) = app.audit.files();
+    tokio::task::spawn_blocking(move || link_blobs(&data, &to, is_closed).and_then(|()| copy_log(&log, &to))).await??;
     let manifest = Manifest {
         format: FORMAT,
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -106,6 +109,24 @@ fn link_blobs(data: &Path, to: &Path, is_closed: bool) -> io::Result<()> {
     let key = data.join(SECRETS_KEY);
     if is_closed && key.exists() {
         fs::copy(key, to.join(SECRETS_KEY))?;
+    }
+    Ok(())
+}
+
+/// Up to its end at this moment.
+fn copy_log(log: &audit::Files, to: &Path) -> io::Result<()> {
+    let to = to.join(audit::FOLDER);
+    crate::files::private_folder(&to)?;
+    for (index, segment) in log.segments.iter().enumerate() {
+        let to = to.join(segment.path.file_name().unwrap_or_default());
+        if index + 1 < log.segments.len() {
+            // Never written again.
+            fs::hard_link(&segment.path, to)?;
+        } else {
+            let mut bytes = Vec::new();
+            log.read(index, &mut bytes)?;
+            crate::files::write_private(&to, &bytes)?;
+        }
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! `hostler-control-plane store ...` and `restore`: for when it does not run.
 
-use super::{archive, restore, verify};
+use super::{archive, audit, restore, verify};
 use crate::config::Config;
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
@@ -17,6 +17,9 @@ pub enum Command {
     /// Look after the state store of a control plane that does not run
     #[command(subcommand)]
     Store(StoreCommand),
+    /// Look after the audit log of a control plane that does not run
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Put a backup in place: of `hostlerctl system backup FILE`
     Restore {
         file: PathBuf,
@@ -27,6 +30,12 @@ pub enum Command {
         #[arg(long)]
         replace: bool,
     },
+}
+
+#[derive(Subcommand, Debug)]
+pub enum AuditCommand {
+    /// Read all of it, and name the first record that is not what was written
+    Verify,
 }
 
 #[derive(Subcommand, Debug)]
@@ -78,6 +87,10 @@ fn act(data: &Path, command: Command) -> Result<bool> {
         Command::Store(StoreCommand::Probe { folder }) => {
             println!("{}", hostler_store::probe(&folder)?);
             Ok(true)
+        }
+        Command::Audit(AuditCommand::Verify) => {
+            let store = store_of(data)?;
+            audit::verify(data, &store)
         }
         Command::Restore { file, passphrase_file, replace } => {
             put_back(data, &file, passphrase_file.as_deref(), replace).map(|()| true)

@@ -50,7 +50,7 @@ const VERBS: [Entry; 10] = [
     },
     Entry {
         name: "bench",
-        usage: "bench [plugin|assigned|memory|ctl|store|spec|all]",
+        usage: "bench [plugin|assigned|memory|ctl|store|spec|audit|all]",
         about: "measure a release build; results go to deploy/bench/results.\n\
                 HOSTLER_BENCH_MINUTES (10) is how long memory settles",
     },
@@ -197,7 +197,7 @@ mod tests {
         assert!(read("up --detach --purge").unwrap_err().contains("'--purge' was not expected"));
         assert!(read("tidy now").unwrap_err().contains("usage: cargo xtask tidy"));
         assert!(read("test --group").unwrap_err().contains("--group needs a name"));
-        assert!(read("bench speed").unwrap_err().contains("plugin, assigned, memory, ctl, store, spec or all"));
+        assert!(read("bench speed").unwrap_err().contains("plugin, assigned, memory, ctl, store, spec, audit or all"));
     }
 
     #[test]

@@ -776,6 +776,105 @@ pub struct RekeySecretsResponse {
     #[prost(string, tag = "2")]
     pub key_id: ::prost::alloc::string::String,
 }
+/// Empty and 0 mean any.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListAuditRequest {
+    /// The name of an operator or of a node, or a node's id.
+    #[prost(string, tag = "1")]
+    pub by: ::prost::alloc::string::String,
+    /// On what: "node", and maybe which.
+    #[prost(string, tag = "2")]
+    pub on_noun: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub on_name: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "4")]
+    pub since_ms: u64,
+    #[prost(uint64, tag = "5")]
+    pub until_ms: u64,
+    /// Only calls that were refused.
+    #[prost(bool, tag = "6")]
+    pub refused: bool,
+    #[prost(uint64, tag = "7")]
+    pub limit: u64,
+    /// In the order in which they were made; otherwise the newest first.
+    #[prost(bool, tag = "8")]
+    pub oldest_first: bool,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListAuditResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub records: ::prost::alloc::vec::Vec<AuditRecord>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AuditRecord {
+    /// Its place in the log. Some numbers are checkpoints and no calls.
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    #[prost(uint64, tag = "2")]
+    pub at_ms: u64,
+    /// operator, node, server, or nobody
+    #[prost(string, tag = "3")]
+    pub by_kind: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub by: ::prost::alloc::string::String,
+    /// A node's id.
+    #[prost(string, tag = "5")]
+    pub by_id: ::prost::alloc::string::String,
+    /// Address and port of the caller.
+    #[prost(string, tag = "6")]
+    pub from: ::prost::alloc::string::String,
+    #[prost(string, tag = "7")]
+    pub call: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "8")]
+    pub on: ::prost::alloc::vec::Vec<AuditObject>,
+    /// As gRPC has them; 0: done.
+    #[prost(uint32, tag = "9")]
+    pub code: u32,
+    #[prost(bool, tag = "10")]
+    pub refused: bool,
+    /// Of a refusal, and of what the control plane itself did.
+    #[prost(string, tag = "11")]
+    pub words: ::prost::alloc::string::String,
+    #[prost(string, tag = "12")]
+    pub request_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AuditObject {
+    #[prost(string, tag = "1")]
+    pub noun: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VerifyAuditRequest {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VerifyAuditResponse {
+    /// 0: none, all of it is what was written.
+    #[prost(uint64, tag = "1")]
+    pub bad_number: u64,
+    #[prost(uint64, tag = "2")]
+    pub bad_at_ms: u64,
+    /// edited, missing, out-of-order, cut-off, signature
+    #[prost(string, tag = "3")]
+    pub fault: ::prost::alloc::string::String,
+    /// The same in words.
+    #[prost(string, tag = "4")]
+    pub words: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "5")]
+    pub first: u64,
+    #[prost(uint64, tag = "6")]
+    pub last: u64,
+    #[prost(uint64, tag = "7")]
+    pub first_at_ms: u64,
+    #[prost(uint64, tag = "8")]
+    pub last_at_ms: u64,
+    #[prost(uint64, tag = "9")]
+    pub calls: u64,
+    #[prost(uint64, tag = "10")]
+    pub checkpoints: u64,
+    #[prost(uint64, tag = "11")]
+    pub torn_bytes: u64,
+}
 /// Generated client implementations.
 pub mod admin_client {
     #![allow(
@@ -1706,6 +1805,56 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("hostler.admin.v1.Admin", "WatchEvents"));
             self.inner.server_streaming(req, path, codec).await
         }
+        /// Which calls were made, by whom, and what became of them.
+        pub async fn list_audit(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListAuditRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::ListAuditResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hostler.admin.v1.Admin/ListAudit",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("hostler.admin.v1.Admin", "ListAudit"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// Reads the whole log, and names the first record that is not what was written.
+        pub async fn verify_audit(
+            &mut self,
+            request: impl tonic::IntoRequest<super::VerifyAuditRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::VerifyAuditResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hostler.admin.v1.Admin/VerifyAudit",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("hostler.admin.v1.Admin", "VerifyAudit"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1966,6 +2115,25 @@ pub mod admin_server {
             request: tonic::Request<super::WatchEventsRequest>,
         ) -> std::result::Result<
             tonic::Response<Self::WatchEventsStream>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the ListAudit method.
+        type ListAuditStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::ListAuditResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Which calls were made, by whom, and what became of them.
+        async fn list_audit(
+            &self,
+            request: tonic::Request<super::ListAuditRequest>,
+        ) -> std::result::Result<tonic::Response<Self::ListAuditStream>, tonic::Status>;
+        /// Reads the whole log, and names the first record that is not what was written.
+        async fn verify_audit(
+            &self,
+            request: tonic::Request<super::VerifyAuditRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::VerifyAuditResponse>,
             tonic::Status,
         >;
     }
@@ -3628,6 +3796,95 @@ pub mod admin_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hostler.admin.v1.Admin/ListAudit" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListAuditSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::ServerStreamingService<super::ListAuditRequest>
+                    for ListAuditSvc<T> {
+                        type Response = super::ListAuditResponse;
+                        type ResponseStream = T::ListAuditStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListAuditRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::list_audit(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListAuditSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hostler.admin.v1.Admin/VerifyAudit" => {
+                    #[allow(non_camel_case_types)]
+                    struct VerifyAuditSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::VerifyAuditRequest>
+                    for VerifyAuditSvc<T> {
+                        type Response = super::VerifyAuditResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::VerifyAuditRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::verify_audit(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = VerifyAuditSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -200,3 +200,44 @@ pub struct Event {
     #[prost(string, tag = "5")]
     pub message: ::prost::alloc::string::String,
 }
+/// One call, as the audit log keeps it. Names and never values.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AuditRecord {
+    /// operator, node, server, or nobody
+    #[prost(string, tag = "1")]
+    pub by_kind: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub by: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub by_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub from: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub call: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "6")]
+    pub on: ::prost::alloc::vec::Vec<AuditObject>,
+    #[prost(uint32, tag = "7")]
+    pub code: u32,
+    #[prost(bool, tag = "8")]
+    pub refused: bool,
+    #[prost(string, tag = "9")]
+    pub words: ::prost::alloc::string::String,
+    #[prost(string, tag = "10")]
+    pub request_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AuditObject {
+    #[prost(string, tag = "1")]
+    pub noun: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+}
+/// The newest checkpoint of the audit log, kept apart from it: so that its end can't
+/// be cut off unseen.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AuditHead {
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    #[prost(bytes = "vec", tag = "2")]
+    pub hash: ::prost::alloc::vec::Vec<u8>,
+}

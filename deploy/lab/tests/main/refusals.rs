@@ -11,7 +11,7 @@ use rcgen::{CertificateParams, KeyPair};
 use std::error::Error;
 use std::fs;
 
-fn block_on<F: Future>(future: F) -> F::Output {
+pub fn block_on<F: Future>(future: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
@@ -73,7 +73,7 @@ fn hello() -> wire::Hello {
     wire::Hello { agent_version: "0.1.0".into(), ..wire::Hello::default() }
 }
 
-async fn join(code: &str, version: &str) -> Result<(String, ClientIdentity), String> {
+pub async fn join(code: &str, version: &str) -> Result<(String, ClientIdentity), String> {
     let code = JoinCode::decode(code).unwrap();
     let channel = transport::connect(&code.addresses[0], &Trust::Pin(code.authority_pin), None).await;
     let channel = channel.map_err(|error| chain(&error))?;

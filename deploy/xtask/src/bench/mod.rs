@@ -2,6 +2,7 @@
 //! written to deploy/bench/results, and committed by hand when it should stand.
 
 mod assigned;
+mod audit;
 mod ctl;
 mod memory;
 mod plugin;
@@ -27,12 +28,14 @@ pub enum Bench {
     Ctl,
     Spec,
     Store,
+    Audit,
 }
 
 /// Quick ones first: a broken set-up shows before ten minutes have passed.
-const BENCHES: [(Bench, &str); 6] = [
+const BENCHES: [(Bench, &str); 7] = [
     (Bench::Ctl, "ctl"),
     (Bench::Store, "store"),
+    (Bench::Audit, "audit"),
     (Bench::Spec, "spec"),
     (Bench::Plugin, "plugin"),
     (Bench::Assigned, "assigned"),
@@ -45,7 +48,7 @@ impl Bench {
         match word {
             "all" => Ok(Self::All),
             _ => found
-                .ok_or_else(|| format!("bench: '{word}' is none of plugin, assigned, memory, ctl, store, spec or all")),
+                .ok_or_else(|| format!("bench: '{word}' is none of plugin, assigned, memory, ctl, store, spec, audit or all")),
         }
     }
 }
@@ -106,7 +109,7 @@ impl Drop for Private {
 }
 
 pub fn run(workspace: &Workspace, which: Bench) -> Result<()> {
-    let guests = if which == Bench::Store { Vec::new() } else { build(workspace)? };
+    let guests = if matches!(which, Bench::Store | Bench::Audit) { Vec::new() } else { build(workspace)? };
     let mut missed = Vec::new();
     for (bench, name) in BENCHES.into_iter().filter(|(bench, _)| which == Bench::All || which == *bench) {
         println!("{name}");
@@ -114,6 +117,7 @@ pub fn run(workspace: &Workspace, which: Bench) -> Result<()> {
             Bench::Plugin => plugin::run(workspace, &guests)?,
             Bench::Assigned => assigned::run(workspace, &guests)?,
             Bench::Store => store::run(workspace)?,
+            Bench::Audit => audit::run(workspace)?,
             Bench::Ctl => ctl::run(&Private::start(workspace, &guests)?.deployment)?,
             Bench::Spec => spec::run(&Private::start(workspace, &guests)?.deployment)?,
             Bench::Memory | Bench::All => memory::run(&Private::start(workspace, &guests)?.deployment)?,

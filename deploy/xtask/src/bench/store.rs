@@ -21,7 +21,7 @@ const OPEN_MB_MAX: f64 = 130.0;
 const OVERWRITTEN_MB_MAX: f64 = 2.0 * LIVE_MB + 60.0;
 const DISK_TIMES_MAX: f64 = 6.0;
 
-type Said = BTreeMap<String, f64>;
+pub type Said = BTreeMap<String, f64>;
 
 pub fn run(workspace: &Workspace) -> Result<Vec<Figure>> {
     workspace.build(&["--release", "--package", "hostler-store", "--example", "measure"])?;
@@ -32,7 +32,7 @@ pub fn run(workspace: &Workspace) -> Result<Vec<Figure>> {
     figures
 }
 
-fn ask(program: &Path, act: &str, folder: &Path) -> Result<Said> {
+pub fn ask(program: &Path, act: &str, folder: &Path) -> Result<Said> {
     // As the shipped unit sets it.
     let output = Command::new(program).arg(act).arg(folder).env("MALLOC_ARENA_MAX", "1").output();
     let output = output.with_context(|| format!("run {}", program.display()))?;
