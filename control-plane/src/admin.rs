@@ -1,6 +1,7 @@
 //! What operators ask. Each noun has its module; this one only names them.
 
 mod audit;
+mod alerts;
 mod events;
 mod nodes;
 mod plugins;
@@ -261,5 +262,43 @@ impl Admin for AdminService {
 
     async fn verify_audit(&self, _: Request<wire::VerifyAuditRequest>) -> Answer<wire::VerifyAuditResponse> {
         audit::verify(&self.0).await.map(Response::new)
+    }
+
+    async fn list_alerts(&self, request: Request<wire::ListAlertsRequest>) -> Answer<wire::ListAlertsResponse> {
+        Ok(Response::new(alerts::list(&self.0, &request.into_inner())))
+    }
+
+    async fn get_alert(&self, request: Request<wire::GetAlertRequest>) -> Answer<wire::GetAlertResponse> {
+        on(&request, "alert", &request.get_ref().name);
+        alerts::get(&self.0, &request.into_inner()).map(Response::new)
+    }
+
+    async fn ack_alert(&self, request: Request<wire::AckAlertRequest>) -> Answer<wire::Alert> {
+        on(&request, "alert", &request.get_ref().name);
+        let operator = calling_operator(&request)?;
+        alerts::ack(&self.0, &operator, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn create_silence(&self, request: Request<wire::CreateSilenceRequest>) -> Answer<wire::Silence> {
+        let operator = calling_operator(&request)?;
+        let call = names(&request);
+        let made = alerts::silence(&self.0, &operator, request.into_inner()).await?;
+        call.on("silence", &made.id);
+        Ok(Response::new(made))
+    }
+
+    async fn list_silences(&self, _: Request<wire::ListSilencesRequest>) -> Answer<wire::ListSilencesResponse> {
+        Ok(Response::new(alerts::silences(&self.0)))
+    }
+
+    async fn end_silence(&self, request: Request<wire::EndSilenceRequest>) -> Answer<wire::Silence> {
+        on(&request, "silence", &request.get_ref().id);
+        alerts::end_silence(&self.0, &request.into_inner()).await.map(Response::new)
+    }
+
+    async fn test_notifier(&self, request: Request<wire::TestNotifierRequest>) -> Answer<wire::TestNotifierResponse> {
+        on(&request, "notifier", &request.get_ref().notifier);
+        let operator = calling_operator(&request)?;
+        alerts::test(&self.0, &operator, &request.into_inner()).await.map(Response::new)
     }
 }

@@ -6,6 +6,7 @@ use crate::blobs::Blobs;
 use crate::config::Config;
 use crate::fleet::Fleet;
 use crate::journal::{Journal, JournalError};
+use crate::notices::{self, Notices};
 use crate::pki::{Pki, PkiError};
 use crate::records::{self, NewEvent};
 use crate::vault::{KeyError, Vault};
@@ -36,6 +37,7 @@ pub struct App {
     pub vault: Vault,
     pub pki: Arc<Pki>,
     pub audit: Arc<audit::Log>,
+    pub notices: Arc<Notices>,
     /// Plugins, and the files of specs.
     pub blobs: Blobs,
     /// The objects of each kept version of a system.
@@ -111,6 +113,7 @@ impl App {
         contexts::welcome_back(&app).await?;
         contexts::ensure_first_operator(&app).await?;
         app.spawn_followers();
+        notices::spawn(&app);
         let http_port = listeners.http_port();
         let plain = serve::spawn(&app, listeners)?;
         http::spawn(&app, plain);
@@ -180,6 +183,7 @@ impl App {
             mirror,
             journal,
             fleet,
+            notices: Notices::new(clock::now()),
             pki,
             vault,
             audit,

@@ -2,10 +2,14 @@
 
 use crate::vault::Source;
 use clap::Args;
+use hostler_core::notices::notifier::Url;
+use hostler_core::notices::rules::LOST_AFTER;
 use hostler_types::spec::nearest;
+use hostler_types::units::{format_duration, parse_duration};
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub const FILE_DEFAULT: &str = "/etc/hostler/control-plane.toml";
 
@@ -54,6 +58,15 @@ pub struct Settings {
     /// Where the key comes from that secrets are sealed under: file (secrets.key in the data folder), passphrase (on standard input at each start), or credential:NAME (from systemd) [default: file]
     #[arg(long, value_name = "SOURCE")]
     secrets_key: Option<String>,
+    /// After how long a lost node is told to people [default: 2m]
+    #[arg(long, value_name = "DURATION")]
+    page_lost_after: Option<String>,
+    /// An address of a dead man's switch elsewhere, asked again and again while all is well here
+    #[arg(long, value_name = "URL")]
+    heartbeat_url: Option<String>,
+    /// How often it is asked [default: 1m]
+    #[arg(long, value_name = "DURATION")]
+    heartbeat_every: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -68,9 +81,15 @@ pub struct Config {
     pub audit_days: u32,
     pub agent_programs: PathBuf,
     pub secrets_key: Source,
+    pub page_lost_after: Duration,
+    pub heartbeat_url: Option<String>,
+    pub heartbeat_every: Duration,
 }
 
-const NAMES: [&str; 10] = [
+/// More often, and the other side takes it for an attack.
+const HEARTBEAT_EVERY_MIN: Duration = Duration::from_secs(1);
+
+const NAMES: [&str; 13] = [
     "data_dir",
     "agents_listen",
     "operators_listen",
@@ -81,6 +100,9 @@ const NAMES: [&str; 10] = [
     "audit_days",
     "agent_programs",
     "secrets_key",
+    "page_lost_after",
+    "heartbeat_url",
+    "heartbeat_every",
 ];
 
 impl Config {
@@ -115,12 +137,23 @@ impl Config {
                 Some(text) => text.parse().map_err(|problem| ConfigError::Value { setting: "secrets_key", problem })?,
                 None => Source::File,
             },
+            page_lost_after: span("page_lost_after", flags.page_lost_after.or(file.page_lost_after), LOST_AFTER)?,
+            heartbeat_url: flags.heartbeat_url.or(file.heartbeat_url),
+            heartbeat_every: span("heartbeat_every", flags.heartbeat_every.or(file.heartbeat_every), MINUTE)?,
         };
         config.check()?;
         Ok(config)
     }
 
     fn check(&self) -> Result<(), ConfigError> {
+        if let Some(url) = self.heartbeat_url.as_ref().filter(|url| Url::place(url).is_none()) {
+            let problem = format!("{url:?} is no address: write it as https://host/path");
+            return Err(ConfigError::Value { setting: "heartbeat_url", problem });
+        }
+        if self.heartbeat_every < HEARTBEAT_EVERY_MIN {
+            let problem = format!("may be {} at the least", format_duration(HEARTBEAT_EVERY_MIN));
+            return Err(ConfigError::Value { setting: "heartbeat_every", problem });
+        }
         if !self.http_listen.ip().is_loopback() {
             return Err(ConfigError::Value {
                 setting: "http_listen",
@@ -145,6 +178,15 @@ impl Config {
         }
         Ok(())
     }
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn span(setting: &'static str, text: Option<String>, default: Duration) -> Result<Duration, ConfigError> {
+    let parsed = text.map(|text| parse_duration(&text)).transpose();
+    parsed
+        .map(|span| span.unwrap_or(default))
+        .map_err(|error| ConfigError::Value { setting, problem: error.to_string() })
 }
 
 /// Whoever starts it by hand gets the credential into their own home.

@@ -27,6 +27,7 @@ mod interface;
 mod journal;
 mod link;
 mod listener;
+mod notices;
 mod pki;
 mod records;
 mod serve;

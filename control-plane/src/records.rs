@@ -4,6 +4,13 @@
 //! Every value begins with a format byte and a version, so that a later release
 //! can tell what it reads.
 
+mod notices;
+
+pub use notices::{
+    alert_key, decode_alert, decode_silence, decode_waiting, encode_alert, encode_silence, encode_waiting, silence_key,
+    waiting_key,
+};
+
 use bytes::Bytes;
 use hostler_core::catalogue::Artifact;
 use hostler_core::enrol::Token;
@@ -37,6 +44,13 @@ pub const EVENTS: &str = "/event/";
 pub const EVENTS_FORGOTTEN: &str = "/meta/events-forgotten";
 /// The newest checkpoint of the audit log.
 pub const AUDIT_HEAD: &str = "/meta/audit-head";
+/// What is wrong, or lately was.
+pub const ALERTS: &str = "/alert/";
+pub const SILENCES: &str = "/silence/";
+/// Notices on their way.
+pub const WAITING: &str = "/waiting-notice/";
+/// The number of the newest event that was made a notice.
+pub const EVENTS_TOLD: &str = "/meta/events-told";
 
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {

@@ -78,6 +78,11 @@ impl Vault {
         Some(record)
     }
 
+    /// The newest value, for the control plane's own use; absent where there is none.
+    pub fn value(&self, record: &rest::Secret, name: &Name) -> Result<Option<Zeroizing<Vec<u8>>>, VaultError> {
+        record.versions.last().map(|newest| open_with(&self.key(), name, newest)).transpose()
+    }
+
     /// The newest value, for the node's key alone; absent where there is none.
     pub fn for_node(
         &self,

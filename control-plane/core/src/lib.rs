@@ -10,5 +10,6 @@ pub mod catalogue;
 pub mod effects;
 pub mod enrol;
 pub mod liveness;
+pub mod notices;
 pub mod plan;
 pub use hostler_types::version;

@@ -4,6 +4,7 @@
 use crate::applied::{Applied, LOOSE, Owned};
 use crate::catalogue::{Catalogue, CatalogueError};
 use crate::effects::{Effects, Host};
+use crate::notices::Notifier;
 use hostler_types::Name;
 use hostler_types::plugin::{WithProblem, check_with};
 use hostler_types::spec::{Body, Kind, Object, Target, nearest};
@@ -108,6 +109,7 @@ pub fn plan(basis: Basis<'_>, wanted: &Wanted) -> Plan {
     for object in &wanted.objects {
         plan.problems.extend(unresolved(object, &plan.after));
         plan.problems.extend(not_pushed(object, &plan.after, basis.catalogue));
+        plan.problems.extend(undeliverable(object));
     }
     let named = keyed(&wanted.objects);
     plan.changes
@@ -280,6 +282,13 @@ fn not_pushed(object: &Object, after: &Applied, catalogue: &Catalogue) -> Vec<Pr
             vec![problem(object, "digest", message, Some(help))]
         }
     }
+}
+
+/// A notifier that could tell nobody.
+fn undeliverable(object: &Object) -> Vec<Problem> {
+    let Body::Notifier(spec) = &object.body else { return Vec::new() };
+    let problems = Notifier::parse(spec.plugin.as_str(), &spec.with.0).err().unwrap_or_default();
+    problems.into_iter().map(|one| problem(object, &one.path, one.message, one.help)).collect()
 }
 
 /// A plugin says itself what may stand under `with`.

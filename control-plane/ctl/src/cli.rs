@@ -80,6 +80,9 @@ pub enum Command {
     Events(EventsArgs),
     /// Who called what, from where, on what, and whether it was let
     Audit(AuditArgs),
+    /// Alerts: what is wrong, who was told, and who sees to it
+    #[command(subcommand)]
+    Alert(AlertCommand),
     /// Operators: who may ask the control plane
     #[command(subcommand)]
     Operator(OperatorCommand),
@@ -450,7 +453,7 @@ pub struct EventsArgs {
     /// Only those of one node
     #[arg(long)]
     pub node: Option<String>,
-    /// Only of one kind: node, check, plugin, spec, agent
+    /// Only of one kind: node, check, plugin, spec, agent, server, notice
     #[arg(long)]
     pub kind: Option<String>,
     /// Only about one check, plugin or node
@@ -506,6 +509,53 @@ pub enum AuditCommand {
         #[arg(long, value_name = "DIR")]
         data_dir: Option<PathBuf>,
     },
+}
+
+#[derive(Subcommand, Debug)]
+pub enum AlertCommand {
+    /// List what is wrong, the worst first
+    Ls {
+        /// Also what is over, of the last week
+        #[arg(long)]
+        all: bool,
+    },
+    /// Everything about one alert: NODE, NODE/CHECK, or FLEET
+    Show {
+        #[arg(value_name = "ALERT")]
+        name: String,
+    },
+    /// Say that you see to it: nobody is reminded until then
+    Ack {
+        #[arg(value_name = "ALERT")]
+        name: String,
+        /// For how long
+        #[arg(long = "for", value_parser = duration, default_value = "4h", value_name = "DURATION")]
+        for_: Duration,
+        /// Kept with it
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Tell nobody of some nodes or checks for a while; what is still wrong then is told
+    Silence {
+        /// The nodes, by their labels: role=db, name=web1, all
+        #[arg(short = 'l', long = "where", value_name = "SELECTOR", required_unless_present = "check")]
+        selector: Option<String>,
+        /// Only this check, and not the nodes themselves
+        #[arg(long)]
+        check: Option<String>,
+        /// For how long
+        #[arg(long = "for", value_parser = duration, value_name = "DURATION")]
+        for_: Duration,
+        /// Kept with it, for the others
+        #[arg(long)]
+        reason: String,
+    },
+    /// List silences
+    Silences,
+    /// End a silence
+    Unsilence { id: String },
+    /// Send a test notice right now, and say what the other server answers
+    Test { notifier: String },
 }
 
 #[derive(Subcommand, Debug)]

@@ -2,6 +2,7 @@
 
 mod access;
 mod audit;
+mod alerts;
 mod backup;
 mod checks;
 mod contents;
@@ -56,6 +57,7 @@ async fn ask(global: &Global, out: &Out, command: Command) -> Result<(), Problem
         Command::Get(args) => objects::get(client, out, format, args).await,
         Command::Delete(args) => objects::delete(client, out, args).await,
         Command::Events(args) => events::run(client, out, format, args).await,
+        Command::Alert(command) => alerts::run(client, out, format, command).await,
         Command::Status => status(client, out, format).await,
         Command::Context(_)
         | Command::Explain(_)

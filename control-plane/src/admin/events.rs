@@ -14,7 +14,7 @@ const LIMIT_MAX: usize = crate::journal::EVENTS_KEPT;
 /// A follower keeps its place in the journal; this only spans one slow moment.
 const QUEUE: usize = 64;
 
-fn to_wire(event: Event) -> wire::Event {
+pub fn to_wire(event: Event) -> wire::Event {
     wire::Event {
         seq: event.seq,
         at_ms: event.at.as_millis(),

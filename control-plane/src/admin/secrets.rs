@@ -9,7 +9,7 @@ use crate::world::World;
 use hostler_proto::admin as wire;
 use hostler_proto::store as rest;
 use hostler_store::{StoreError, Txn};
-use hostler_types::spec::Kind;
+use hostler_types::spec::{Body, Kind, secrets_in};
 use hostler_types::{EventKind, Name};
 use ring::rand::{SecureRandom, SystemRandom};
 use std::collections::{BTreeMap, BTreeSet};
@@ -131,10 +131,20 @@ fn uses(app: &App, world: &World) -> Uses {
     uses
 }
 
+fn notifiers(world: &World, secret: &Name) -> BTreeSet<String> {
+    let notifiers = world.specs.applied.of_kind(Kind::Notifier);
+    let naming = notifiers.filter(|one| match &one.object.body {
+        Body::Notifier(body) => secrets_in(&body.with).contains(secret),
+        _ => false,
+    });
+    naming.map(|one| format!("notifier/{}", one.object.name)).collect()
+}
+
 fn to_wire(name: &Name, record: Option<&rest::Secret>, world: &World, uses: &Uses) -> wire::Secret {
     let newest = record.and_then(|record| record.versions.last());
     let declared = world.specs.applied.get(Kind::Secret, name);
-    let (nodes, used_by) = uses.get(name).cloned().unwrap_or_default();
+    let (nodes, mut used_by) = uses.get(name).cloned().unwrap_or_default();
+    used_by.extend(notifiers(world, name));
     wire::Secret {
         name: name.to_string(),
         version: newest.map_or(0, |newest| newest.number),
@@ -172,12 +182,14 @@ pub async fn remove(
     if !world.secrets.contains_key(&name) {
         return Err(Status::not_found(format!("secret {name} has no value: hostlerctl secret ls")));
     }
-    if let Some((nodes, used_by)) = uses(app, &world).get(&name).filter(|(nodes, _)| !nodes.is_empty()) {
+    let (nodes, mut used_by) = uses(app, &world).remove(&name).unwrap_or_default();
+    used_by.extend(notifiers(&world, &name));
+    if !used_by.is_empty() {
         let used_by: Vec<&str> = used_by.iter().map(String::as_str).collect();
+        let places = if nodes.is_empty() { String::new() } else { format!(" on {} nodes", nodes.len()) };
         return Err(Status::failed_precondition(format!(
-            "secret {name} is used by {} on {} nodes: take it out of their specs first",
-            used_by.join(", "),
-            nodes.len()
+            "secret {name} is used by {}{places}: take it out of their specs first",
+            used_by.join(", ")
         )));
     }
     let event = news(&name, format!("removed by {operator}"));

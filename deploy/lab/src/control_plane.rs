@@ -20,6 +20,10 @@ pub struct ControlPlane {
     pub advertise: Option<String>,
     /// As `faketime -f` understands it: `+8d`.
     pub clock: Option<String>,
+    /// More of the control plane's settings: `--page-lost-after`, `5s`.
+    pub settings: Vec<String>,
+    /// Whose certificates it trusts, instead of those that this machine does.
+    pub trusts: Option<PathBuf>,
     child: Option<Child>,
 }
 
@@ -41,6 +45,8 @@ impl ControlPlane {
             http_port: free_port(),
             advertise: None,
             clock: None,
+            settings: Vec::new(),
+            trusts: None,
             child: None,
         }
     }
@@ -88,7 +94,10 @@ impl ControlPlane {
         if let Some(address) = &self.advertise {
             command.args(["--advertise", address]);
         }
-        command.arg("--context-file").arg(self.context_file());
+        command.arg("--context-file").arg(self.context_file()).args(&self.settings);
+        if let Some(file) = &self.trusts {
+            command.env("SSL_CERT_FILE", file);
+        }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         self.child = Some(command.spawn().expect("start the control plane"));
     }

@@ -10,6 +10,7 @@ pub mod agent;
 pub mod control_plane;
 pub mod hosts;
 pub mod proxy;
+pub mod receivers;
 pub mod site;
 
 use std::fmt::Debug;

@@ -11,7 +11,7 @@ pub struct Package {
     pub why: &'static str,
 }
 
-pub const FOR_TESTS: [Package; 11] = [
+pub const FOR_TESTS: [Package; 12] = [
     Package { name: "systemd-container", proof: "/usr/bin/systemd-nspawn", why: "the lab's hosts" },
     Package { name: "mmdebstrap", proof: "/usr/bin/mmdebstrap", why: "the lab's host image" },
     Package { name: "iproute2", proof: "/usr/sbin/ip", why: "the lab's network" },
@@ -25,6 +25,11 @@ pub const FOR_TESTS: [Package; 11] = [
         name: "libclang-rt-19-dev-wasm32",
         proof: "/usr/lib/llvm-19/lib/clang/19/lib/wasi/libclang_rt.builtins-wasm32.a",
         why: "plugins in C",
+    },
+    Package {
+        name: "python3-aiosmtpd",
+        proof: "/usr/lib/python3/dist-packages/aiosmtpd",
+        why: "a mail server that notices are sent to",
     },
     Package { name: "curl", proof: "/usr/bin/curl", why: "the install command, as a user runs it" },
 ];

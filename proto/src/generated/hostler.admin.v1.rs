@@ -875,6 +875,163 @@ pub struct VerifyAuditResponse {
     #[prost(uint64, tag = "11")]
     pub torn_bytes: u64,
 }
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListAlertsRequest {
+    /// Those that are over as well.
+    #[prost(bool, tag = "1")]
+    pub all: bool,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListAlertsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub alerts: ::prost::alloc::vec::Vec<Alert>,
+    #[prost(uint64, tag = "2")]
+    pub wall_ms: u64,
+    /// Notices that wait for a server to take them.
+    #[prost(uint32, tag = "3")]
+    pub waiting: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Alert {
+    /// NODE, NODE/CHECK or fleet.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub node: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub check: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub state: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub severity: ::prost::alloc::string::String,
+    #[prost(string, tag = "6")]
+    pub summary: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "7")]
+    pub opened_at_ms: u64,
+    /// 0: it is open.
+    #[prost(uint64, tag = "8")]
+    pub closed_at_ms: u64,
+    /// How often it came back.
+    #[prost(uint32, tag = "9")]
+    pub openings: u32,
+    #[prost(string, repeated, tag = "10")]
+    pub told: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(uint64, tag = "11")]
+    pub told_at_ms: u64,
+    #[prost(string, tag = "12")]
+    pub acked_by: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "13")]
+    pub acked_until_ms: u64,
+    #[prost(string, tag = "14")]
+    pub ack_reason: ::prost::alloc::string::String,
+    /// The silence that takes it now.
+    #[prost(string, tag = "15")]
+    pub silence: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetAlertRequest {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetAlertResponse {
+    #[prost(message, optional, tag = "1")]
+    pub alert: ::core::option::Option<Alert>,
+    #[prost(message, repeated, tag = "2")]
+    pub events: ::prost::alloc::vec::Vec<Event>,
+    #[prost(message, repeated, tag = "3")]
+    pub waiting: ::prost::alloc::vec::Vec<WaitingNotice>,
+    #[prost(uint64, tag = "4")]
+    pub wall_ms: u64,
+}
+/// A notice that no server has taken yet.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WaitingNotice {
+    #[prost(string, tag = "1")]
+    pub notifier: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub title: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "3")]
+    pub attempts: u32,
+    #[prost(string, tag = "4")]
+    pub last_error: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "5")]
+    pub since_ms: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AckAlertRequest {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub for_ms: u64,
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CreateSilenceRequest {
+    /// Labels of nodes; empty: any.
+    #[prost(string, tag = "1")]
+    pub selector: ::prost::alloc::string::String,
+    /// A check's name; empty: any, and the nodes themselves.
+    #[prost(string, tag = "2")]
+    pub check: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "3")]
+    pub for_ms: u64,
+    #[prost(string, tag = "4")]
+    pub reason: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Silence {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub selector: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub check: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub reason: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub by: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "6")]
+    pub created_at_ms: u64,
+    #[prost(uint64, tag = "7")]
+    pub ends_at_ms: u64,
+    /// Open alerts that it takes now.
+    #[prost(uint32, tag = "8")]
+    pub takes: u32,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListSilencesRequest {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListSilencesResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub silences: ::prost::alloc::vec::Vec<Silence>,
+    #[prost(uint64, tag = "2")]
+    pub wall_ms: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EndSilenceRequest {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TestNotifierRequest {
+    #[prost(string, tag = "1")]
+    pub notifier: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TestNotifierResponse {
+    #[prost(bool, tag = "1")]
+    pub taken: bool,
+    /// What the other server said, or why it could not be asked.
+    #[prost(string, tag = "2")]
+    pub answer: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "3")]
+    pub took_ms: u64,
+    /// Where it went, without secrets.
+    #[prost(string, tag = "4")]
+    pub target: ::prost::alloc::string::String,
+}
 /// Generated client implementations.
 pub mod admin_client {
     #![allow(
@@ -1855,6 +2012,169 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("hostler.admin.v1.Admin", "VerifyAudit"));
             self.inner.unary(req, path, codec).await
         }
+        /// What is wrong now, or lately was, and who was told.
+        pub async fn list_alerts(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListAlertsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListAlertsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hostler.admin.v1.Admin/ListAlerts",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("hostler.admin.v1.Admin", "ListAlerts"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn get_alert(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetAlertRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetAlertResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hostler.admin.v1.Admin/GetAlert",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("hostler.admin.v1.Admin", "GetAlert"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Somebody sees to it: no reminders until then.
+        pub async fn ack_alert(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AckAlertRequest>,
+        ) -> std::result::Result<tonic::Response<super::Alert>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hostler.admin.v1.Admin/AckAlert",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("hostler.admin.v1.Admin", "AckAlert"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Nobody is told of what it takes, until it ends.
+        pub async fn create_silence(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CreateSilenceRequest>,
+        ) -> std::result::Result<tonic::Response<super::Silence>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hostler.admin.v1.Admin/CreateSilence",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("hostler.admin.v1.Admin", "CreateSilence"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn list_silences(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListSilencesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListSilencesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hostler.admin.v1.Admin/ListSilences",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("hostler.admin.v1.Admin", "ListSilences"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn end_silence(
+            &mut self,
+            request: impl tonic::IntoRequest<super::EndSilenceRequest>,
+        ) -> std::result::Result<tonic::Response<super::Silence>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hostler.admin.v1.Admin/EndSilence",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("hostler.admin.v1.Admin", "EndSilence"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Sends a test notice right now, and gives the other server's answer.
+        pub async fn test_notifier(
+            &mut self,
+            request: impl tonic::IntoRequest<super::TestNotifierRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::TestNotifierResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hostler.admin.v1.Admin/TestNotifier",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("hostler.admin.v1.Admin", "TestNotifier"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -2134,6 +2454,50 @@ pub mod admin_server {
             request: tonic::Request<super::VerifyAuditRequest>,
         ) -> std::result::Result<
             tonic::Response<super::VerifyAuditResponse>,
+            tonic::Status,
+        >;
+        /// What is wrong now, or lately was, and who was told.
+        async fn list_alerts(
+            &self,
+            request: tonic::Request<super::ListAlertsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListAlertsResponse>,
+            tonic::Status,
+        >;
+        async fn get_alert(
+            &self,
+            request: tonic::Request<super::GetAlertRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetAlertResponse>,
+            tonic::Status,
+        >;
+        /// Somebody sees to it: no reminders until then.
+        async fn ack_alert(
+            &self,
+            request: tonic::Request<super::AckAlertRequest>,
+        ) -> std::result::Result<tonic::Response<super::Alert>, tonic::Status>;
+        /// Nobody is told of what it takes, until it ends.
+        async fn create_silence(
+            &self,
+            request: tonic::Request<super::CreateSilenceRequest>,
+        ) -> std::result::Result<tonic::Response<super::Silence>, tonic::Status>;
+        async fn list_silences(
+            &self,
+            request: tonic::Request<super::ListSilencesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListSilencesResponse>,
+            tonic::Status,
+        >;
+        async fn end_silence(
+            &self,
+            request: tonic::Request<super::EndSilenceRequest>,
+        ) -> std::result::Result<tonic::Response<super::Silence>, tonic::Status>;
+        /// Sends a test notice right now, and gives the other server's answer.
+        async fn test_notifier(
+            &self,
+            request: tonic::Request<super::TestNotifierRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::TestNotifierResponse>,
             tonic::Status,
         >;
     }
@@ -3874,6 +4238,313 @@ pub mod admin_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = VerifyAuditSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hostler.admin.v1.Admin/ListAlerts" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListAlertsSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::ListAlertsRequest>
+                    for ListAlertsSvc<T> {
+                        type Response = super::ListAlertsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListAlertsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::list_alerts(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListAlertsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hostler.admin.v1.Admin/GetAlert" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetAlertSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::GetAlertRequest>
+                    for GetAlertSvc<T> {
+                        type Response = super::GetAlertResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetAlertRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::get_alert(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetAlertSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hostler.admin.v1.Admin/AckAlert" => {
+                    #[allow(non_camel_case_types)]
+                    struct AckAlertSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::AckAlertRequest>
+                    for AckAlertSvc<T> {
+                        type Response = super::Alert;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AckAlertRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::ack_alert(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AckAlertSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hostler.admin.v1.Admin/CreateSilence" => {
+                    #[allow(non_camel_case_types)]
+                    struct CreateSilenceSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::UnaryService<super::CreateSilenceRequest>
+                    for CreateSilenceSvc<T> {
+                        type Response = super::Silence;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CreateSilenceRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::create_silence(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CreateSilenceSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hostler.admin.v1.Admin/ListSilences" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListSilencesSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::UnaryService<super::ListSilencesRequest>
+                    for ListSilencesSvc<T> {
+                        type Response = super::ListSilencesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListSilencesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::list_silences(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListSilencesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hostler.admin.v1.Admin/EndSilence" => {
+                    #[allow(non_camel_case_types)]
+                    struct EndSilenceSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::EndSilenceRequest>
+                    for EndSilenceSvc<T> {
+                        type Response = super::Silence;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::EndSilenceRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::end_silence(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = EndSilenceSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hostler.admin.v1.Admin/TestNotifier" => {
+                    #[allow(non_camel_case_types)]
+                    struct TestNotifierSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::UnaryService<super::TestNotifierRequest>
+                    for TestNotifierSvc<T> {
+                        type Response = super::TestNotifierResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::TestNotifierRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::test_notifier(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = TestNotifierSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -241,3 +241,120 @@ pub struct AuditHead {
     #[prost(bytes = "vec", tag = "2")]
     pub hash: ::prost::alloc::vec::Vec<u8>,
 }
+/// Something that is wrong, or lately was.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Alert {
+    #[prost(string, tag = "1")]
+    pub node: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub check: ::prost::alloc::string::String,
+    /// The fleet as a whole; node and check are empty then.
+    #[prost(bool, tag = "3")]
+    pub fleet: bool,
+    #[prost(string, tag = "4")]
+    pub state: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub severity: ::prost::alloc::string::String,
+    #[prost(string, tag = "6")]
+    pub summary: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "7")]
+    pub since_ms: u64,
+    #[prost(uint64, tag = "8")]
+    pub opened_at_ms: u64,
+    #[prost(uint64, tag = "9")]
+    pub closed_at_ms: u64,
+    #[prost(uint32, tag = "10")]
+    pub openings: u32,
+    /// Counts what was told of it: a notice's number.
+    #[prost(uint64, tag = "11")]
+    pub notices: u64,
+    /// The worst state that people know of; empty: they think that all is well.
+    #[prost(string, tag = "12")]
+    pub told_state: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "13")]
+    pub told: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(uint64, tag = "14")]
+    pub told_at_ms: u64,
+    #[prost(uint64, tag = "15")]
+    pub told_closed_at_ms: u64,
+    #[prost(string, tag = "16")]
+    pub acked_by: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "17")]
+    pub acked_until_ms: u64,
+    #[prost(string, tag = "18")]
+    pub ack_reason: ::prost::alloc::string::String,
+    /// Who is to be told; empty: the default notifiers.
+    #[prost(string, repeated, tag = "19")]
+    pub tell: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, tag = "20")]
+    pub told_severity: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Silence {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub selector: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub check: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub reason: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub by: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "6")]
+    pub created_at_ms: u64,
+    #[prost(uint64, tag = "7")]
+    pub ends_at_ms: u64,
+}
+/// A notice on its way to one notifier.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Waiting {
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    #[prost(string, tag = "2")]
+    pub notifier: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "3")]
+    pub notice: ::core::option::Option<Notice>,
+    #[prost(uint32, tag = "4")]
+    pub attempts: u32,
+    #[prost(uint64, tag = "5")]
+    pub since_ms: u64,
+    #[prost(string, tag = "6")]
+    pub last_error: ::prost::alloc::string::String,
+    /// It may be sent: nothing is added to it any more.
+    #[prost(bool, tag = "7")]
+    pub closed: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Notice {
+    /// The same on each try.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub what: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub severity: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub node: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub check: ::prost::alloc::string::String,
+    #[prost(string, tag = "6")]
+    pub state: ::prost::alloc::string::String,
+    #[prost(string, tag = "7")]
+    pub title: ::prost::alloc::string::String,
+    #[prost(string, tag = "8")]
+    pub summary: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "9")]
+    pub since_ms: u64,
+    #[prost(uint64, tag = "10")]
+    pub at_ms: u64,
+    #[prost(string, repeated, tag = "11")]
+    pub events: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "12")]
+    pub next: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Of a storm: the first titles, and how many there are.
+    #[prost(string, repeated, tag = "13")]
+    pub titles: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(uint32, tag = "14")]
+    pub count: u32,
+}

@@ -42,6 +42,8 @@ impl EventKind {
     /// The control plane itself.
     pub const SERVER: &'static str = "server";
     pub const SECRET: &'static str = "secret";
+    /// Who was told of something, and who could not be.
+    pub const NOTICE: &'static str = "notice";
 
     pub fn new(word: &str) -> Self {
         Self(word.to_owned())

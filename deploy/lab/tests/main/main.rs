@@ -7,6 +7,7 @@ mod guides;
 mod hostile;
 mod identity;
 mod lab;
+mod notices;
 mod outage;
 mod plugins;
 mod refusals;

@@ -107,6 +107,32 @@ pub fn redeem_at_once(code: &str, count: usize) -> Vec<Result<String, String>> {
     })
 }
 
+/// So many nodes join, are there, and are gone together.
+pub fn come_and_go(control_plane: &ControlPlane, count: usize) {
+    let authority = fs::read_to_string(control_plane.path("data/pki/authority.crt")).unwrap();
+    let trust = Trust::Authorities(pem::decode_chain(&authority).unwrap());
+    let address = format!("127.0.0.1:{}", control_plane.agents_port);
+    let code = control_plane.join_code(&["--uses", &count.to_string()]);
+    block_on(async {
+        let mut joining = tokio::task::JoinSet::new();
+        for _ in 0..count {
+            let code = code.clone();
+            joining.spawn(async move { join(&code, "0.1.0").await.unwrap().1 });
+        }
+        let mut coming = tokio::task::JoinSet::new();
+        for identity in joining.join_all().await {
+            let (address, trust) = (address.clone(), trust.clone());
+            coming.spawn(async move {
+                let channel = transport::connect(&address, &trust, Some(identity)).await.unwrap();
+                let first = wire::FromAgent { message: Some(wire::from_agent::Message::Hello(hello())) };
+                let stream = tokio_stream::StreamExt::chain(tokio_stream::once(first), tokio_stream::pending());
+                AgentLinkClient::new(channel).connect(stream).await.unwrap()
+            });
+        }
+        drop(coming.join_all().await);
+    });
+}
+
 #[test]
 fn whoever_shows_no_certificate() {
     let server = Server::started();

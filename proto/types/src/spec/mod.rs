@@ -29,7 +29,10 @@ pub use explain::{ExplainError, explain, reference, schema_text};
 pub use form::{Field, Form, Json, Need, Record, Scalar, Word};
 pub use interpolate::{on_node, secrets_in, with_secrets};
 pub use kind::{Body, Kind, Noun};
-pub use kinds::{CheckSpec, CheckTarget, NodeSpec, PluginSpec, ServiceSpec, SystemSpec};
+pub use kinds::{
+    AlertSpec, AlertState, CheckSpec, CheckTarget, NodeSpec, NotifierSpec, PluginSpec, ServiceSpec, Severity,
+    SystemSpec,
+};
 pub use problem::{Problem, Problems, nearest};
 pub use scalars::{Amount, Number, Ref, Setting, Size, Span, Template, Whole, Zone};
 pub use schema::{Flavour, json_schema};

@@ -190,10 +190,10 @@ record! {
     pub struct NotifierSpec {
         /// Whether it also gets what nobody asked for by name: lost nodes, late backups, failed runs.
         default "default": bool, default(false), "default: true";
-        /// The plugin that delivers.
+        /// What delivers: smtp, webhook or slack.
         plugin "plugin": Name, required, "plugin: smtp";
-        /// The plugin's own configuration.
-        with "with": Config, default(Config::default()), "with: {to: admin@example.com}";
+        /// Where to: smtp takes server, to, tls, from, user and password; webhook takes url and secret; slack takes url.
+        with "with": Config, default(Config::default()), "with: {server: \"mail.example.com:587\", to: admin@example.com}";
     }
 }
 

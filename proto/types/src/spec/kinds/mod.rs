@@ -14,7 +14,7 @@ pub use service::{
     Beside, Drift, FileSpec, HealStep, Limits, LogFormat, Logs, OnChange, OnNeeds, Restart, ServiceSpec, ServiceType,
     Signal, Stop,
 };
-pub use watch::{AlertSpec, CheckSpec, CheckTarget, ObjectiveSpec, Severity};
+pub use watch::{AlertSpec, AlertState, CheckSpec, CheckTarget, ObjectiveSpec, Severity};
 
 use super::scalars::{Span, Whole};
 use super::shape::Reader;

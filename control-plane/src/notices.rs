@@ -1,0 +1,95 @@
+//! Telling people. `hostler-core` decides what is told; here it is fed with what
+//! changes, what it decides is written, and what waits is sent.
+//!
+//! One task owns alerts and outbox, and is the only one that writes them: an alert
+//! and its notices are one commit. Whatever is on its way when the process ends is
+//! sent again by the next one, under the same id.
+
+mod heartbeat;
+mod keeper;
+mod send;
+mod smtp;
+mod web;
+
+use crate::app::App;
+use crate::clock;
+use hostler_core::notices::{Ack, Alerts, Notifier, Outbox, Rules, Silence, Subject};
+use hostler_types::{Name, Now};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::{mpsc, oneshot};
+
+pub use send::{deliver, target};
+
+/// Operators who ask at once; the next one waits.
+const COMMANDS: usize = 16;
+
+/// What an operator has decided.
+#[derive(Debug)]
+pub enum Command {
+    Ack(Subject, Ack),
+    Silence(Silence),
+    EndSilence(String),
+}
+
+/// What an operator has decided, and who is told that it is written.
+type Asked = (Command, oneshot::Sender<()>);
+
+pub struct Board {
+    pub alerts: Alerts,
+    pub outbox: Outbox,
+}
+
+/// For whoever asks; the keeper alone changes what is in it.
+pub struct Notices {
+    board: Mutex<Board>,
+    commands: mpsc::Sender<Asked>,
+    asked: Mutex<Option<mpsc::Receiver<Asked>>>,
+}
+
+impl Notices {
+    /// Empty, until the keeper has read what was kept.
+    pub fn new(now: Now) -> Arc<Self> {
+        let (commands, asked) = mpsc::channel(COMMANDS);
+        let alerts = Alerts::new(now, Rules::default(), [], []);
+        let board = Mutex::new(Board { alerts, outbox: Outbox::default() });
+        Arc::new(Self { board, commands, asked: Mutex::new(Some(asked)) })
+    }
+
+    /// Held for a look, never across an await.
+    pub fn board(&self) -> MutexGuard<'_, Board> {
+        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns when it is durable; `false` if this control plane is ending.
+    pub async fn decide(&self, command: Command) -> bool {
+        let (done, written) = oneshot::channel();
+        self.commands.send((command, done)).await.is_ok() && written.await.is_ok()
+    }
+}
+
+pub fn spawn(app: &Arc<App>) {
+    let asked = app.notices.asked.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(asked) = asked {
+        let keeper = keeper::run(Arc::clone(app), asked);
+        app.tracker.spawn(keeper);
+    }
+    if let Some(url) = app.config.heartbeat_url.clone() {
+        app.tracker.spawn(heartbeat::run(Arc::clone(app), url));
+    }
+}
+
+/// A notifier as it is applied now.
+pub fn notifier(app: &App, name: &Name) -> Result<Notifier, String> {
+    use hostler_types::spec::{Body, Kind};
+    let world = app.mirror.now();
+    let found = world.specs.applied.get(Kind::Notifier, name).map(|one| &one.object.body);
+    let Some(Body::Notifier(spec)) = found else { return Err("there is no such notifier any more".to_owned()) };
+    Notifier::parse(spec.plugin.as_str(), &spec.with.0).map_err(|problems| {
+        let lines = problems.iter().map(|one| format!("{} {}", one.path, one.message));
+        format!("the notifier can't be used: {}", lines.collect::<Vec<_>>().join("; "))
+    })
+}
+
+fn now() -> Now {
+    clock::now()
+}
