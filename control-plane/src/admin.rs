@@ -1,15 +1,18 @@
 //! What operators ask. Each noun has its module; this one only names them.
 
-mod audit;
 mod alerts;
+mod audit;
 mod events;
 mod nodes;
+mod operators;
 mod plugins;
+mod roles;
 mod secrets;
 mod specs;
 mod tokens;
 mod trust;
 
+use crate::access::caller;
 use crate::app::App;
 use crate::audit::{names, on};
 use crate::clock;
@@ -42,30 +45,32 @@ impl Admin for AdminService {
     }
 
     async fn list_nodes(&self, request: Request<wire::ListNodesRequest>) -> Answer<wire::ListNodesResponse> {
-        nodes::list(&self.0, &request.into_inner()).map(Response::new)
+        let caller = caller(&request)?;
+        nodes::list(&self.0, &caller, &request.into_inner()).map(Response::new)
     }
 
     async fn get_node(&self, request: Request<wire::GetNodeRequest>) -> Answer<wire::Node> {
         on(&request, "node", &request.get_ref().node);
-        nodes::get(&self.0, &request.into_inner()).map(Response::new)
+        let caller = caller(&request)?;
+        nodes::get(&self.0, &caller, &request.into_inner()).map(Response::new)
     }
 
     async fn revoke_node(&self, request: Request<wire::RevokeNodeRequest>) -> Answer<wire::Node> {
         on(&request, "node", &request.get_ref().node);
-        let operator = calling_operator(&request)?;
-        nodes::revoke(&self.0, &operator, request.into_inner()).await.map(Response::new)
+        let caller = caller(&request)?;
+        nodes::revoke(&self.0, &caller, request.into_inner()).await.map(Response::new)
     }
 
     async fn remove_node(&self, request: Request<wire::RemoveNodeRequest>) -> Answer<wire::RemoveNodeResponse> {
         on(&request, "node", &request.get_ref().node);
-        let operator = calling_operator(&request)?;
-        nodes::remove(&self.0, &operator, &request.into_inner()).await.map(Response::new)
+        let caller = caller(&request)?;
+        nodes::remove(&self.0, &caller, &request.into_inner()).await.map(Response::new)
     }
 
     async fn list_checks(&self, request: Request<wire::ListChecksRequest>) -> Answer<wire::ListChecksResponse> {
         on(&request, "node", &request.get_ref().node);
         on(&request, "check", &request.get_ref().check);
-        nodes::checks(&self.0, &request.into_inner()).map(Response::new)
+        nodes::checks(&self.0, &caller(&request)?, &request.into_inner()).map(Response::new)
     }
 
     async fn create_token(&self, request: Request<wire::CreateTokenRequest>) -> Answer<wire::CreateTokenResponse> {
@@ -92,12 +97,78 @@ impl Admin for AdminService {
         request: Request<wire::CreateOperatorRequest>,
     ) -> Answer<wire::CreateOperatorResponse> {
         on(&request, "operator", &request.get_ref().name);
-        let operator = calling_operator(&request)?;
-        tokens::create_operator(&self.0, &operator, request.into_inner()).await.map(Response::new)
+        let caller = caller(&request)?;
+        operators::create(&self.0, &caller, request.into_inner()).await.map(Response::new)
     }
 
     async fn list_operators(&self, _: Request<wire::ListOperatorsRequest>) -> Answer<wire::ListOperatorsResponse> {
-        Ok(Response::new(tokens::list_operators(&self.0)))
+        Ok(Response::new(operators::list(&self.0)))
+    }
+
+    async fn who_am_i(&self, request: Request<wire::WhoAmIRequest>) -> Answer<wire::WhoAmIResponse> {
+        operators::who_am_i(&self.0, &caller(&request)?).map(Response::new)
+    }
+
+    async fn can(&self, request: Request<wire::CanRequest>) -> Answer<wire::CanResponse> {
+        on(&request, &request.get_ref().kind, &request.get_ref().name);
+        let caller = caller(&request)?;
+        roles::can(&self.0, &caller, &request.into_inner()).map(Response::new)
+    }
+
+    async fn set_operator(&self, request: Request<wire::SetOperatorRequest>) -> Answer<wire::Operator> {
+        on(&request, "operator", &request.get_ref().name);
+        let caller = caller(&request)?;
+        operators::set(&self.0, &caller, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn revoke_operator(&self, request: Request<wire::RevokeOperatorRequest>) -> Answer<wire::Operator> {
+        on(&request, "operator", &request.get_ref().name);
+        let caller = caller(&request)?;
+        operators::revoke(&self.0, &caller, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn create_operator_token(
+        &self,
+        request: Request<wire::CreateOperatorTokenRequest>,
+    ) -> Answer<wire::CreateOperatorTokenResponse> {
+        on(&request, "operator", &request.get_ref().operator);
+        let caller = caller(&request)?;
+        operators::create_token(&self.0, &caller, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_operator_tokens(
+        &self,
+        request: Request<wire::ListOperatorTokensRequest>,
+    ) -> Answer<wire::ListOperatorTokensResponse> {
+        let caller = caller(&request)?;
+        operators::list_tokens(&self.0, &caller, &request.into_inner()).map(Response::new)
+    }
+
+    async fn remove_operator_token(
+        &self,
+        request: Request<wire::RemoveOperatorTokenRequest>,
+    ) -> Answer<wire::OperatorToken> {
+        // As listings show it: what follows may be the token itself.
+        let id: String = request.get_ref().id.chars().take(tokens::ID_CHARACTERS).collect();
+        on(&request, "operator-token", &id);
+        let caller = caller(&request)?;
+        operators::remove_token(&self.0, &caller, &request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_roles(&self, _: Request<wire::ListRolesRequest>) -> Answer<wire::ListRolesResponse> {
+        Ok(Response::new(roles::list(&self.0)))
+    }
+
+    async fn set_role(&self, request: Request<wire::SetRoleRequest>) -> Answer<wire::Role> {
+        on(&request, "role", &request.get_ref().name);
+        let caller = caller(&request)?;
+        roles::set(&self.0, &caller, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn remove_role(&self, request: Request<wire::RemoveRoleRequest>) -> Answer<wire::RemoveRoleResponse> {
+        on(&request, "role", &request.get_ref().name);
+        let caller = caller(&request)?;
+        roles::remove(&self.0, &caller, &request.into_inner()).await.map(Response::new)
     }
 
     async fn push_plugin(&self, request: Request<Streaming<wire::PushPluginRequest>>) -> Answer<wire::Plugin> {
@@ -154,18 +225,18 @@ impl Admin for AdminService {
 
     async fn set_secret(&self, request: Request<wire::SetSecretRequest>) -> Answer<wire::Secret> {
         on(&request, "secret", &request.get_ref().name);
-        let operator = calling_operator(&request)?;
-        secrets::set(&self.0, &operator, request.into_inner()).await.map(Response::new)
+        let caller = caller(&request)?;
+        secrets::set(&self.0, &caller, request.into_inner()).await.map(Response::new)
     }
 
-    async fn list_secrets(&self, _: Request<wire::ListSecretsRequest>) -> Answer<wire::ListSecretsResponse> {
-        Ok(Response::new(secrets::list(&self.0)))
+    async fn list_secrets(&self, request: Request<wire::ListSecretsRequest>) -> Answer<wire::ListSecretsResponse> {
+        Ok(Response::new(secrets::list(&self.0, &caller(&request)?)))
     }
 
     async fn remove_secret(&self, request: Request<wire::RemoveSecretRequest>) -> Answer<wire::RemoveSecretResponse> {
         on(&request, "secret", &request.get_ref().name);
-        let operator = calling_operator(&request)?;
-        secrets::remove(&self.0, &operator, &request.into_inner()).await.map(Response::new)
+        let caller = caller(&request)?;
+        secrets::remove(&self.0, &caller, &request.into_inner()).await.map(Response::new)
     }
 
     async fn rekey_secrets(&self, request: Request<wire::RekeySecretsRequest>) -> Answer<wire::RekeySecretsResponse> {
@@ -175,18 +246,18 @@ impl Admin for AdminService {
 
     async fn plan(&self, request: Request<wire::PlanRequest>) -> Answer<wire::PlanResponse> {
         on(&request, "system", audit::system_of(request.get_ref().spec.as_ref()));
-        specs::plan(&self.0, request.into_inner()).map(Response::new)
+        specs::plan(&self.0, &caller(&request)?, request.into_inner()).map(Response::new)
     }
 
     async fn apply(&self, request: Request<wire::ApplyRequest>) -> Answer<wire::ApplyResponse> {
         on(&request, "system", audit::system_of(request.get_ref().spec.as_ref()));
-        let operator = calling_operator(&request)?;
-        specs::apply(&self.0, &operator, request.into_inner()).await.map(Response::new)
+        let caller = caller(&request)?;
+        specs::apply(&self.0, &caller, request.into_inner()).await.map(Response::new)
     }
 
     async fn get_objects(&self, request: Request<wire::GetObjectsRequest>) -> Answer<wire::GetObjectsResponse> {
         on(&request, &request.get_ref().kind, &request.get_ref().name);
-        specs::get(&self.0, &request.into_inner()).map(Response::new)
+        specs::get(&self.0, &caller(&request)?, &request.into_inner()).map(Response::new)
     }
 
     async fn delete_objects(
@@ -195,22 +266,24 @@ impl Admin for AdminService {
     ) -> Answer<wire::DeleteObjectsResponse> {
         let objects = request.get_ref();
         objects.names.iter().for_each(|name| on(&request, &objects.kind, name));
-        let operator = calling_operator(&request)?;
-        specs::delete(&self.0, &operator, &request.into_inner()).await.map(Response::new)
+        let caller = caller(&request)?;
+        specs::delete(&self.0, &caller, &request.into_inner()).await.map(Response::new)
     }
 
-    async fn list_systems(&self, _: Request<wire::ListSystemsRequest>) -> Answer<wire::ListSystemsResponse> {
-        Ok(Response::new(specs::systems::list(&self.0)))
+    async fn list_systems(&self, request: Request<wire::ListSystemsRequest>) -> Answer<wire::ListSystemsResponse> {
+        Ok(Response::new(specs::systems::list(&self.0, &caller(&request)?)))
     }
 
     async fn get_system(&self, request: Request<wire::GetSystemRequest>) -> Answer<wire::GetSystemResponse> {
         on(&request, "system", &request.get_ref().name);
-        specs::systems::get(&self.0, &request.into_inner()).await.map(Response::new)
+        let caller = caller(&request)?;
+        specs::systems::get(&self.0, &caller, &request.into_inner()).await.map(Response::new)
     }
 
     async fn list_versions(&self, request: Request<wire::ListVersionsRequest>) -> Answer<wire::ListVersionsResponse> {
         on(&request, "system", &request.get_ref().name);
-        specs::systems::versions(&self.0, &request.into_inner()).await.map(Response::new)
+        let caller = caller(&request)?;
+        specs::systems::versions(&self.0, &caller, &request.into_inner()).await.map(Response::new)
     }
 
     async fn find_missing_files(

@@ -2,6 +2,7 @@
 //! stops.
 
 use crate::audit::{self, AuditError};
+use crate::access::Proving;
 use crate::blobs::Blobs;
 use crate::config::Config;
 use crate::fleet::Fleet;
@@ -38,6 +39,8 @@ pub struct App {
     pub pki: Arc<Pki>,
     pub audit: Arc<audit::Log>,
     pub notices: Arc<Notices>,
+    /// Tokens that operators show, and who shows wrong ones.
+    pub proving: Proving,
     /// Plugins, and the files of specs.
     pub blobs: Blobs,
     /// The objects of each kept version of a system.
@@ -187,6 +190,7 @@ impl App {
             pki,
             vault,
             audit,
+            proving: Proving::default(),
             blobs,
             documents,
             spec_turn: tokio::sync::Mutex::default(),

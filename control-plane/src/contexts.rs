@@ -1,12 +1,15 @@
 //! The first operator: made at the first start, written where `hostlerctl`
 //! finds it.
 
+use crate::access;
 use crate::app::{App, StartError};
 use crate::files;
-use crate::pki::{OPERATOR_LIFETIME_DEFAULT, Subject};
+use crate::pki::{FIRST_OPERATOR_LIFETIME, Subject};
 use crate::records::NewEvent;
 use crate::upkeep::restore;
+use crate::world::World;
 use crate::{clock, records};
+use hostler_core::access::ADMIN;
 use hostler_proto::context::{Context, Contexts};
 use hostler_proto::{pem, store as rest};
 use hostler_store::Txn;
@@ -25,7 +28,7 @@ const RENEWED_BEFORE_END: Duration = Duration::from_secs(30 * 86_400);
 pub async fn welcome_back(app: &App) -> Result<(), StartError> {
     let note = app.config.data_dir.join(restore::NOTE);
     let Ok(text) = std::fs::read_to_string(&note) else { return Ok(()) };
-    write_credential(app, FIRST_OPERATOR, "the control plane, restored").await?;
+    write_credential(app, &first_operator(&app.mirror.now()), "the control plane, restored").await?;
     let (at, kind) = (clock::wall(), EventKind::SERVER);
     app.tell(NewEvent { at, kind, node: String::new(), subject: "restore".to_owned(), message: text }).await;
     if let Err(error) = std::fs::remove_file(&note) {
@@ -34,16 +37,32 @@ pub async fn welcome_back(app: &App) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Does nothing while there is an operator who can act: so nobody is ever locked
-/// out of a control plane that they can restart. The credential is written before
+/// Does nothing while there is an operator who can let others in, and for long: so
+/// nobody is ever locked out of a control plane that they can restart. Its own
+/// credential lives long for the same reason; what people make ends with the day. The credential is written before
 /// the operator is stored: a crash in between leaves a file that the next start
 /// replaces, never an operator whose key nobody has.
 pub async fn ensure_first_operator(app: &App) -> Result<(), StartError> {
     let soon = clock::wall().plus(RENEWED_BEFORE_END).as_millis();
-    if app.mirror.now().operators.values().all(|one| one.not_after_ms < soon) {
-        write_credential(app, FIRST_OPERATOR, "the control plane").await?;
+    let world = app.mirror.now();
+    let lasting = |one: &rest::Operator| one.revoked_at_ms == 0 && is_admin(one) && one.not_after_ms >= soon;
+    if !world.operators.values().any(|one| lasting(one)) {
+        write_credential(app, &first_operator(&world), "the control plane").await?;
     }
     Ok(())
+}
+
+fn is_admin(operator: &rest::Operator) -> bool {
+    let grant = access::grant_of(operator);
+    grant.systems.is_empty() && grant.roles.iter().any(|role| role == ADMIN)
+}
+
+/// Never somebody who was revoked, whose old certificate would count again, nor
+/// somebody who was given less.
+fn first_operator(world: &World) -> String {
+    let numbered = (2..).map(|number| format!("{FIRST_OPERATOR}-{number}"));
+    let free = |name: &String| world.operators.get(name).is_none_or(|one| one.revoked_at_ms == 0 && is_admin(one));
+    std::iter::once(FIRST_OPERATOR.to_owned()).chain(numbered).find(free).unwrap_or_default()
 }
 
 /// Makes an operator's credential on this machine, and puts it into the context
@@ -52,13 +71,14 @@ async fn write_credential(app: &App, name: &str, by: &str) -> Result<(), StartEr
     let now = clock::wall();
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(crate::pki::PkiError::from)?;
     let subject = Subject::Operator(name.to_owned());
-    let issued = app.pki.issue_subject(&subject, &key, now, OPERATOR_LIFETIME_DEFAULT)?;
+    let issued = app.pki.issue_subject(&subject, &key, now, FIRST_OPERATOR_LIFETIME)?;
     let context = Context {
         addresses: app.operator_addresses(),
         operator: name.to_owned(),
         authorities: pem::encode_chain([app.pki.authority().as_ref()]),
         certificate: pem::encode_chain(issued.chain.iter().map(AsRef::as_ref)),
         key: pem::encode_key(key.serialized_der()),
+        token: String::new(),
     };
     add_context(&app.config.context_file, &app.config.context_name, context)?;
     let operator = operator_record(name, by, now, issued.not_after);
@@ -74,6 +94,8 @@ pub fn operator_record(name: &str, by: &str, now: Timestamp, not_after: Timestam
         created_at_ms: now.as_millis(),
         not_after_ms: not_after.as_millis(),
         created_by: by.to_owned(),
+        roles: vec![ADMIN.to_owned()],
+        ..rest::Operator::default()
     }
 }
 
@@ -116,6 +138,7 @@ mod tests {
             authorities: authorities.into(),
             certificate: text(),
             key: text(),
+            token: String::new(),
         }
     }
 

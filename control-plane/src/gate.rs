@@ -2,8 +2,10 @@
 //! proved; nothing behind this line asks again whether the caller may call, only
 //! who it is.
 
+use crate::access::{self, Credential};
 use crate::app::App;
 use crate::audit;
+use crate::clock;
 use crate::listener::Connection;
 use crate::pki::Subject;
 use crate::records::Member;
@@ -34,21 +36,20 @@ pub async fn gate(State(app): State<Arc<App>>, mut request: Request, next: Next)
         return refuse(&Status::internal("a request without a connection"));
     };
     let path = request.uri().path();
+    let mut watched = None;
     let admitted = if path.starts_with(LINK) || path == RENEW {
         node(&app, &connection.peer, path == RENEW).map(|node| drop(request.extensions_mut().insert(node)))
     } else if path.starts_with(ADMIN) {
-        operator(&app, &connection.peer).map(|operator| {
-            audit::caller(request.extensions(), "operator", &operator.0);
-            drop(request.extensions_mut().insert(operator));
-        })
+        operator(&app, &connection, &mut request).await.map(|credential| watched = Some(credential))
     } else if path == JOIN || !path.starts_with("/hostler.") {
         Ok(())
     } else {
         Err(Status::unimplemented(format!("this control plane has no {path}")))
     };
-    match admitted {
-        Ok(()) => next.run(request).await,
-        Err(status) => {
+    match (admitted, watched) {
+        (Ok(()), None) => next.run(request).await,
+        (Ok(()), Some((credential, method))) => access::guard(&app, credential, method, next.run(request)).await,
+        (Err(status), _) => {
             audit::refused(request.extensions());
             tracing::info!(peer = %connection.address, code = ?status.code(), reason = status.message(), "refused a call");
             refuse(&status)
@@ -100,28 +101,25 @@ pub fn refuse_revoked(member: &Member) -> Result<(), Status> {
     )))
 }
 
-fn operator(app: &App, peer: &Peer) -> Result<CallingOperator, Status> {
-    let name = match peer {
-        Peer::Known { subject: Subject::Operator(_), expired: true } => {
-            return Err(Status::unauthenticated(
-                "the operator's certificate has expired: ask another operator for `hostlerctl operator create`; where there is none, restart the control plane, which then writes a new one to its context file",
-            ));
-        }
-        Peer::Known { subject: Subject::Operator(name), .. } => name,
-        Peer::Known { subject: Subject::Node(id), .. } => {
-            return Err(Status::permission_denied(format!(
-                "this certificate is node {id}'s, and only operators may call this"
-            )));
-        }
-        Peer::Anonymous => {
-            return Err(Status::unauthenticated("an operator's certificate is needed here, and none was shown"));
-        }
-        Peer::Nameless => return Err(Status::unauthenticated("the certificate names no operator")),
+/// Who the operator is, and whether their roles allow the call as such.
+async fn operator(
+    app: &Arc<App>,
+    connection: &Connection,
+    request: &mut Request,
+) -> Result<(Credential, String), Status> {
+    let method = request.uri().path().strip_prefix(ADMIN).unwrap_or_default().to_owned();
+    let shown = access::bearer(request.headers())?.map(str::to_owned);
+    let credential = match shown {
+        Some(token) => app.proving.token(app, connection, &token).await?,
+        None => Credential::certificate(connection)?,
     };
-    if !app.mirror.now().operators.contains_key(name) {
-        return Err(Status::permission_denied(format!("operator {name} is not known here")));
-    }
-    Ok(CallingOperator(name.clone()))
+    let world = app.mirror.now();
+    let caller = credential.stands(&world, clock::wall())?;
+    audit::caller(request.extensions(), "operator", caller.name());
+    access::require_call(&world, &caller, &method)?;
+    request.extensions_mut().insert(CallingOperator(caller.name().to_owned()));
+    request.extensions_mut().insert(caller);
+    Ok((credential, method))
 }
 
 /// What the gate found out, for a handler.

@@ -12,6 +12,7 @@ pub mod logging;
 pub mod upkeep;
 mod vault;
 
+mod access;
 mod addresses;
 mod admin;
 mod blobs;

@@ -5,6 +5,7 @@
 use crate::tls::{ClientVerifier, Peer};
 use axum::Router;
 use axum::body::Body;
+use hostler_types::Timestamp;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ServerConfig;
@@ -47,6 +48,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Connection {
     pub peer: Peer,
     pub address: SocketAddr,
+    /// The end of its certificate.
+    pub until: Timestamp,
+    /// Cancelled once somebody without a certificate showed a token that counts.
+    pub known: CancellationToken,
     /// Cancelling it ends the connection.
     pub cut: CancellationToken,
 }
@@ -135,22 +140,25 @@ impl Listener {
         let (_, session) = tls.get_ref();
         let peer = self.verifier.peer(session.peer_certificates());
         if peer != Peer::Anonymous {
-            return self.requests(tls, peer, address, cut).await;
+            let until = self.verifier.until(session.peer_certificates());
+            let connection = Connection { peer, address, until, known: CancellationToken::new(), cut };
+            return self.requests(tls, connection).await;
         }
-        let _place = Arc::clone(&admission.anonymous).try_acquire_owned()?;
-        tokio::time::timeout(ANONYMOUS_LIFETIME, self.requests(tls, peer, address, cut)).await?
+        let place = Arc::clone(&admission.anonymous).try_acquire_owned()?;
+        let known = CancellationToken::new();
+        let who = Connection { peer, address, until: Timestamp::default(), known: known.clone(), cut };
+        let mut requests = Box::pin(self.requests(tls, who));
+        tokio::select! {
+            finished = &mut requests => return finished,
+            () = known.cancelled() => drop(place),
+            () = tokio::time::sleep(ANONYMOUS_LIFETIME) => return Err("a stranger stayed too long".into()),
+        }
+        requests.await
     }
 
-    async fn requests(
-        &self,
-        tls: TlsStream<TcpStream>,
-        peer: Peer,
-        address: SocketAddr,
-        cut: CancellationToken,
-    ) -> Result<(), Failure> {
+    async fn requests(&self, tls: TlsStream<TcpStream>, connection: Connection) -> Result<(), Failure> {
         let (_, session) = tls.get_ref();
         let http2 = session.alpn_protocol() == Some(b"h2");
-        let connection = Connection { peer, address, cut };
         let router = self.router.clone();
         let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(connection.clone());

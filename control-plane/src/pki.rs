@@ -27,7 +27,9 @@ pub const NODE_LIFETIME: Duration = Duration::from_secs(7 * 86_400);
 /// For so long an expired certificate may still renew itself, so that an outage
 /// over a long holiday locks nobody out.
 pub const RENEWAL_GRACE: Duration = Duration::from_secs(90 * 86_400);
-pub const OPERATOR_LIFETIME_DEFAULT: Duration = Duration::from_secs(365 * 86_400);
+/// Of the operator that the control plane makes for itself: locking out the only
+/// one helps nobody.
+pub const FIRST_OPERATOR_LIFETIME: Duration = Duration::from_secs(365 * 86_400);
 pub const OPERATOR_LIFETIME_MAX: Duration = Duration::from_secs(2 * 365 * 86_400);
 /// Hosts whose clocks are a little behind must not find a certificate too young.
 const BACKDATED: Duration = Duration::from_secs(3_600);

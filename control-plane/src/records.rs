@@ -12,10 +12,13 @@ pub use notices::{
 };
 
 use bytes::Bytes;
+use hostler_core::access::{Many, Noun, Role, Rule, Verb, Within, WordError};
 use hostler_core::catalogue::Artifact;
 use hostler_core::enrol::Token;
 use hostler_proto::store as rest;
-use hostler_types::{CheckState, Event, EventKind, Facts, Labels, Name, NodeId, NodeState, Policy, Timestamp};
+use hostler_types::{
+    CheckState, Event, EventKind, Facts, Labels, Name, NodeId, NodeState, Policy, Selector, Timestamp,
+};
 use prost::Message;
 
 const FORMAT: u8 = 1;
@@ -28,6 +31,10 @@ pub const MEMBER_NAMES: &str = "/member-name/";
 pub const LIVENESS: &str = "/liveness/";
 pub const TOKENS: &str = "/token/";
 pub const OPERATORS: &str = "/operator/";
+pub const OPERATOR_TOKENS: &str = "/operator-token/";
+/// When each was last used: beside it, since a use must never bring it back.
+pub const OPERATOR_TOKEN_USES: &str = "/operator-token-use/";
+pub const ROLES: &str = "/role/";
 pub const ARTIFACTS: &str = "/artifact/";
 /// The highest version of each plugin that was ever pushed.
 pub const HIGHEST: &str = "/plugin-highest/";
@@ -74,6 +81,15 @@ pub fn token_key(secret_hash: &str) -> String {
 }
 pub fn operator_key(name: &str) -> String {
     format!("{OPERATORS}{name}")
+}
+pub fn operator_token_key(id: &str) -> String {
+    format!("{OPERATOR_TOKENS}{id}")
+}
+pub fn operator_token_use_key(id: &str) -> String {
+    format!("{OPERATOR_TOKEN_USES}{id}")
+}
+pub fn role_key(name: &str) -> String {
+    format!("{ROLES}{name}")
 }
 pub fn artifact_key(plugin: &Name, version: &str) -> String {
     format!("{ARTIFACTS}{plugin}/{version}")
@@ -232,6 +248,45 @@ pub fn decode_token(key: &str, bytes: &[u8]) -> Result<Token, RecordError> {
         uses_left: one.uses_left,
         labels: one.labels.into_iter().collect(),
         created_by: one.created_by,
+    })
+}
+
+pub fn encode_role(role: &Role, at: Timestamp, by: &str) -> Bytes {
+    let rules = role.rules.iter().map(|rule| rest::RoleRule {
+        verbs: rule.verbs.words(Verb::word),
+        nouns: rule.nouns.words(Noun::word),
+        systems: match &rule.within {
+            Within::Systems(systems) => systems.iter().cloned().collect(),
+            Within::Everywhere | Within::Limit => Vec::new(),
+        },
+        r#where: rule.nodes.as_ref().map(ToString::to_string).unwrap_or_default(),
+    });
+    encode(&rest::Role { rules: rules.collect(), set_at_ms: at.as_millis(), set_by: by.to_owned() })
+}
+
+pub fn role(name: &str, record: &rest::Role) -> Result<Role, RecordError> {
+    let rules = record.rules.iter().map(|rule| read_rule(&rule.verbs, &rule.nouns, &rule.systems, &rule.r#where));
+    let rules = rules.collect::<Result<_, _>>();
+    let damaged = |problem| RecordError::Damaged { key: role_key(name), problem };
+    Ok(Role { name: name.to_owned(), rules: rules.map_err(damaged)? })
+}
+
+/// A rule's words, wherever they come from.
+pub fn read_rule(verbs: &[String], nouns: &[String], systems: &[String], nodes: &str) -> Result<Rule, String> {
+    let words = |error: WordError| error.to_string();
+    let nodes = match nodes {
+        "" => None,
+        text => Some(Selector::parse(text).map_err(|error| error.to_string())?),
+    };
+    let within = match systems {
+        [] => Within::Everywhere,
+        systems => Within::Systems(systems.iter().cloned().collect()),
+    };
+    Ok(Rule {
+        verbs: Many::parse(verbs, Verb::parse).map_err(words)?,
+        nouns: Many::parse(nouns, Noun::parse).map_err(words)?,
+        within,
+        nodes,
     })
 }
 
@@ -394,6 +449,26 @@ mod tests {
             let size = record.encode().len();
             assert!(size < hostler_store::VALUE_BYTES_MAX, "{size} bytes");
         }
+    }
+
+    #[test]
+    fn roles_read_back_and_operators_from_before_roles_do_too() {
+        let words = |words: &[&str]| words.iter().map(|word| word.to_string()).collect::<Vec<_>>();
+        let rules = vec![
+            read_rule(&words(&["all"]), &words(&["node", "token"]), &[], "role=web").expect("a rule"),
+            read_rule(&words(&["read", "push"]), &words(&["all"]), &words(&["shop"]), "").expect("a rule"),
+        ];
+        let kept = Role { name: "own".into(), rules };
+        let bytes = encode_role(&kept, Timestamp::from_millis(7), "kim");
+        let record = decode(&role_key("own"), &bytes).expect("reads");
+        assert_eq!(role("own", &record).expect("reads"), kept);
+        let damaged =
+            rest::Role { rules: vec![rest::RoleRule { verbs: words(&["fly"]), ..Default::default() }], ..record };
+        assert!(matches!(role("own", &damaged), Err(RecordError::Damaged { .. })));
+        // Name and creator, as the first release wrote them.
+        let old = [&[FORMAT, 0, 1][..], b"\x0a\x04jane\x22\x05admin"].concat();
+        let operator: rest::Operator = decode("/operator/jane", &old).expect("reads");
+        assert_eq!(crate::access::grant_of(&operator).roles, ["admin"]);
     }
 
     #[test]

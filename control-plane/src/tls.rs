@@ -2,6 +2,7 @@
 
 use crate::pki::{Issued, Pki, RENEWAL_GRACE, Subject};
 use arc_swap::ArcSwap;
+use hostler_types::Timestamp;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, UnixTime};
@@ -12,6 +13,7 @@ use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig, SignatureScheme,
 };
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,6 +96,20 @@ impl ClientVerifier {
                 self.strict.verify_client_cert(end_entity, intermediates, not_after).map(|_| true)
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// When a client's certificate ends: what the verifier says far in the future.
+    pub fn until(&self, certificates: Option<&[CertificateDer<'_>]>) -> Timestamp {
+        let far = UnixTime::since_unix_epoch(Duration::from_secs(1 << 40));
+        let Some((end_entity, intermediates)) = certificates.and_then(<[_]>::split_first) else {
+            return Timestamp::default();
+        };
+        match self.strict.verify_client_cert(end_entity, intermediates, far) {
+            Err(Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. })) => {
+                Timestamp::from_millis(not_after.as_secs().saturating_mul(1000))
+            }
+            _ => Timestamp::default(),
         }
     }
 

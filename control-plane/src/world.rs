@@ -5,6 +5,7 @@ use crate::blobs::Blobs;
 use crate::records::{self, Health, LivenessRecord, Member, Pushed, RecordError};
 use crate::systems::{SystemVersion, Systems};
 use arc_swap::ArcSwap;
+use hostler_core::access::Roles;
 use hostler_core::catalogue::Catalogue;
 use hostler_store::{Change, Revision, Store, StoreError};
 use hostler_types::{Labels, Name, NodeId};
@@ -39,6 +40,10 @@ pub struct World {
     /// Sealed, all of them.
     pub secrets: Arc<BTreeMap<Name, Arc<hostler_proto::store::Secret>>>,
     pub operators: Arc<BTreeMap<String, Arc<hostler_proto::store::Operator>>>,
+    pub operator_tokens: Arc<BTreeMap<String, Arc<hostler_proto::store::OperatorToken>>>,
+    pub operator_token_uses: Arc<BTreeMap<String, Arc<hostler_proto::store::OperatorTokenUse>>>,
+    pub roles: Arc<Roles>,
+    pub role_records: Arc<BTreeMap<String, Arc<hostler_proto::store::Role>>>,
     pub health: Arc<BTreeMap<(NodeId, Name), Arc<Health>>>,
     pub liveness: Arc<BTreeMap<NodeId, Arc<LivenessRecord>>>,
 }
@@ -129,6 +134,31 @@ impl World {
                 Some(bytes) => drop(operators.insert(name.to_owned(), Arc::new(records::decode(key, bytes)?))),
                 None => drop(operators.remove(name)),
             }
+        } else if let Some(id) = key.strip_prefix(records::OPERATOR_TOKENS) {
+            let tokens = Arc::make_mut(&mut self.operator_tokens);
+            match value {
+                Some(bytes) => drop(tokens.insert(id.to_owned(), Arc::new(records::decode(key, bytes)?))),
+                None => drop(tokens.remove(id)),
+            }
+        } else if let Some(id) = key.strip_prefix(records::OPERATOR_TOKEN_USES) {
+            let uses = Arc::make_mut(&mut self.operator_token_uses);
+            match value {
+                Some(bytes) => drop(uses.insert(id.to_owned(), Arc::new(records::decode(key, bytes)?))),
+                None => drop(uses.remove(id)),
+            }
+        } else if let Some(name) = key.strip_prefix(records::ROLES) {
+            let (roles, kept) = (Arc::make_mut(&mut self.roles), Arc::make_mut(&mut self.role_records));
+            match value {
+                Some(bytes) => {
+                    let record = records::decode(key, bytes)?;
+                    roles.set(records::role(name, &record)?);
+                    kept.insert(name.to_owned(), Arc::new(record));
+                }
+                None => {
+                    roles.remove(name);
+                    kept.remove(name);
+                }
+            }
         } else if let Some(rest) = key.strip_prefix(records::HEALTH) {
             let health = Arc::make_mut(&mut self.health);
             let named =
@@ -157,19 +187,24 @@ pub struct Mirror {
     /// The newest revision that can change what a node should do. Most commits
     /// are news of one node, and must not make every session think.
     plans: watch::Sender<Revision>,
+    /// The newest revision that can change what an operator may do: open streams
+    /// look again.
+    access: watch::Sender<Revision>,
     /// Where the objects of systems lie. They are small and were just written:
     /// reading them is memory to memory.
     blobs: Blobs,
 }
 
 const PLANNED_BY: [&str; 4] = [records::MEMBERS, records::SYSTEMS, records::ARTIFACTS, records::SECRETS];
+const ALLOWED_BY: [&str; 3] = [records::OPERATORS, records::OPERATOR_TOKENS, records::ROLES];
 
 impl Mirror {
     pub async fn load(store: &dyn Store, blobs: Blobs) -> Result<Arc<Self>, WorldError> {
         let world = World::read(store, &blobs).await?;
         let newest = watch::Sender::new(world.revision);
         let plans = watch::Sender::new(world.revision);
-        Ok(Arc::new(Self { world: ArcSwap::from_pointee(world), newest, plans, blobs }))
+        let access = watch::Sender::new(world.revision);
+        Ok(Arc::new(Self { world: ArcSwap::from_pointee(world), newest, plans, access, blobs }))
     }
 
     pub fn now(&self) -> Arc<World> {
@@ -179,6 +214,11 @@ impl Mirror {
     /// Word of each change to what nodes should do.
     pub fn follow_plans(&self) -> watch::Receiver<Revision> {
         self.plans.subscribe()
+    }
+
+    /// Word of each change to what operators may do.
+    pub fn follow_access(&self) -> watch::Receiver<Revision> {
+        self.access.subscribe()
     }
 
     /// Waits until the world has seen a commit, so that a caller reads its own
@@ -224,6 +264,7 @@ impl Mirror {
         self.world.store(Arc::new(world));
         self.newest.send_replace(revision);
         self.plans.send_replace(revision);
+        self.access.send_replace(revision);
     }
 
     fn advance(&self, revision: Revision, changes: &[Change]) {
@@ -238,9 +279,14 @@ impl Mirror {
         }
         self.world.store(Arc::new(world));
         self.newest.send_replace(revision);
-        let planned = |change: &Change| PLANNED_BY.iter().any(|prefix| change.key.starts_with(prefix));
-        if changes.iter().any(planned) {
+        let any_of = |prefixes: &[&str]| {
+            changes.iter().any(|change| prefixes.iter().any(|prefix| change.key.starts_with(prefix)))
+        };
+        if any_of(&PLANNED_BY) {
             self.plans.send_replace(revision);
+        }
+        if any_of(&ALLOWED_BY) {
+            self.access.send_replace(revision);
         }
     }
 }

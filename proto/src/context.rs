@@ -10,6 +10,8 @@ use std::path::PathBuf;
 
 /// Overrides where the file is looked for.
 pub const FILE_VARIABLE: &str = "HOSTLER_CONTEXT_FILE";
+/// Shown instead of what the file holds.
+pub const TOKEN_VARIABLE: &str = "HOSTLER_TOKEN";
 pub const FILE_IN_HOME: &str = ".config/hostler/contexts.toml";
 pub const FILE_OF_SYSTEM: &str = "/etc/hostler/contexts.toml";
 
@@ -29,10 +31,15 @@ pub struct Context {
     pub operator: String,
     /// PEM: the authorities that sign control planes.
     pub authorities: String,
-    /// PEM: the operator's certificate.
+    /// PEM: the operator's certificate; empty with a token.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub certificate: String,
     /// PEM: its key.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub key: String,
+    /// Shown instead of a certificate.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub token: String,
 }
 
 impl std::fmt::Debug for Context {
@@ -48,6 +55,8 @@ pub enum ContextError {
     Syntax(#[from] toml::de::Error),
     #[error("context {context}: its {part} is not readable PEM")]
     Pem { context: String, part: &'static str },
+    #[error("context {context} has neither a certificate nor a token: set {TOKEN_VARIABLE}")]
+    NoCredential { context: String },
     #[error("there is no context {name:?}; there are: {known}")]
     Unknown { name: String, known: String },
     #[error("no context is chosen; choose one of these with `hostlerctl context use NAME`: {known}")]
@@ -85,12 +94,17 @@ impl Contexts {
 }
 
 impl Context {
-    pub fn credentials(&self, name: &str) -> Result<(Trust, ClientIdentity), ContextError> {
+    /// Without an identity where there is no certificate.
+    pub fn credentials(&self, name: &str) -> Result<(Trust, Option<ClientIdentity>), ContextError> {
         let wrong = |part| ContextError::Pem { context: name.to_owned(), part };
         let authorities = pem::decode_chain(&self.authorities).ok_or_else(|| wrong("authorities"))?;
+        let trust = Trust::Authorities(authorities);
+        if self.certificate.is_empty() {
+            return Ok((trust, None));
+        }
         let chain = pem::decode_chain(&self.certificate).ok_or_else(|| wrong("certificate"))?;
         let key = pem::decode_key(&self.key).ok_or_else(|| wrong("key"))?;
-        Ok((Trust::Authorities(authorities), ClientIdentity { chain, key }))
+        Ok((trust, Some(ClientIdentity { chain, key })))
     }
 }
 

@@ -45,3 +45,7 @@ pub mod admin {
 pub mod store {
     pub use crate::hostler::store::v1::*;
 }
+
+/// All messages and services, as a `google.protobuf.FileDescriptorSet`: what there
+/// is to be called, for tools and for tests.
+pub const DESCRIPTORS: &[u8] = include_bytes!("generated/descriptors.bin");

@@ -2,6 +2,8 @@
 //! makes it anew with `cargo xtask codegen`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use prost::Message;
+use prost_types::FileDescriptorSet;
 use std::fs;
 use std::path::Path;
 
@@ -13,21 +15,31 @@ fn generated_code_matches_the_proto_files() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let committed = root.join("src/generated");
     let fresh = tempfile::tempdir().unwrap();
-    let descriptors = protox::compile(FILES, [root]).expect("compile the proto files");
+    let set = protox::compile(FILES, [root]).expect("compile the proto files");
     tonic_prost_build::configure()
         .out_dir(fresh.path())
         .bytes(".hostler.agent.v1.FetchChunk.data")
         .bytes(".hostler.admin.v1.PushPluginRequest.data")
-        .compile_fds(descriptors)
+        .compile_fds(set.clone())
         .expect("generate code");
+    fs::write(fresh.path().join("descriptors.bin"), without_comments(set).encode_to_vec()).unwrap();
     let regenerate = std::env::var_os("HOSTLER_REGENERATE").is_some();
     for entry in fs::read_dir(fresh.path()).unwrap() {
         let name = entry.unwrap().file_name();
-        let new = fs::read_to_string(fresh.path().join(&name)).unwrap();
+        let new = fs::read(fresh.path().join(&name)).unwrap();
         if regenerate {
             fs::write(committed.join(&name), &new).unwrap();
         }
-        let old = fs::read_to_string(committed.join(&name)).unwrap_or_default();
+        let old = fs::read(committed.join(&name)).unwrap_or_default();
         assert!(old == new, "{} is out of date: run `cargo xtask codegen`", name.display());
     }
+}
+
+/// What programs read of the descriptors; comments are for people, who have the
+/// files.
+fn without_comments(mut set: FileDescriptorSet) -> FileDescriptorSet {
+    for file in &mut set.file {
+        file.source_code_info = None;
+    }
+    set
 }

@@ -3,6 +3,7 @@
 //! Every rule takes what is known and the time, and returns what is to happen.
 //! Nothing here reads a clock, makes randomness, touches a file or a network.
 
+pub mod access;
 pub mod applied;
 pub mod assign;
 pub mod audit;
@@ -11,5 +12,6 @@ pub mod effects;
 pub mod enrol;
 pub mod liveness;
 pub mod notices;
+pub mod lockout;
 pub mod plan;
 pub use hostler_types::version;

@@ -1,6 +1,10 @@
 //! The command line. A flag and the spec's field of the same meaning share a
 //! name.
 
+mod access;
+
+pub use access::{CanArgs, Given, OperatorCommand, OperatorTokenCommand, RoleCommand, RoleSetArgs};
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hostler_types::selector::parse_label;
 use hostler_types::units::parse_duration;
@@ -86,6 +90,13 @@ pub enum Command {
     /// Operators: who may ask the control plane
     #[command(subcommand)]
     Operator(OperatorCommand),
+    /// Roles: what operators may do
+    #[command(subcommand)]
+    Role(RoleCommand),
+    /// Whether you may do something, or who else; says by which role, or what is missing
+    Can(CanArgs),
+    /// Who you are to the control plane, and what you may do
+    Whoami,
     /// Which control planes this machine knows
     #[command(subcommand)]
     Context(ContextCommand),
@@ -453,7 +464,7 @@ pub struct EventsArgs {
     /// Only those of one node
     #[arg(long)]
     pub node: Option<String>,
-    /// Only of one kind: node, check, plugin, spec, agent, server, notice
+    /// Only of one kind: node, check, plugin, spec, agent, operator, secret, server, notice
     #[arg(long)]
     pub kind: Option<String>,
     /// Only about one check, plugin or node
@@ -556,22 +567,6 @@ pub enum AlertCommand {
     Unsilence { id: String },
     /// Send a test notice right now, and say what the other server answers
     Test { notifier: String },
-}
-
-#[derive(Subcommand, Debug)]
-pub enum OperatorCommand {
-    /// Make an operator: their key is made here, and written with their certificate into a context file
-    Create {
-        name: String,
-        /// The context file to write, to be handed over [default: NAME.contexts.toml]
-        #[arg(long, value_name = "FILE")]
-        out: Option<PathBuf>,
-        /// How long the certificate is valid
-        #[arg(long, value_parser = duration, default_value = "365d")]
-        ttl: Duration,
-    },
-    /// List operators
-    Ls,
 }
 
 #[derive(Subcommand, Debug)]

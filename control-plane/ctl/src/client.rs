@@ -3,13 +3,17 @@
 use crate::cli::Global;
 use crate::problem::Problem;
 use hostler_proto::admin::admin_client::AdminClient;
-use hostler_proto::context::{Context, ContextError, Contexts, file_candidates};
+use hostler_proto::context::{Context, ContextError, Contexts, TOKEN_VARIABLE, file_candidates};
 use hostler_proto::transport::{self, ConnectError};
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
+use tonic::{Request, Status};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -67,7 +71,39 @@ pub fn write_contexts(path: &Path, contexts: &Contexts) -> Result<(), Problem> {
     write().map_err(|source| Problem::File { operation: "write", path: path.to_owned(), source })
 }
 
-pub type Client = AdminClient<Channel>;
+pub type Client = AdminClient<InterceptedService<Channel, Bearer>>;
+
+/// Shows the token with each call, where there is one.
+#[derive(Clone)]
+pub struct Bearer(Option<MetadataValue<Ascii>>);
+
+impl Bearer {
+    fn new(token: &str) -> Result<Self, Problem> {
+        if token.is_empty() {
+            return Ok(Self(None));
+        }
+        let wrong = |_| Problem::Failed(format!("the token in {TOKEN_VARIABLE} or the context file is damaged"));
+        let mut value: MetadataValue<Ascii> = format!("Bearer {token}").parse().map_err(wrong)?;
+        value.set_sensitive(true);
+        Ok(Self(Some(value)))
+    }
+}
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(value) = &self.0 {
+            request.metadata_mut().insert("authorization", value.clone());
+        }
+        Ok(request)
+    }
+}
+
+/// The variable wins over the file, and a token over a certificate.
+fn token(context: &Context) -> String {
+    let given = std::env::var(TOKEN_VARIABLE).unwrap_or_default();
+    let given = given.trim();
+    if given.is_empty() { context.token.clone() } else { given.to_owned() }
+}
 
 /// Where the chosen context's control plane is: `127.0.0.1:7480`.
 pub fn addresses(global: &Global) -> Result<String, Problem> {
@@ -82,12 +118,13 @@ pub async fn connect(global: &Global) -> Result<Client, Problem> {
     let Opened { path, contexts } = open_contexts(global)?;
     let wrong = |source| ClientError::Context { path: path.clone(), source };
     let (name, context) = contexts.choose(global.context.as_deref()).map_err(wrong)?;
-    let channel = dial(name, context).await.map_err(|error| match error {
+    let token = token(context);
+    let channel = dial(name, context, &token).await.map_err(|error| match error {
         DialError::Context(source) => wrong(source),
         DialError::Connect(source) => ClientError::Connect { context: name.to_owned(), source },
     })?;
     // An answer may hold a whole fleet's table, unlike what agents send.
-    Ok(AdminClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX))
+    Ok(AdminClient::with_interceptor(channel, Bearer::new(&token)?).max_decoding_message_size(ANSWER_BYTES_MAX))
 }
 
 const ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
@@ -97,11 +134,16 @@ enum DialError {
     Connect(ConnectError),
 }
 
-async fn dial(name: &str, context: &Context) -> Result<Channel, DialError> {
+async fn dial(name: &str, context: &Context, token: &str) -> Result<Channel, DialError> {
     let (trust, identity) = context.credentials(name).map_err(DialError::Context)?;
+    if identity.is_none() && token.is_empty() {
+        return Err(DialError::Context(ContextError::NoCredential { context: name.to_owned() }));
+    }
+    // With both, the connection would be one person's and the calls another's.
+    let identity = identity.filter(|_| token.is_empty());
     let mut last = ConnectError::Address { address: "(none)".to_owned() };
     for address in &context.addresses {
-        match transport::connect(address, &trust, Some(identity.clone())).await {
+        match transport::connect(address, &trust, identity.clone()).await {
             Ok(channel) => return Ok(channel),
             Err(error) => last = error,
         }

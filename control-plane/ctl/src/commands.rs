@@ -1,8 +1,8 @@
 //! One module a noun; here only who does what.
 
 mod access;
-mod audit;
 mod alerts;
+mod audit;
 mod backup;
 mod checks;
 mod contents;
@@ -13,7 +13,9 @@ mod language;
 mod lint;
 mod nodes;
 mod objects;
+mod operators;
 mod plugins;
+mod roles;
 mod secrets;
 mod specs;
 mod systems;
@@ -40,6 +42,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Problem> {
         Command::Apply(args) => specs::apply(global, &out, args).await,
         Command::Plugin(command) => plugins::run(global, &out, format, command).await,
         Command::Audit(args) => audit::run(global, &out, args).await,
+        Command::Can(args) => roles::can(client::connect(global).await?, &out, format, args).await,
         command => ask(global, &out, command).await.map(|()| ExitCode::SUCCESS),
     }
 }
@@ -51,15 +54,18 @@ async fn ask(global: &Global, out: &Out, command: Command) -> Result<(), Problem
         Command::Node(command) => nodes::run(client, out, format, command).await,
         Command::Check(command) => checks::run(client, out, format, command).await,
         Command::Token(command) => access::token(client, out, format, command).await,
-        Command::Operator(command) => access::operator(client, out, format, command).await,
         Command::Secret(command) => secrets::run(client, out, format, command).await,
+        Command::Operator(command) => operators::run(client, out, global, command).await,
+        Command::Role(command) => roles::run(client, out, format, command).await,
+        Command::Whoami => operators::who_am_i(client, out, format).await,
         Command::System(command) => systems::run(client, out, global, command).await,
         Command::Get(args) => objects::get(client, out, format, args).await,
         Command::Delete(args) => objects::delete(client, out, args).await,
         Command::Events(args) => events::run(client, out, format, args).await,
         Command::Alert(command) => alerts::run(client, out, format, command).await,
         Command::Status => status(client, out, format).await,
-        Command::Context(_)
+        Command::Can(_)
+        | Command::Context(_)
         | Command::Explain(_)
         | Command::Schema(_)
         | Command::Lint(_)

@@ -1,16 +1,18 @@
 //! Nodes and the checks on them.
 
+use crate::access::{self, Caller, in_system, on_node, require};
 use crate::app::App;
 use crate::clock;
 use crate::enroll::store_status;
 use crate::fleet::Live;
 use crate::records::{HEALTH, Member, NewEvent, Revocation, liveness_key, member_key, member_name_key, spool_key};
 use crate::world::World;
+use hostler_core::access::{Ask, Noun, Verb};
 use hostler_core::liveness::Input;
 use hostler_proto::admin as wire;
 use hostler_proto::agent::Facts as WireFacts;
 use hostler_store::{StoreError, Txn};
-use hostler_types::spec::nearest;
+use hostler_types::spec::{Kind, nearest};
 use hostler_types::{CheckAssignment, CheckState, EventKind, Facts, NodeId, NodeState, Selector};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -67,7 +69,18 @@ fn to_wire(app: &App, world: &World, member: &Member) -> wire::Node {
     }
 }
 
-pub fn list(app: &App, request: &wire::ListNodesRequest) -> Result<wire::ListNodesResponse, Status> {
+const NODE: Noun = Noun::Spec(Kind::Node);
+const CHECK: Noun = Noun::Spec(Kind::Check);
+
+/// The node, for whoever may do that to it.
+fn found<'a>(world: &'a World, caller: &Caller, verb: Verb, text: &str) -> Result<&'a Arc<Member>, Status> {
+    let member = find(world, text)?;
+    let labels = world.labels(member);
+    require(world, caller, &on_node(Ask::new(verb, NODE), member.name.as_str(), &labels))?;
+    Ok(member)
+}
+
+pub fn list(app: &App, caller: &Caller, request: &wire::ListNodesRequest) -> Result<wire::ListNodesResponse, Status> {
     let selector = match request.selector.as_str() {
         "" => Selector::all(),
         text => Selector::parse(text).map_err(|error| Status::invalid_argument(error.to_string()))?,
@@ -78,8 +91,13 @@ pub fn list(app: &App, request: &wire::ListNodesRequest) -> Result<wire::ListNod
         let facts = node.facts.clone().map(|facts| Facts::from(facts).selectable()).unwrap_or_default();
         selector.matches(&labels, &facts)
     };
+    let look = Ask::new(Verb::Read, NODE);
+    let all = access::may(&world, caller, &look);
+    let seen = |member: &&Arc<Member>| {
+        all || access::may(&world, caller, &on_node(look, member.name.as_str(), &world.labels(member)))
+    };
     let mut nodes: Vec<wire::Node> =
-        world.members.values().map(|member| to_wire(app, &world, member)).filter(takes).collect();
+        world.members.values().filter(seen).map(|member| to_wire(app, &world, member)).filter(takes).collect();
     nodes.sort_by(|left, right| left.name.cmp(&right.name).then_with(|| left.id.cmp(&right.id)));
     // A listing is a table of many; what is long has `node show`.
     for node in &mut nodes {
@@ -89,15 +107,16 @@ pub fn list(app: &App, request: &wire::ListNodesRequest) -> Result<wire::ListNod
     Ok(wire::ListNodesResponse { nodes, wall_ms: clock::wall().as_millis() })
 }
 
-pub fn get(app: &App, request: &wire::GetNodeRequest) -> Result<wire::Node, Status> {
+pub fn get(app: &App, caller: &Caller, request: &wire::GetNodeRequest) -> Result<wire::Node, Status> {
     let world = app.mirror.now();
-    let member = find(&world, &request.node)?;
+    let member = found(&world, caller, Verb::Read, &request.node)?;
     Ok(to_wire(app, &world, member))
 }
 
-pub async fn revoke(app: &App, operator: &str, request: wire::RevokeNodeRequest) -> Result<wire::Node, Status> {
+pub async fn revoke(app: &App, caller: &Caller, request: wire::RevokeNodeRequest) -> Result<wire::Node, Status> {
     let world = app.mirror.now();
-    let id = find(&world, &request.node)?.id.clone();
+    let id = found(&world, caller, Verb::Act, &request.node)?.id.clone();
+    let operator = caller.name();
     let reason: String = request.reason.chars().take(REASON_CHARACTERS_MAX).collect();
     // Whatever the node itself writes at this moment must not keep it in.
     let mut outcome = revoke_once(app, operator, &id, &reason).await;
@@ -142,11 +161,12 @@ async fn revoke_once(app: &App, operator: &str, id: &NodeId, reason: &str) -> Re
 /// Forgets a node that is revoked, lost or never came.
 pub async fn remove(
     app: &App,
-    operator: &str,
+    caller: &Caller,
     request: &wire::RemoveNodeRequest,
 ) -> Result<wire::RemoveNodeResponse, Status> {
     let world = app.mirror.now();
-    let member = find(&world, &request.node)?;
+    let member = found(&world, caller, Verb::Act, &request.node)?;
+    let operator = caller.name();
     let state = app.fleet.seen(&member.id).map(|seen| seen.state);
     if matches!(state, Some(NodeState::Ready | NodeState::Disconnected)) {
         return Err(Status::failed_precondition(format!(
@@ -224,18 +244,33 @@ fn standing(world: &World, live: Option<&Live>, member: &Member, check: &CheckAs
     one
 }
 
-pub fn checks(app: &App, request: &wire::ListChecksRequest) -> Result<wire::ListChecksResponse, Status> {
+/// A check on a node is seen by whoever may see both.
+fn sees(world: &World, caller: &Caller, check: &CheckAssignment, labels: &hostler_types::Labels) -> bool {
+    let owned = world.specs.applied.get(Kind::Check, &check.name);
+    owned.is_some_and(|owned| {
+        let ask = in_system(Ask::new(Verb::Read, CHECK), &owned.system);
+        access::may(world, caller, &on_node(ask, check.name.as_str(), labels))
+    })
+}
+
+pub fn checks(
+    app: &App,
+    caller: &Caller,
+    request: &wire::ListChecksRequest,
+) -> Result<wire::ListChecksResponse, Status> {
     let world = app.mirror.now();
     let only = match request.node.as_str() {
         "" => None,
         text => Some(find(&world, text)?.id.clone()),
     };
+    let all = access::may(&world, caller, &Ask::new(Verb::Read, CHECK));
     let mut checks = Vec::new();
     for member in world.members.values().filter(|member| only.as_ref().is_none_or(|id| *id == member.id)) {
         let Some((desired, _)) = app.desired_state(&world, &member.id) else { continue };
         let live = app.fleet.live(&member.id);
         let state = app.fleet.seen(&member.id).map_or(NodeState::Joining, |seen| seen.state);
-        for check in &desired.checks {
+        let labels = world.labels(member);
+        for check in desired.checks.iter().filter(|check| all || sees(&world, caller, check, &labels)) {
             if request.check.is_empty() || check.name.as_str() == request.check {
                 let mut one = standing(&world, live.as_ref(), member, check);
                 one.node_state = state.word().to_owned();

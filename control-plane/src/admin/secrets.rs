@@ -1,11 +1,13 @@
 //! Secrets: values come in, and none ever goes out but sealed to a node.
 
+use crate::access::{self, Caller};
 use crate::app::App;
 use crate::clock;
 use crate::enroll::store_status;
 use crate::records::{self, NewEvent, secret_key};
 use crate::vault::VALUE_BYTES_MAX;
 use crate::world::World;
+use hostler_core::access::{Ask, Noun, Verb};
 use hostler_proto::admin as wire;
 use hostler_proto::store as rest;
 use hostler_store::{StoreError, Txn};
@@ -31,9 +33,21 @@ fn news(name: &Name, message: String) -> NewEvent {
     NewEvent { at: clock::wall(), kind: EventKind::SECRET, node: String::new(), subject: name.to_string(), message }
 }
 
-pub async fn set(app: &App, operator: &str, request: wire::SetSecretRequest) -> Result<wire::Secret, Status> {
+/// A secret belongs to the system that names it; one that none names, to nobody.
+fn ask<'a>(world: &'a World, verb: Verb, name: &'a Name) -> Ask<'a> {
+    let ask = Ask::new(verb, Noun::Spec(Kind::Secret)).named(name.as_str());
+    match world.specs.applied.get(Kind::Secret, name) {
+        Some(declared) => access::in_system(ask, &declared.system),
+        None => ask,
+    }
+}
+
+pub async fn set(app: &App, caller: &Caller, request: wire::SetSecretRequest) -> Result<wire::Secret, Status> {
+    let operator = caller.name();
     let wire::SetSecretRequest { name, value, generate, must_exist, must_be_new } = request;
     let (name, value) = (named(&name)?, Zeroizing::new(value));
+    let world = app.mirror.now();
+    access::require(&world, caller, &ask(&world, Verb::Change, &name))?;
     let value = match (value.is_empty(), generate) {
         (false, 0) => value,
         (true, 0) => {
@@ -157,13 +171,14 @@ fn to_wire(name: &Name, record: Option<&rest::Secret>, world: &World, uses: &Use
 }
 
 /// Those with a value, and those that a spec names and that have none yet.
-pub fn list(app: &App) -> wire::ListSecretsResponse {
+pub fn list(app: &App, caller: &Caller) -> wire::ListSecretsResponse {
     let world = app.mirror.now();
     let uses = uses(app, &world);
     let declared = world.specs.applied.of_kind(Kind::Secret).map(|one| &one.object.name);
     let names: BTreeSet<&Name> = world.secrets.keys().chain(declared).collect();
+    let shown = names.into_iter().filter(|name| access::may(&world, caller, &ask(&world, Verb::Read, name)));
     let secrets =
-        names.into_iter().map(|name| to_wire(name, world.secrets.get(name).map(|record| &**record), &world, &uses));
+        shown.map(|name| to_wire(name, world.secrets.get(name).map(|record| &**record), &world, &uses));
     wire::ListSecretsResponse {
         secrets: secrets.collect(),
         key_id: app.vault.key_id(),
@@ -174,11 +189,12 @@ pub fn list(app: &App) -> wire::ListSecretsResponse {
 
 pub async fn remove(
     app: &App,
-    operator: &str,
+    caller: &Caller,
     request: &wire::RemoveSecretRequest,
 ) -> Result<wire::RemoveSecretResponse, Status> {
-    let name = named(&request.name)?;
+    let (name, operator) = (named(&request.name)?, caller.name());
     let world = app.mirror.now();
+    access::require(&world, caller, &ask(&world, Verb::Change, &name))?;
     if !world.secrets.contains_key(&name) {
         return Err(Status::not_found(format!("secret {name} has no value: hostlerctl secret ls")));
     }

@@ -5,9 +5,11 @@ pub mod files;
 mod read;
 pub mod systems;
 
+use crate::access::{self, Caller, in_system, require};
 use crate::app::App;
 use crate::world::World;
 use commit::{Outcome, Writer};
+use hostler_core::access::{Ask, Noun, Verb};
 use hostler_core::applied::LOOSE;
 use hostler_core::effects::Host;
 use hostler_core::plan::{self, Act, Basis, Change, Plan};
@@ -48,11 +50,26 @@ fn made(app: &App, world: &World, spec: &Spec) -> Plan {
     plan
 }
 
-pub fn plan(app: &App, request: wire::PlanRequest) -> Result<wire::PlanResponse, Status> {
+/// Each object that would change, and the system as such: a plan without changes
+/// says what is there, too.
+fn may_all(world: &World, caller: &Caller, verb: Verb, system: &Name, changes: &[Change]) -> Result<(), Status> {
+    require(world, caller, &in_system(Ask::some_spec(verb), system))?;
+    for change in changes.iter().filter(|change| change.act != Act::Unchanged) {
+        require(
+            world,
+            caller,
+            &in_system(Ask::new(verb, Noun::Spec(change.kind)), system).named(change.name.as_str()),
+        )?;
+    }
+    Ok(())
+}
+
+pub fn plan(app: &App, caller: &Caller, request: wire::PlanRequest) -> Result<wire::PlanResponse, Status> {
     let spec = read::spec(request.spec.unwrap_or_default())?;
     let world = app.mirror.now();
     let current = world.specs.versions.get(&spec.wanted.system).filter(|version| version.is_there());
     let plan = made(app, &world, &spec);
+    may_all(&world, caller, Verb::Read, &spec.wanted.system, &plan.changes)?;
     Ok(wire::PlanResponse {
         system: spec.wanted.system.to_string(),
         seen: world.specs.number(&spec.wanted.system),
@@ -65,17 +82,18 @@ pub fn plan(app: &App, request: wire::PlanRequest) -> Result<wire::PlanResponse,
     })
 }
 
-pub async fn apply(app: &App, operator: &str, request: wire::ApplyRequest) -> Result<wire::ApplyResponse, Status> {
+pub async fn apply(app: &App, caller: &Caller, request: wire::ApplyRequest) -> Result<wire::ApplyResponse, Status> {
     if request.lineage != 0 && request.lineage != app.lineage {
         return Err(Status::failed_precondition(
             "the plan was made against another control plane, or against this one before it was restored: plan again",
         ));
     }
     let spec = read::spec(request.spec.unwrap_or_default())?;
-    let writer = Writer { app, operator, message: read::message(&request.message) };
+    let writer = Writer { app, operator: caller.name(), message: read::message(&request.message) };
     let system = spec.wanted.system.clone();
     let outcome = writer.change(&system, request.seen, |world| {
         let mut plan = made(app, world, &spec);
+        may_all(world, caller, Verb::Change, &spec.wanted.system, &plan.changes)?;
         plan.problems.extend(spec.missing_files(&app.blobs));
         Ok((plan, spec.env()))
     });
@@ -166,11 +184,19 @@ fn missing(kind: Kind, name: &str, known: impl Iterator<Item = String>) -> Statu
     Status::not_found(format!("no {kind} {name:?} is applied{help}"))
 }
 
-pub fn get(app: &App, request: &wire::GetObjectsRequest) -> Result<wire::GetObjectsResponse, Status> {
+pub fn get(app: &App, caller: &Caller, request: &wire::GetObjectsRequest) -> Result<wire::GetObjectsResponse, Status> {
     let kind = kind_of(&request.kind)?;
     let world = app.mirror.now();
     let of_kind = || world.specs.applied.of_kind(kind);
-    let chosen = of_kind().filter(|one| request.name.is_empty() || one.object.name.as_str() == request.name);
+    let ask = Ask::new(Verb::Read, Noun::Spec(kind));
+    // What was named is refused; of all of them, those that may be seen are shown.
+    for one in of_kind().filter(|one| one.object.name.as_str() == request.name) {
+        require(&world, caller, &in_system(ask, &one.system).named(&request.name))?;
+    }
+    let all = access::may(&world, caller, &ask);
+    let chosen = of_kind()
+        .filter(|one| request.name.is_empty() || one.object.name.as_str() == request.name)
+        .filter(|one| all || access::may(&world, caller, &in_system(ask, &one.system)));
     let mut documents: Vec<wire::Document> = chosen.map(|one| read::to_wire(&one.object)).collect();
     if documents.is_empty() && !request.name.is_empty() {
         return Err(missing(kind, &request.name, of_kind().map(|one| one.object.name.to_string())));
@@ -183,15 +209,15 @@ pub fn get(app: &App, request: &wire::GetObjectsRequest) -> Result<wire::GetObje
 
 pub async fn delete(
     app: &App,
-    operator: &str,
+    caller: &Caller,
     request: &wire::DeleteObjectsRequest,
 ) -> Result<wire::DeleteObjectsResponse, Status> {
     let kind = kind_of(&request.kind)?;
     if kind == Kind::System {
-        return systems::delete(app, operator, &request.names).await;
+        return systems::delete(app, caller, &request.names).await;
     }
     let loose = Name::new(LOOSE).map_err(|error| Status::internal(error.to_string()))?;
-    let writer = Writer { app, operator, message: String::new() };
+    let writer = Writer { app, operator: caller.name(), message: String::new() };
     let outcome = writer.change(&loose, None, |world| {
         let applied = &world.specs.applied;
         for text in &request.names {
@@ -211,7 +237,9 @@ pub async fn delete(
         let kept = applied.of_system(&loose).filter(|one| one.kind() != kind || !named(&one.name));
         let hosts = hosts(app, world);
         let basis = Basis { applied, catalogue: &world.catalogue, hosts: &hosts };
-        Ok((plan::replace(basis, &loose, kept.cloned().collect()), String::new()))
+        let plan = plan::replace(basis, &loose, kept.cloned().collect());
+        may_all(world, caller, Verb::Change, &loose, &plan.changes)?;
+        Ok((plan, String::new()))
     });
     match outcome.await? {
         Outcome::Applied { plan, revision, .. } => {

@@ -1,24 +1,24 @@
-//! Join codes and operators: how others are let in.
+//! Join codes: how hosts are let in.
 
 use crate::app::App;
 use crate::enroll::store_status;
-use crate::pki::{OPERATOR_LIFETIME_DEFAULT, OPERATOR_LIFETIME_MAX, PkiError, Subject, random, sha256_hex};
-use crate::records::{self, TOKENS, operator_key, token_key};
-use crate::{clock, contexts, install};
+use crate::pki::{random, sha256_hex};
+use crate::records::{self, TOKENS, token_key};
+use crate::{clock, install};
 use hostler_core::enrol::{TOKEN_TTL_DEFAULT, TOKEN_TTL_MAX, TOKEN_USES_MAX, Token};
 use hostler_proto::admin as wire;
 use hostler_store::Txn;
+use hostler_types::Timestamp;
 use hostler_types::join_code::JoinCode;
 use hostler_types::selector::{LABELS_MAX, check_label};
 use hostler_types::units::format_duration;
-use hostler_types::{Name, Timestamp};
 use std::time::Duration;
 use tonic::Status;
 
 /// Of the hash: enough to tell tokens apart, useless to whoever reads it.
 pub const ID_CHARACTERS: usize = 8;
 
-fn span(what: &str, ms: u64, default: Duration, most: Duration) -> Result<Duration, Status> {
+pub fn span(what: &str, ms: u64, default: Duration, most: Duration) -> Result<Duration, Status> {
     match ms {
         0 => Ok(default),
         ms if Duration::from_millis(ms) > most => {
@@ -112,48 +112,4 @@ pub async fn remove(app: &App, request: &wire::RemoveTokenRequest) -> Result<wir
     }
     app.store.commit(Txn::new().delete(key.as_ref())).await.map_err(store_status)?;
     Ok(wire::RemoveTokenResponse {})
-}
-
-pub async fn create_operator(
-    app: &App,
-    operator: &str,
-    request: wire::CreateOperatorRequest,
-) -> Result<wire::CreateOperatorResponse, Status> {
-    let name =
-        Name::new(request.name).map_err(|error| Status::invalid_argument(format!("the operator's name: {error}")))?;
-    let now = clock::wall();
-    let lifetime = span("ttl", request.ttl_ms, OPERATOR_LIFETIME_DEFAULT, OPERATOR_LIFETIME_MAX)?;
-    let subject = Subject::Operator(name.to_string());
-    let issued = app.pki.issue_client(&subject, &request.csr_der, now, lifetime).map_err(|error| match error {
-        PkiError::Request(_) => Status::invalid_argument(error.to_string()),
-        other => Status::internal(other.to_string()),
-    })?;
-    let record = contexts::operator_record(name.as_str(), operator, now, issued.not_after);
-    let txn = Txn::new()
-        .expect_absent(operator_key(name.as_str()))
-        .put(operator_key(name.as_str()), records::encode(&record));
-    let revision = app.store.commit(txn).await.map_err(|error| {
-        if error.is_conflict() {
-            return Status::already_exists(format!("there is an operator {name} already: choose another name"));
-        }
-        store_status(error)
-    })?;
-    app.mirror.reach(revision).await;
-    Ok(wire::CreateOperatorResponse {
-        chain_der: issued.chain.iter().map(|one| one.to_vec()).collect(),
-        authorities_der: vec![app.pki.authority().to_vec()],
-        addresses: app.operator_addresses(),
-        not_after_ms: issued.not_after.as_millis(),
-    })
-}
-
-pub fn list_operators(app: &App) -> wire::ListOperatorsResponse {
-    let world = app.mirror.now();
-    let operators = world.operators.values().map(|one| wire::Operator {
-        name: one.name.clone(),
-        created_at_ms: one.created_at_ms,
-        not_after_ms: one.not_after_ms,
-        created_by: one.created_by.clone(),
-    });
-    wire::ListOperatorsResponse { operators: operators.collect(), wall_ms: clock::wall().as_millis() }
 }

@@ -206,11 +206,21 @@ pub struct RemoveTokenResponse {}
 pub struct CreateOperatorRequest {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
-    /// The key is made where it is used; only this request leaves.
+    /// The key is made where it is used; only this request leaves. Empty: no
+    /// certificate, since tokens are what they will use.
     #[prost(bytes = "vec", tag = "2")]
     pub csr_der: ::prost::alloc::vec::Vec<u8>,
+    /// 0: a working day.
     #[prost(uint64, tag = "3")]
     pub ttl_ms: u64,
+    #[prost(string, repeated, tag = "4")]
+    pub roles: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The only systems they may touch; empty: all of them.
+    #[prost(string, repeated, tag = "5")]
+    pub systems: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// A new certificate for an operator who is there; roles and systems stay.
+    #[prost(bool, tag = "6")]
+    pub renew: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CreateOperatorResponse {
@@ -238,11 +248,221 @@ pub struct Operator {
     pub name: ::prost::alloc::string::String,
     #[prost(uint64, tag = "2")]
     pub created_at_ms: u64,
+    /// Of the newest certificate; 0: there is none.
     #[prost(uint64, tag = "3")]
     pub not_after_ms: u64,
     #[prost(string, tag = "4")]
     pub created_by: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "5")]
+    pub roles: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Empty: all of them.
+    #[prost(string, repeated, tag = "6")]
+    pub systems: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// 0: is not.
+    #[prost(uint64, tag = "7")]
+    pub revoked_at_ms: u64,
+    #[prost(string, tag = "8")]
+    pub revoked_by: ::prost::alloc::string::String,
+    #[prost(string, tag = "9")]
+    pub revoked_reason: ::prost::alloc::string::String,
+    /// Tokens that work.
+    #[prost(uint32, tag = "10")]
+    pub tokens: u32,
+    /// In words, what the roles allow within the systems.
+    #[prost(string, repeated, tag = "11")]
+    pub may: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WhoAmIRequest {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WhoAmIResponse {
+    #[prost(message, optional, tag = "1")]
+    pub operator: ::core::option::Option<Operator>,
+    /// Set where a token was shown: its limits come on top.
+    #[prost(message, optional, tag = "2")]
+    pub token: ::core::option::Option<OperatorToken>,
+    /// When what was shown ends.
+    #[prost(uint64, tag = "3")]
+    pub not_after_ms: u64,
+    #[prost(uint64, tag = "4")]
+    pub wall_ms: u64,
+    #[prost(string, repeated, tag = "5")]
+    pub may: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CanRequest {
+    #[prost(string, tag = "1")]
+    pub verb: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub kind: ::prost::alloc::string::String,
+    /// A node's or an object's; empty: any.
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub system: ::prost::alloc::string::String,
+    /// All nodes that it takes.
+    #[prost(string, tag = "5")]
+    pub selector: ::prost::alloc::string::String,
+    /// Empty: whoever asks.
+    #[prost(string, tag = "6")]
+    pub operator: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CanResponse {
+    #[prost(bool, tag = "1")]
+    pub allowed: bool,
+    /// By which role; or what is missing, and how to get it.
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetOperatorRequest {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Instead of those they have.
+    #[prost(string, repeated, tag = "2")]
+    pub roles: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "3")]
+    pub systems: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RevokeOperatorRequest {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CreateOperatorTokenRequest {
+    /// Empty: whoever asks.
+    #[prost(string, tag = "1")]
+    pub operator: ::prost::alloc::string::String,
+    /// 0: a working day.
+    #[prost(uint64, tag = "2")]
+    pub ttl_ms: u64,
+    /// Never more than the operator has. Empty: as much.
+    #[prost(string, repeated, tag = "3")]
+    pub roles: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "4")]
+    pub systems: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CreateOperatorTokenResponse {
+    /// Told this once.
+    #[prost(string, tag = "1")]
+    pub secret: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub token: ::core::option::Option<OperatorToken>,
+    #[prost(bytes = "vec", repeated, tag = "3")]
+    pub authorities_der: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    #[prost(string, repeated, tag = "4")]
+    pub addresses: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListOperatorTokensRequest {
+    /// Empty: everybody's.
+    #[prost(string, tag = "1")]
+    pub operator: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListOperatorTokensResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub tokens: ::prost::alloc::vec::Vec<OperatorToken>,
+    #[prost(uint64, tag = "2")]
+    pub wall_ms: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OperatorToken {
+    /// How the token begins, which is no secret.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub operator: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "3")]
+    pub created_at_ms: u64,
+    #[prost(uint64, tag = "4")]
+    pub expires_at_ms: u64,
+    #[prost(string, tag = "5")]
+    pub created_by: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "6")]
+    pub roles: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "7")]
+    pub systems: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// 0: never. Kept to the minute.
+    #[prost(uint64, tag = "8")]
+    pub used_at_ms: u64,
+    #[prost(string, tag = "9")]
+    pub used_from: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RemoveOperatorTokenRequest {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListRolesRequest {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListRolesResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub roles: ::prost::alloc::vec::Vec<Role>,
+    /// What rules can be made of.
+    #[prost(string, repeated, tag = "2")]
+    pub verbs: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "3")]
+    pub kinds: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(uint64, tag = "4")]
+    pub wall_ms: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Role {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "2")]
+    pub rules: ::prost::alloc::vec::Vec<RoleRule>,
+    #[prost(bool, tag = "3")]
+    pub builtin: bool,
+    #[prost(uint64, tag = "4")]
+    pub set_at_ms: u64,
+    #[prost(string, tag = "5")]
+    pub set_by: ::prost::alloc::string::String,
+    /// Operators who have it.
+    #[prost(string, repeated, tag = "6")]
+    pub operators: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// In words, what it allows.
+    #[prost(string, repeated, tag = "7")]
+    pub may: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RoleRule {
+    /// Empty: none. "all" takes every one.
+    #[prost(string, repeated, tag = "1")]
+    pub verbs: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "2")]
+    pub kinds: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Empty: all of them, and what is in none.
+    #[prost(string, repeated, tag = "3")]
+    pub systems: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Which nodes, by their labels; empty: all of them, and what is on none.
+    #[prost(string, tag = "4")]
+    pub r#where: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SetRoleRequest {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "2")]
+    pub rules: ::prost::alloc::vec::Vec<RoleRule>,
+    /// To those it has, instead of replacing them.
+    #[prost(bool, tag = "3")]
+    pub add: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RemoveRoleRequest {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RemoveRoleResponse {}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PushPluginRequest {
     #[prost(bytes = "bytes", tag = "1")]
@@ -1367,6 +1587,235 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("hostler.admin.v1.Admin", "ListOperators"));
             self.inner.unary(req, path, codec).await
         }
+        /// Who is asking, and what they may do.
+        pub async fn who_am_i(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WhoAmIRequest>,
+        ) -> std::result::Result<tonic::Response<super::WhoAmIResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hostler.admin.v1.Admin/WhoAmI",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("hostler.admin.v1.Admin", "WhoAmI"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Whether somebody may do something, by which role, or what is missing.
+        pub async fn can(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CanRequest>,
+        ) -> std::result::Result<tonic::Response<super::CanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hostler.admin.v1.Admin/Can",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("hostler.admin.v1.Admin", "Can"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn set_operator(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetOperatorRequest>,
+        ) -> std::result::Result<tonic::Response<super::Operator>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hostler.admin.v1.Admin/SetOperator",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("hostler.admin.v1.Admin", "SetOperator"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// For good: refused from now on, and cut off where they are connected.
+        pub async fn revoke_operator(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RevokeOperatorRequest>,
+        ) -> std::result::Result<tonic::Response<super::Operator>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hostler.admin.v1.Admin/RevokeOperator",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("hostler.admin.v1.Admin", "RevokeOperator"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn create_operator_token(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CreateOperatorTokenRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CreateOperatorTokenResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hostler.admin.v1.Admin/CreateOperatorToken",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("hostler.admin.v1.Admin", "CreateOperatorToken"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn list_operator_tokens(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListOperatorTokensRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListOperatorTokensResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hostler.admin.v1.Admin/ListOperatorTokens",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("hostler.admin.v1.Admin", "ListOperatorTokens"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn remove_operator_token(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RemoveOperatorTokenRequest>,
+        ) -> std::result::Result<tonic::Response<super::OperatorToken>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hostler.admin.v1.Admin/RemoveOperatorToken",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("hostler.admin.v1.Admin", "RemoveOperatorToken"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn list_roles(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListRolesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListRolesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hostler.admin.v1.Admin/ListRoles",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("hostler.admin.v1.Admin", "ListRoles"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn set_role(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetRoleRequest>,
+        ) -> std::result::Result<tonic::Response<super::Role>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hostler.admin.v1.Admin/SetRole",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("hostler.admin.v1.Admin", "SetRole"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn remove_role(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RemoveRoleRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RemoveRoleResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hostler.admin.v1.Admin/RemoveRole",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("hostler.admin.v1.Admin", "RemoveRole"));
+            self.inner.unary(req, path, codec).await
+        }
         /// The whole file, in pieces: the first message carries no data.
         pub async fn push_plugin(
             &mut self,
@@ -2258,6 +2707,61 @@ pub mod admin_server {
             tonic::Response<super::ListOperatorsResponse>,
             tonic::Status,
         >;
+        /// Who is asking, and what they may do.
+        async fn who_am_i(
+            &self,
+            request: tonic::Request<super::WhoAmIRequest>,
+        ) -> std::result::Result<tonic::Response<super::WhoAmIResponse>, tonic::Status>;
+        /// Whether somebody may do something, by which role, or what is missing.
+        async fn can(
+            &self,
+            request: tonic::Request<super::CanRequest>,
+        ) -> std::result::Result<tonic::Response<super::CanResponse>, tonic::Status>;
+        async fn set_operator(
+            &self,
+            request: tonic::Request<super::SetOperatorRequest>,
+        ) -> std::result::Result<tonic::Response<super::Operator>, tonic::Status>;
+        /// For good: refused from now on, and cut off where they are connected.
+        async fn revoke_operator(
+            &self,
+            request: tonic::Request<super::RevokeOperatorRequest>,
+        ) -> std::result::Result<tonic::Response<super::Operator>, tonic::Status>;
+        async fn create_operator_token(
+            &self,
+            request: tonic::Request<super::CreateOperatorTokenRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CreateOperatorTokenResponse>,
+            tonic::Status,
+        >;
+        async fn list_operator_tokens(
+            &self,
+            request: tonic::Request<super::ListOperatorTokensRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListOperatorTokensResponse>,
+            tonic::Status,
+        >;
+        async fn remove_operator_token(
+            &self,
+            request: tonic::Request<super::RemoveOperatorTokenRequest>,
+        ) -> std::result::Result<tonic::Response<super::OperatorToken>, tonic::Status>;
+        async fn list_roles(
+            &self,
+            request: tonic::Request<super::ListRolesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListRolesResponse>,
+            tonic::Status,
+        >;
+        async fn set_role(
+            &self,
+            request: tonic::Request<super::SetRoleRequest>,
+        ) -> std::result::Result<tonic::Response<super::Role>, tonic::Status>;
+        async fn remove_role(
+            &self,
+            request: tonic::Request<super::RemoveRoleRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RemoveRoleResponse>,
+            tonic::Status,
+        >;
         /// The whole file, in pieces: the first message carries no data.
         async fn push_plugin(
             &self,
@@ -3039,6 +3543,444 @@ pub mod admin_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListOperatorsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hostler.admin.v1.Admin/WhoAmI" => {
+                    #[allow(non_camel_case_types)]
+                    struct WhoAmISvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::WhoAmIRequest>
+                    for WhoAmISvc<T> {
+                        type Response = super::WhoAmIResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WhoAmIRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::who_am_i(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WhoAmISvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hostler.admin.v1.Admin/Can" => {
+                    #[allow(non_camel_case_types)]
+                    struct CanSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::CanRequest>
+                    for CanSvc<T> {
+                        type Response = super::CanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CanRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::can(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CanSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hostler.admin.v1.Admin/SetOperator" => {
+                    #[allow(non_camel_case_types)]
+                    struct SetOperatorSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::SetOperatorRequest>
+                    for SetOperatorSvc<T> {
+                        type Response = super::Operator;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SetOperatorRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::set_operator(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SetOperatorSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hostler.admin.v1.Admin/RevokeOperator" => {
+                    #[allow(non_camel_case_types)]
+                    struct RevokeOperatorSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::UnaryService<super::RevokeOperatorRequest>
+                    for RevokeOperatorSvc<T> {
+                        type Response = super::Operator;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RevokeOperatorRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::revoke_operator(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RevokeOperatorSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hostler.admin.v1.Admin/CreateOperatorToken" => {
+                    #[allow(non_camel_case_types)]
+                    struct CreateOperatorTokenSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::UnaryService<super::CreateOperatorTokenRequest>
+                    for CreateOperatorTokenSvc<T> {
+                        type Response = super::CreateOperatorTokenResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CreateOperatorTokenRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::create_operator_token(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CreateOperatorTokenSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hostler.admin.v1.Admin/ListOperatorTokens" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListOperatorTokensSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::UnaryService<super::ListOperatorTokensRequest>
+                    for ListOperatorTokensSvc<T> {
+                        type Response = super::ListOperatorTokensResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListOperatorTokensRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::list_operator_tokens(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListOperatorTokensSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hostler.admin.v1.Admin/RemoveOperatorToken" => {
+                    #[allow(non_camel_case_types)]
+                    struct RemoveOperatorTokenSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::UnaryService<super::RemoveOperatorTokenRequest>
+                    for RemoveOperatorTokenSvc<T> {
+                        type Response = super::OperatorToken;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RemoveOperatorTokenRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::remove_operator_token(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RemoveOperatorTokenSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hostler.admin.v1.Admin/ListRoles" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListRolesSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::ListRolesRequest>
+                    for ListRolesSvc<T> {
+                        type Response = super::ListRolesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListRolesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::list_roles(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListRolesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hostler.admin.v1.Admin/SetRole" => {
+                    #[allow(non_camel_case_types)]
+                    struct SetRoleSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::SetRoleRequest>
+                    for SetRoleSvc<T> {
+                        type Response = super::Role;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SetRoleRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::set_role(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SetRoleSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hostler.admin.v1.Admin/RemoveRole" => {
+                    #[allow(non_camel_case_types)]
+                    struct RemoveRoleSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::RemoveRoleRequest>
+                    for RemoveRoleSvc<T> {
+                        type Response = super::RemoveRoleResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RemoveRoleRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::remove_role(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RemoveRoleSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

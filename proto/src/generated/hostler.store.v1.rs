@@ -74,6 +74,66 @@ pub struct Operator {
     pub not_after_ms: u64,
     #[prost(string, tag = "4")]
     pub created_by: ::prost::alloc::string::String,
+    /// None: stored before there were roles, when every operator could do all.
+    #[prost(string, repeated, tag = "5")]
+    pub roles: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Empty: all of them.
+    #[prost(string, repeated, tag = "6")]
+    pub systems: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(uint64, tag = "7")]
+    pub revoked_at_ms: u64,
+    #[prost(string, tag = "8")]
+    pub revoked_by: ::prost::alloc::string::String,
+    #[prost(string, tag = "9")]
+    pub revoked_reason: ::prost::alloc::string::String,
+}
+/// What an operator shows instead of a certificate. Its key names it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OperatorToken {
+    #[prost(string, tag = "1")]
+    pub operator: ::prost::alloc::string::String,
+    /// SHA-256 of the secret part.
+    #[prost(bytes = "vec", tag = "2")]
+    pub secret_hash: ::prost::alloc::vec::Vec<u8>,
+    #[prost(uint64, tag = "3")]
+    pub created_at_ms: u64,
+    #[prost(uint64, tag = "4")]
+    pub expires_at_ms: u64,
+    #[prost(string, tag = "5")]
+    pub created_by: ::prost::alloc::string::String,
+    /// Empty: as much as the operator has.
+    #[prost(string, repeated, tag = "6")]
+    pub roles: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "7")]
+    pub systems: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// Beside the token, so that a use never brings a removed one back.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OperatorTokenUse {
+    #[prost(uint64, tag = "1")]
+    pub at_ms: u64,
+    #[prost(string, tag = "2")]
+    pub address: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Role {
+    #[prost(message, repeated, tag = "1")]
+    pub rules: ::prost::alloc::vec::Vec<RoleRule>,
+    #[prost(uint64, tag = "2")]
+    pub set_at_ms: u64,
+    #[prost(string, tag = "3")]
+    pub set_by: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RoleRule {
+    #[prost(string, repeated, tag = "1")]
+    pub verbs: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "2")]
+    pub nouns: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "3")]
+    pub systems: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, tag = "4")]
+    pub r#where: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Artifact {

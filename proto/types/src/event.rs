@@ -39,6 +39,8 @@ impl EventKind {
     pub const PLUGIN: &'static str = "plugin";
     pub const SPEC: &'static str = "spec";
     pub const AGENT: &'static str = "agent";
+    /// Operators, their roles and tokens.
+    pub const OPERATOR: &'static str = "operator";
     /// The control plane itself.
     pub const SERVER: &'static str = "server";
     pub const SECRET: &'static str = "secret";

@@ -1,16 +1,18 @@
 //! Systems and their versions.
 
 use super::commit::{self, Outcome, Writer};
-use super::{change_to_wire, hosts, read};
+use super::{change_to_wire, hosts, may_all, read};
+use crate::access::{self, Caller, require};
 use crate::app::App;
 use crate::clock;
 use crate::records::RecordError;
 use crate::systems::{self, Document, SystemVersion};
 use crate::world::World;
+use hostler_core::access::{Ask, Noun, Place, Verb};
 use hostler_core::plan::{self, Basis};
 use hostler_proto::admin as wire;
 use hostler_types::Name;
-use hostler_types::spec::{Object, nearest, read_json};
+use hostler_types::spec::{Kind, Object, nearest, read_json};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use tonic::Status;
@@ -30,6 +32,10 @@ fn named(world: &World, text: &str) -> Result<Name, Status> {
     })
 }
 
+fn look(system: &str) -> Ask<'_> {
+    Ask::new(Verb::Read, Noun::Spec(Kind::System)).within(Place::System(system))
+}
+
 pub fn version_to_wire(version: &SystemVersion) -> wire::Version {
     wire::Version {
         system: version.system.to_string(),
@@ -46,9 +52,10 @@ pub fn version_to_wire(version: &SystemVersion) -> wire::Version {
     }
 }
 
-pub fn list(app: &App) -> wire::ListSystemsResponse {
+pub fn list(app: &App, caller: &Caller) -> wire::ListSystemsResponse {
     let world = app.mirror.now();
     let there = world.specs.versions.values().filter(|version| version.is_there());
+    let there = there.filter(|version| access::may(&world, caller, &look(version.system.as_str())));
     let system = |version: &Arc<SystemVersion>| {
         let mut objects: HashMap<String, u32> = HashMap::new();
         for object in world.specs.applied.of_system(&version.system) {
@@ -59,14 +66,26 @@ pub fn list(app: &App) -> wire::ListSystemsResponse {
     wire::ListSystemsResponse { systems: there.map(system).collect(), wall_ms: clock::wall().as_millis() }
 }
 
-pub async fn versions(app: &App, request: &wire::ListVersionsRequest) -> Result<wire::ListVersionsResponse, Status> {
-    let name = named(&app.mirror.now(), &request.name)?;
+pub async fn versions(
+    app: &App,
+    caller: &Caller,
+    request: &wire::ListVersionsRequest,
+) -> Result<wire::ListVersionsResponse, Status> {
+    let world = app.mirror.now();
+    require(&world, caller, &look(&request.name))?;
+    let name = named(&world, &request.name)?;
     let versions = commit::kept(app, &name).await?.iter().map(version_to_wire).collect();
     Ok(wire::ListVersionsResponse { versions, wall_ms: clock::wall().as_millis() })
 }
 
-pub async fn get(app: &App, request: &wire::GetSystemRequest) -> Result<wire::GetSystemResponse, Status> {
-    let name = named(&app.mirror.now(), &request.name)?;
+pub async fn get(
+    app: &App,
+    caller: &Caller,
+    request: &wire::GetSystemRequest,
+) -> Result<wire::GetSystemResponse, Status> {
+    let world = app.mirror.now();
+    require(&world, caller, &look(&request.name))?;
+    let name = named(&world, &request.name)?;
     let kept = commit::kept(app, &name).await?;
     let pick = |number: u64| {
         let found = if number == 0 { kept.first() } else { kept.iter().find(|version| version.number == number) };
@@ -124,16 +143,23 @@ pub fn add_origins(app: &App, world: &World, documents: &mut [wire::Document]) -
 }
 
 /// Whole systems go; their history stays.
-pub async fn delete(app: &App, operator: &str, names: &[String]) -> Result<wire::DeleteObjectsResponse, Status> {
+pub async fn delete(app: &App, caller: &Caller, names: &[String]) -> Result<wire::DeleteObjectsResponse, Status> {
     let world = app.mirror.now();
     let systems: Vec<Name> = names.iter().map(|text| named(&world, text)).collect::<Result<_, _>>()?;
+    // Before the first goes.
+    for system in &systems {
+        let objects: Vec<_> = world.specs.applied.of_system(system).cloned().collect();
+        may_all(&world, caller, Verb::Change, system, &plan::compare(&objects, &[]))?;
+    }
     let mut answer = wire::DeleteObjectsResponse::default();
     for system in systems {
-        let writer = Writer { app, operator, message: String::new() };
+        let writer = Writer { app, operator: caller.name(), message: String::new() };
         let outcome = writer.change(&system, None, |world| {
             let hosts = hosts(app, world);
             let basis = Basis { applied: &world.specs.applied, catalogue: &world.catalogue, hosts: &hosts };
-            Ok((plan::replace(basis, &system, Vec::new()), String::new()))
+            let plan = plan::replace(basis, &system, Vec::new());
+            may_all(world, caller, Verb::Change, &system, &plan.changes)?;
+            Ok((plan, String::new()))
         });
         match outcome.await? {
             Outcome::Applied { plan, revision, .. } => {

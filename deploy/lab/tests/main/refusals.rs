@@ -293,7 +293,7 @@ fn a_node_at_the_operators_door_and_an_operator_at_the_nodes() {
     let contexts = server.control_plane.contexts();
     let (name, context) = contexts.choose(None).unwrap();
     let (_, operator) = context.credentials(name).unwrap();
-    let refusal = server.refusal(Some(operator), hello());
+    let refusal = server.refusal(operator, hello());
     assert!(refusal.contains("is operator admin's, and only nodes may call this"), "{refusal}");
     let (_, node) = server.member();
     let refusal = block_on(async {
