@@ -66,7 +66,8 @@ mod tests {
     #[test]
     fn only_what_no_start_changes_is_let_go() {
         let program = Path::new("/usr/bin/hostler-agent");
-        let at = |offset, permissions, path| format!("5581a000-5581c000 {permissions} {offset} fe:00 1311       {path}");
+        let at =
+            |offset, permissions, path| format!("5581a000-5581c000 {permissions} {offset} fe:00 1311       {path}");
         let line = |permissions, path| at("00021000", permissions, path);
         let place = Some((0x5581_a000, 0x2000));
         assert_eq!(unwritten(&line("r-xp", "/usr/bin/hostler-agent"), program), place);
