@@ -4,8 +4,12 @@
 
 use hostler_control_plane::audit::read::{self, Filter};
 use hostler_control_plane::audit::{Files, Log, Options};
+use hostler_core::access::{
+    self, Ask, Grant, Identity, Many, Noun, Place, Role, Roles, Rule, TokenLimit, Verb, Within,
+};
 use hostler_proto::store::{AuditObject, AuditRecord};
 use hostler_types::Timestamp;
+use hostler_types::spec::Kind;
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -16,6 +20,10 @@ use std::time::{Duration, Instant};
 const RECORDS: u64 = 1_000_000;
 const ROUNDS: usize = 5;
 const CALLS: u64 = 2_000;
+const JUDGED: u64 = 100_000;
+/// Of an operator with many duties.
+const ROLES: u64 = 20;
+const RULES: u64 = 5;
 const WRITERS: u64 = 64;
 /// Of a record of one call.
 const BARE_BYTES: usize = 200;
@@ -128,7 +136,34 @@ fn ask(folder: &Path) {
     say("on-all-ms", median(|| assert!(list(on.clone(), usize::MAX) > 1_000)));
 }
 
+/// A token's call that the last rule of the last of many roles allows.
+fn judge() {
+    let mut roles = Roles::default();
+    let names: Vec<String> = (0..ROLES).map(|number| format!("role{number}")).collect();
+    for (number, name) in (0..ROLES).zip(&names) {
+        let rule = |rule: u64| Rule {
+            verbs: Many::These([Verb::Read, Verb::Change].into()),
+            nouns: Many::These([Noun::Spec(Kind::Check), Noun::Spec(Kind::Plugin)].into()),
+            within: Within::Systems([format!("system{number}-{rule}")].into()),
+            nodes: None,
+        };
+        roles.set(Role { name: name.clone(), rules: (0..RULES).map(rule).collect() });
+    }
+    let grant = Grant { roles: names, systems: Default::default() };
+    let token = TokenLimit { id: "abcd2345".to_owned(), grant: grant.clone() };
+    let identity = Identity { operator: "jane".to_owned(), grant, token: Some(token) };
+    let system = format!("system{}-{}", ROLES - 1, RULES - 1);
+    let ask = Ask::new(Verb::Change, Noun::Spec(Kind::Check)).within(Place::System(&system));
+    let started = Instant::now();
+    for _ in 0..JUDGED {
+        let allowed = access::decide(std::hint::black_box(&identity), &roles, std::hint::black_box(&ask));
+        assert!(allowed.is_ok(), "the last rule allows it");
+    }
+    say("judged-us", started.elapsed().as_secs_f64() * 1e6 / JUDGED as f64);
+}
+
 async fn calls(folder: &Path) {
+    judge();
     let log = Arc::new(open(&folder.join("log")));
     let at = Timestamp::from_millis(1);
     let started = Instant::now();

@@ -6,6 +6,7 @@ use crate::access::{self, Credential};
 use crate::app::App;
 use crate::audit;
 use crate::clock;
+use crate::edge;
 use crate::listener::Connection;
 use crate::pki::Subject;
 use crate::records::Member;
@@ -48,7 +49,10 @@ pub async fn gate(State(app): State<Arc<App>>, mut request: Request, next: Next)
     };
     match (admitted, watched) {
         (Ok(()), None) => next.run(request).await,
-        (Ok(()), Some((credential, method))) => access::guard(&app, credential, method, next.run(request)).await,
+        (Ok(()), Some((credential, method))) => match edge::place() {
+            Ok(_place) => access::guard(&app, credential, method, next.run(request)).await,
+            Err(status) => refuse(&status),
+        },
         (Err(status), _) => {
             audit::refused(request.extensions());
             tracing::info!(peer = %connection.address, code = ?status.code(), reason = status.message(), "refused a call");

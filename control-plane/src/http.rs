@@ -1,6 +1,7 @@
 //! /health, /ready and /metrics, in plain HTTP on loopback.
 
 use crate::app::App;
+use crate::edge;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -25,6 +26,7 @@ pub fn spawn(app: &Arc<App>, socket: TcpListener) {
         .route("/health", get(|| async { "ok\n" }))
         .route("/ready", get(ready))
         .route("/metrics", get(metrics))
+        .layer(axum::middleware::map_response(edge::headers))
         .with_state(Arc::clone(app));
     let stop = app.stop.clone();
     app.tracker.spawn(async move {

@@ -40,6 +40,8 @@ const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// An operator's watch, a node's stream and a few calls beside them.
 const STREAMS_PER_CONNECTION: u32 = 64;
+/// A token and a path are some hundred bytes.
+const HEADERS_BYTES_MAX: u32 = 16 << 10;
 /// After a failure to accept (no file handles left, say): do not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -171,12 +173,14 @@ impl Listener {
                 .keep_alive_interval(KEEP_ALIVE_INTERVAL)
                 .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
                 .max_concurrent_streams(STREAMS_PER_CONNECTION)
+                .max_header_list_size(HEADERS_BYTES_MAX)
                 .serve_connection(io, service)
                 .await?;
         } else {
             hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HANDSHAKE_TIMEOUT)
+                .max_buf_size(HEADERS_BYTES_MAX as usize)
                 .serve_connection(io, service)
                 .await?;
         }

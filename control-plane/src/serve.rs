@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::enroll::EnrollmentService;
 use crate::listener::Listener;
 use crate::tls::{ClientVerifier, ShownCertificate, server_config};
-use crate::{addresses, admin, audit, clock, gate, install, link};
+use crate::{addresses, admin, audit, clock, edge, gate, install, link};
 use hostler_proto::admin::admin_server::AdminServer;
 use hostler_proto::agent::agent_link_server::AgentLinkServer;
 use hostler_proto::agent::enrollment_server::EnrollmentServer;
@@ -72,6 +72,7 @@ pub fn spawn(app: &Arc<App>, sockets: Sockets) -> Result<TcpListener, StartError
     for (name, socket, router) in [("agents", sockets.agents, agents), ("operators", sockets.operators, operators)] {
         let router = router.layer(axum::middleware::from_fn_with_state(Arc::clone(app), gate::gate));
         let router = router.layer(axum::middleware::from_fn_with_state(Arc::clone(app), audit::audit));
+        let router = router.layer(axum::middleware::map_response(edge::headers));
         let listener = Listener { name, socket, config: Arc::clone(&config), verifier: Arc::clone(&verifier), router };
         app.tracker.spawn(listener.serve(app.stop.clone(), app.tracker.clone()));
     }

@@ -25,6 +25,7 @@ use crate::client;
 use crate::output::Out;
 use crate::problem::Problem;
 use hostler_proto::admin as wire;
+use hostler_types::terminal::sanitize;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::process::ExitCode;
 
@@ -89,9 +90,10 @@ async fn status(mut client: client::Client, out: &Out, format: Format) -> Result
             "operator": server.operator,
         }));
     }
-    out.line(format!("control plane  {}  store: {}, revision {}", server.version, server.store, server.revision))?;
-    out.line(format!("agents         {}", server.addresses.join(", ")))?;
-    out.line(format!("you            {}", server.operator))
+    let (version, store) = (sanitize(&server.version), sanitize(&server.store));
+    out.line(format!("control plane  {version}  store: {store}, revision {}", server.revision))?;
+    out.line(format!("agents         {}", sanitize(&server.addresses.join(", "))))?;
+    out.line(format!("you            {}", sanitize(&server.operator)))
 }
 
 /// Asks before what is hard to undo.

@@ -3,11 +3,15 @@
 
 use crate::problem::Problem;
 use hostler_types::Timestamp;
-use hostler_types::terminal::sanitize;
+use hostler_types::terminal::{needs_care, sanitize, sanitize_json};
 use hostler_types::units::format_age;
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::io::{self, IsTerminal, Write};
 use unicode_width::UnicodeWidthStr;
+
+/// All that [`Out::paint`] writes.
+const OWN_CODES: [&str; 5] = ["\u{1b}[32m", "\u{1b}[33m", "\u{1b}[31m", "\u{1b}[2m", "\u{1b}[0m"];
 
 /// What is written, and how: decided once.
 pub struct Out {
@@ -73,18 +77,40 @@ impl Out {
         Self { colour: true, width: None }
     }
 
+    /// Whoever made the text has made it safe already; here is the last look at it.
     pub fn print(&self, text: &str) -> Result<(), Problem> {
         let mut stdout = io::stdout().lock();
-        stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(Problem::Output)
+        stdout.write_all(self.looked_over(text).as_bytes()).and_then(|()| stdout.flush()).map_err(Problem::Output)
     }
 
+    fn looked_over<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let foreign = |c: char| needs_care(c) && !matches!(c, '\n' | '\t');
+        if !text.chars().any(foreign) {
+            return Cow::Borrowed(text);
+        }
+        let mut safe = String::with_capacity(text.len() + 8);
+        let mut rest = text;
+        while let Some(c) = rest.chars().next() {
+            let ours = OWN_CODES.iter().find(|code| self.colour && rest.starts_with(**code));
+            let (taken, shown) = match ours {
+                Some(code) => (code.len(), Cow::Borrowed(*code)),
+                None if foreign(c) => (c.len_utf8(), Cow::Owned(c.escape_unicode().to_string())),
+                None => (c.len_utf8(), Cow::Owned(c.to_string())),
+            };
+            safe.push_str(&shown);
+            rest = rest.get(taken..).unwrap_or_default();
+        }
+        Cow::Owned(safe)
+    }
+
+    /// One, whatever is in it: a name must not write lines of its own.
     pub fn line(&self, text: impl AsRef<str>) -> Result<(), Problem> {
-        self.print(&format!("{}\n", text.as_ref()))
+        self.print(&format!("{}\n", text.as_ref().replace(['\n', '\r'], " ")))
     }
 
     pub fn json<T: serde::Serialize>(&self, value: &T) -> Result<(), Problem> {
         let text = serde_json::to_string_pretty(value).map_err(|error| Problem::Failed(error.to_string()))?;
-        self.line(text)
+        self.print(&format!("{}\n", sanitize_json(&text)))
     }
 
     /// Columns as wide as their widest cell; the last one is cut to fit.
@@ -130,6 +156,11 @@ impl Out {
         };
         if self.colour && !text.is_empty() { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
     }
+}
+
+/// One of many, for scripts.
+pub fn json_line(value: &serde_json::Value) -> String {
+    format!("{}\n", sanitize_json(&value.to_string()))
 }
 
 /// As <https://no-color.org> has it: set to anything but nothing.
@@ -194,6 +225,18 @@ mod tests {
         let table = Out::plain(Some(30)).table(&["NODE", "STATE", "SUMMARY"], &rows);
         assert_eq!(table, "NODE    STATE     SUMMARY\nweb1    passing   200 in 1.2 …\ngrößer  critical  x\n");
         assert!(Out::plain(None).table(&["A"], &[vec![Cell::new("a\u{1b}[2Jb")]]).contains("\\u{1b}[2J"));
+    }
+
+    #[test]
+    fn what_nobody_made_safe_is_made_safe_at_the_door() {
+        for tone in [Tone::Plain, Tone::Good, Tone::Uneasy, Tone::Bad, Tone::Faint] {
+            let text = format!("{}\n\tx", Out::coloured().paint("web1", tone));
+            assert_eq!(Out::coloured().looked_over(&text), text);
+        }
+        for out in [Out::coloured(), Out::plain(None)] {
+            assert_eq!(out.looked_over("a\u{1b}[2Jb\u{9b}c\r\n"), "a\\u{1b}[2Jb\\u{9b}c\\u{d}\n");
+        }
+        assert_eq!(Out::plain(None).looked_over("\u{1b}[31mred"), "\\u{1b}[31mred");
     }
 
     #[test]

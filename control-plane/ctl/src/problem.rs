@@ -51,6 +51,13 @@ fn request_id(status: &Status) -> Option<&str> {
     status.metadata().get("x-request-id").filter(|_| !is_ours).and_then(|id| id.to_str().ok())
 }
 
+/// The server's words may quote anybody's: no line but the first begins as ours do.
+fn indented(words: &str) -> String {
+    let mut lines = words.lines();
+    let first = lines.next().unwrap_or_default().to_owned();
+    lines.fold(first, |text, line| format!("{text}\n{}{line}", if line.starts_with(' ') { "" } else { "  " }))
+}
+
 impl Problem {
     pub fn report(&self) -> ExitCode {
         // Whoever closed the pipe has seen enough.
@@ -59,7 +66,8 @@ impl Problem {
         {
             return ExitCode::SUCCESS;
         }
-        eprintln!("hostlerctl: {}", sanitize_lines(&self.to_string()));
+        let words = sanitize_lines(&self.to_string());
+        eprintln!("hostlerctl: {}", if matches!(self, Problem::Server(_)) { indented(&words) } else { words });
         if let Problem::Server(status) = self
             && let Some(id) = request_id(status)
         {

@@ -4,8 +4,8 @@
 //! and a hung network filesystem would keep the agent from stopping. Who asked
 //! may stop waiting; the thread then ends alone, whenever the kernel lets it.
 //!
-//! One thread that is done is kept for a while: to begin and to end one costs more
-//! than most of what is asked of it.
+//! Some threads that are done are kept for a while: to begin and to end one costs
+//! more than most of what is asked of it.
 
 use crate::call::CallError;
 use crate::limits;
@@ -17,21 +17,24 @@ use tokio::sync::{Semaphore, oneshot};
 
 /// Deep enough for a walk over folders.
 const STACK_BYTES: usize = 512 << 10;
+/// As many as checks that share a turn usually ask at once; each holds some pages.
+const KEPT_MAX: usize = 4;
 /// Longer than checks usually pause.
 const KEPT_FOR: Duration = Duration::from_secs(60);
 
 type Job = Box<dyn FnOnce() + Send>;
 
 static ROOM: Semaphore = Semaphore::const_new(limits::BLOCKING_THREADS_MAX);
-/// The thread that has nothing to do, if there is one.
-static IDLE: Mutex<Option<Idle>> = Mutex::new(None);
+/// Threads that have nothing to do. The last to come is the first to be asked again,
+/// so that those nobody needs end.
+static IDLE: Mutex<Vec<Idle>> = Mutex::new(Vec::new());
 
 struct Idle {
     thread: ThreadId,
     jobs: SyncSender<Job>,
 }
 
-fn idle() -> MutexGuard<'static, Option<Idle>> {
+fn idle() -> MutexGuard<'static, Vec<Idle>> {
     IDLE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -62,7 +65,7 @@ where
 }
 
 fn start(job: Job) -> std::io::Result<()> {
-    let kept = idle().take();
+    let kept = idle().pop();
     let job = match kept {
         None => job,
         // It waits until it gets something.
@@ -84,22 +87,25 @@ fn serve(job: Job) {
     }
 }
 
-/// What to do next, unless another thread waits already or nothing comes for long.
+/// What to do next, unless enough others wait already or nothing comes for long.
 fn wait(sender: &SyncSender<Job>, jobs: &Receiver<Job>) -> Option<Job> {
     let thread = std::thread::current().id();
     {
         let mut idle = idle();
-        if idle.is_some() {
+        if idle.len() >= KEPT_MAX {
             return None;
         }
-        *idle = Some(Idle { thread, jobs: sender.clone() });
+        idle.push(Idle { thread, jobs: sender.clone() });
     }
     if let Ok(job) = jobs.recv_timeout(KEPT_FOR) {
         return Some(job);
     }
-    if idle().take_if(|idle| idle.thread == thread).is_some() {
+    let mut all = idle();
+    if let Some(index) = all.iter().position(|one| one.thread == thread) {
+        all.remove(index);
         return None;
     }
+    drop(all);
     // Somebody is about to send.
     jobs.recv().ok()
 }

@@ -6,6 +6,7 @@ use crate::client::Client;
 use crate::output::{Cell, Out, age};
 use crate::problem::Problem;
 use hostler_proto::admin as wire;
+use hostler_types::terminal::sanitize;
 use hostler_types::time::whole_millis;
 use hostler_types::units::format_duration;
 use serde_json::json;
@@ -50,7 +51,7 @@ fn created(
     uses: u32,
 ) -> Result<(), Problem> {
     if !made.warning.is_empty() {
-        eprintln!("warning: {}", made.warning);
+        eprintln!("warning: {}", sanitize(&made.warning));
     }
     if format != Format::Table {
         return out.json(&json!({

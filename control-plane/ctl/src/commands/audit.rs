@@ -2,7 +2,7 @@
 
 use crate::cli::{AuditArgs, AuditCommand, AuditListArgs, Format, Global};
 use crate::client::{self, Client};
-use crate::output::{Cell, Out, Tone, plural};
+use crate::output::{Cell, Out, Tone, json_line, plural};
 use crate::problem::Problem;
 use hostler_proto::admin as wire;
 use hostler_types::Timestamp;
@@ -88,7 +88,7 @@ fn on(record: &wire::AuditRecord) -> Vec<String> {
 }
 
 fn line(record: &wire::AuditRecord) -> String {
-    let value = json!({
+    json_line(&json!({
         "number": record.number,
         "at": Timestamp::from_millis(record.at_ms).to_string(),
         "by": record.by,
@@ -100,8 +100,7 @@ fn line(record: &wire::AuditRecord) -> String {
         "outcome": outcome(record),
         "words": record.words,
         "request_id": record.request_id,
-    });
-    format!("{value}\n")
+    }))
 }
 
 fn table(out: &Out, records: &[wire::AuditRecord]) -> String {

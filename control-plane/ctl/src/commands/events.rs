@@ -2,7 +2,7 @@
 
 use crate::cli::{EventsArgs, Format};
 use crate::client::Client;
-use crate::output::{Out, Tone};
+use crate::output::{Out, Tone, json_line};
 use crate::problem::Problem;
 use hostler_proto::admin as wire;
 use hostler_types::Timestamp;
@@ -44,17 +44,15 @@ fn print(out: &Out, format: Format, events: &[wire::Event]) -> Result<(), Proble
     for event in events {
         let at = Timestamp::from_millis(event.at_ms).to_string();
         if format != Format::Table {
-            out.line(
-                json!({
-                    "seq": event.seq,
-                    "at": at,
-                    "kind": event.kind,
-                    "node": event.node,
-                    "subject": event.subject,
-                    "message": event.message,
-                })
-                .to_string(),
-            )?;
+            let value = json!({
+                "seq": event.seq,
+                "at": at,
+                "kind": event.kind,
+                "node": event.node,
+                "subject": event.subject,
+                "message": event.message,
+            });
+            out.print(&json_line(&value))?;
             continue;
         }
         // The date and the time of day are enough for people, in UTC.

@@ -30,7 +30,7 @@ pub fn run(out: &Out, format: Format, args: &LintArgs) -> Result<ExitCode, Probl
         return Ok(ExitCode::from(u8::from(!found.problems.is_empty())));
     }
     if found.problems.is_empty() {
-        return out.line(found.fine.join("\n")).map(|()| ExitCode::SUCCESS);
+        return out.print(&format!("{}\n", found.fine.join("\n"))).map(|()| ExitCode::SUCCESS);
     }
     Err(found.into_problems(envs.len()).into())
 }

@@ -8,7 +8,7 @@ use crate::output::{Cell, Out, Tone};
 use crate::problem::Problem;
 use hostler_proto::admin as wire;
 use hostler_types::spec::yaml;
-use hostler_types::terminal::sanitize;
+use hostler_types::terminal::{sanitize, sanitize_json};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::path::Path;
@@ -152,7 +152,7 @@ fn print(role: &wire::Role) -> String {
     let mut text = "rules:\n".to_owned();
     for rule in rules(role).rules {
         let line = serde_json::to_string(&rule).unwrap_or_default();
-        text.push_str(&format!("  - {}\n", sanitize(&line)));
+        text.push_str(&format!("  - {}\n", sanitize_json(&line)));
     }
     text
 }

@@ -10,6 +10,7 @@ use crate::plan_view::{self, Provenance, gone, has_changes, title};
 use crate::problem::Problem;
 use hostler_proto::admin as wire;
 use hostler_types::spec::{Compiled, Object, Problems, compile, read_json};
+use hostler_types::terminal::sanitize;
 use hostler_types::time::whole_millis;
 use serde_json::json;
 use std::path::Path;
@@ -91,11 +92,17 @@ async fn applied_env(global: &Global, input: &Input) -> Option<String> {
     input.envs().any(|known| known == env).then_some(env)
 }
 
+/// Each of its words is one line, whoever wrote it.
+fn lines_of(problem: &wire::Problem) -> [String; 5] {
+    let wire::Problem { kind, name, path, message, help, .. } = problem;
+    [kind, name, path, message, help].map(|text| sanitize(text).into_owned())
+}
+
 /// What only the control plane could know, at its line.
 fn placed(compiled: &Compiled, problems: &[wire::Problem]) -> Problem {
     let place = |one: &wire::Problem| {
-        let help = (!one.help.is_empty()).then(|| one.help.clone());
-        compiled.problem(&one.kind, &one.name, &one.path, &one.message, help)
+        let [kind, name, path, message, help] = lines_of(one);
+        compiled.problem(&kind, &name, &path, &message, (!help.is_empty()).then_some(help))
     };
     let mut problems: Vec<_> = problems.iter().map(place).collect();
     problems.sort_by(|left, right| (&left.file, left.line, left.column).cmp(&(&right.file, right.line, right.column)));
@@ -105,9 +112,10 @@ fn placed(compiled: &Compiled, problems: &[wire::Problem]) -> Problem {
 /// The same where there are no files to point into.
 pub fn without_place(problems: &[wire::Problem]) -> String {
     let line = |one: &wire::Problem| {
-        let path = if one.path.is_empty() { String::new() } else { format!(": {}", one.path.trim_end_matches('~')) };
-        let help = if one.help.is_empty() { String::new() } else { format!("; {}", one.help) };
-        format!("  {} {}{path} {}{help}", one.kind, one.name, one.message)
+        let [kind, name, path, message, help] = lines_of(one);
+        let path = if path.is_empty() { String::new() } else { format!(": {}", path.trim_end_matches('~')) };
+        let help = if help.is_empty() { String::new() } else { format!("; {help}") };
+        format!("  {kind} {name}{path} {message}{help}")
     };
     problems.iter().map(line).collect::<Vec<_>>().join("\n")
 }

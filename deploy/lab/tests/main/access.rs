@@ -121,8 +121,9 @@ async fn answer(channel: &Channel, method: &str, streams: bool, token: &str) -> 
 #[test]
 fn no_call_is_allowed_unexpectedly() {
     let control_plane = ControlPlane::started();
-    let reads =
-        |method: &str| ["Get", "List", "Watch", "Find", "Verify", "Plan", "Who", "Can"].iter().any(|one| method.starts_with(one));
+    let reads = |method: &str| {
+        ["Get", "List", "Watch", "Find", "Verify", "Plan", "Who", "Can"].iter().any(|one| method.starts_with(one))
+    };
     const MIGHTY: [&str; 11] = [
         "Backup",
         "CreateOperator",
@@ -528,8 +529,13 @@ fn who_may_what_as_it_is_shown() {
         transcript.push_str(&format!("admin$ hostlerctl {}\n{}\n", args.join(" "), told(control_plane.ctl(args))));
     }
     let id = gitlab.token.split('_').nth(1).unwrap();
-    let filters =
-        [(id, "abcd2345"), (r"7h( left)", "8h$1"), (r"used (never|\d+s ago)", "used 3s ago"), (r"36[45]d", "365d"), (r"request: [0-9a-f]{16}", "request: 0123456789abcdef")];
+    let filters = [
+        (id, "abcd2345"),
+        (r"7h( left)", "8h$1"),
+        (r"used (never|\d+s ago)", "used 3s ago"),
+        (r"36[45]d", "365d"),
+        (r"request: [0-9a-f]{16}", "request: 0123456789abcdef"),
+    ];
     let shown = filters
         .iter()
         .fold(transcript, |text, (from, to)| regex::Regex::new(from).unwrap().replace_all(&text, *to).into_owned());

@@ -15,4 +15,5 @@ mod refusals;
 mod secrets;
 mod spine;
 mod systems;
+mod terminal;
 mod upkeep;

@@ -10,7 +10,7 @@ use std::path::Path;
 const VERIFY_MS_MAX: f64 = 10_000.0;
 const BY_MS_MAX: f64 = 200.0;
 /// What authorization and audit together may add to a call.
-const QUEUED_US_MAX: f64 = 50.0;
+const ADDED_US_MAX: f64 = 50.0;
 
 pub fn run(workspace: &Workspace) -> Result<Vec<Figure>> {
     workspace.build(&["--release", "--package", "hostler-control-plane", "--example", "measure_audit"])?;
@@ -38,7 +38,9 @@ fn measure(program: &Path, folder: &Path) -> Result<Vec<Figure>> {
         figure("--on one of 900 nodes, all of it", of("on-all-ms"), "ms", None),
         figure("a record on disk", of("bytes-a-record"), "bytes", None),
         figure("records written, no one waiting", of("fill-rate"), "/s", None),
-        figure("to queue a record, nobody waiting", of("queued-us"), "us", Some(QUEUED_US_MAX)),
+        figure("to judge a call by 20 roles of 5 rules", of("judged-us"), "us", None),
+        figure("to queue a record, nobody waiting", of("queued-us"), "us", None),
+        figure("both together", of("judged-us") + of("queued-us"), "us", Some(ADDED_US_MAX)),
         figure("a record that is waited for, alone", of("durable-us"), "us", None),
         figure("bare append and sync, 200 bytes", of("bare-us"), "us", None),
         figure("records of 64 who wait", of("grouped-rate"), "/s", None),

@@ -5,6 +5,7 @@ use super::compile::Object;
 use super::kind::{Body, Kind};
 use super::shape::push_step;
 use super::yaml::is_number;
+use crate::terminal::needs_care;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
@@ -160,9 +161,10 @@ fn quoted(text: &str) -> String {
             '\n' => whole.push_str("\\n"),
             '\t' => whole.push_str("\\t"),
             '\r' => whole.push_str("\\r"),
-            c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}') => {
-                whole.push_str(&format!("\\u{:04x}", u32::from(c)));
-            }
+            c if needs_care(c) || matches!(c, '\u{fffe}' | '\u{ffff}') => match u32::from(c) {
+                code @ ..=0xffff => whole.push_str(&format!("\\u{code:04x}")),
+                code => whole.push_str(&format!("\\U{code:08x}")),
+            },
             c => whole.push(c),
         }
     }
