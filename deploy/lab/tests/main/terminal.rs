@@ -145,7 +145,7 @@ impl Answers {
         } else {
             let count = if method.server_streaming() { ITEMS } else { 1 };
             for _ in 0..count {
-                let body = self.message(method.output_type(), turn % 2 == 0, 0);
+                let body = self.message(method.output_type(), turn.is_multiple_of(2), 0);
                 let mut frame = vec![0];
                 frame.extend((body.len() as u32).to_be_bytes());
                 frame.extend(body);
