@@ -2,7 +2,7 @@
 
 use crate::vault::Source;
 use clap::Args;
-use hostler_core::notices::notifier::Url;
+use hostler_types::notifier::Url;
 use hostler_core::notices::rules::LOST_AFTER;
 use hostler_types::spec::nearest;
 use hostler_types::units::{format_duration, parse_duration};

@@ -10,6 +10,8 @@ pub mod event;
 pub mod facts;
 pub mod join_code;
 pub mod name;
+pub mod notice;
+pub mod notifier;
 pub mod plugin;
 pub mod selector;
 pub mod spec;

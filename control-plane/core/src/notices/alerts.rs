@@ -5,7 +5,7 @@
 //! ends, a notifier that is added, and a restart need no cases of their own.
 
 use super::fleet::{Fleet, RELEASE};
-use super::notice::What;
+use super::What;
 use super::{Rule, Rules, Silence, State, Subject};
 use hostler_types::spec::Severity;
 use hostler_types::{CheckState, Labels, Name, NodeState, Now, Timestamp};
