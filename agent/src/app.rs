@@ -86,6 +86,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
     let table = watch::Sender::new(Table::default());
 
     let (trial_ends, heard_trial_ends) = tokio::sync::mpsc::channel(TRIAL_ENDS_MAX);
+    let awake = Arc::new(tokio::sync::Notify::new());
 
     let runner = Runner {
         watch: Watch::new(identity.node.clone(), standings, &vault),
@@ -96,6 +97,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
         table: table.subscribe(),
         trials: Trials::default(),
         trial_ends,
+        awake: Arc::clone(&awake),
     };
     let workshop = Workshop {
         folder: config.state_dir.join(PLUGINS),
@@ -128,6 +130,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
         sealing_key: vault.public_key(),
         orders,
         channel,
+        awake,
     };
     tasks.spawn("checks", runner.run(stop.clone()));
     tasks.spawn("plugins", workshop.run(stop.clone(), seed.rotate_left(17)));

@@ -12,7 +12,7 @@ use crate::plugins::{Readiness, Running, Slot, Table};
 use crate::spool::Spool;
 use crate::vault::Vault;
 use crate::view::View;
-use crate::{clock, logging};
+use crate::{clock, logging, memory};
 use hostler_agent_core::clockwatch::ClockWatch;
 use hostler_agent_core::health::Outcome;
 use hostler_agent_core::timetable::RunId;
@@ -22,7 +22,7 @@ use hostler_types::{EventKind, Name, Status};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, watch as latest};
+use tokio::sync::{Notify, mpsc, watch as latest};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use trials::Said;
@@ -34,6 +34,8 @@ const RUNS_AT_ONCE: usize = 32;
 const MEMORY_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// As much as an event's message takes.
 const SUMMARY_CHARACTERS_MAX: usize = 400;
+/// When what came new has run some times, what only its beginning needed can go.
+const SETTLED_AFTER: Duration = Duration::from_secs(60);
 /// So that a moved clock is noticed even where nothing is scheduled.
 const IDLE_MAX: Duration = Duration::from_secs(60);
 
@@ -61,6 +63,7 @@ pub struct Runner {
     pub table: latest::Receiver<Table>,
     pub trials: Trials,
     pub trial_ends: mpsc::Sender<TrialEnd>,
+    pub awake: Arc<Notify>,
 }
 
 impl Runner {
@@ -69,12 +72,16 @@ impl Runner {
         let mut runs: JoinSet<Ended> = JoinSet::new();
         // At most one entry a check: the timetable never stacks runs.
         let mut queue: VecDeque<Order> = VecDeque::new();
+        let mut settled = Some(clock::now().monotonic.saturating_add(SETTLED_AFTER));
         self.configure().await;
         loop {
             let now = clock::now();
             self.note_jump(clocks.look(now)).await;
             queue.extend(self.watch.due(now));
-            let idle = now.monotonic.saturating_add(IDLE_MAX);
+            if settled.take_if(|at| *at <= now.monotonic).is_some() {
+                memory::give_back();
+            }
+            let idle = settled.unwrap_or(Duration::MAX).min(now.monotonic.saturating_add(IDLE_MAX));
             self.start(&mut queue, &mut runs).await;
             let deadline = self.watch.next_deadline().map_or(idle, |due| due.min(idle));
             // Each of these can be dropped half-way: none has taken anything then.
@@ -82,11 +89,17 @@ impl Runner {
                 () = stop.cancelled() => break,
                 () = clock::sleep_until(Some(deadline)) => {}
                 changed = self.orders.changed() => match changed {
-                    Ok(()) => self.configure().await,
+                    Ok(()) => {
+                        settled = Some(now.monotonic.saturating_add(SETTLED_AFTER));
+                        self.configure().await;
+                    }
                     Err(_) => break,
                 },
                 changed = self.table.changed() => match changed {
-                    Ok(()) => self.plugins_changed(&mut queue),
+                    Ok(()) => {
+                        settled = Some(now.monotonic.saturating_add(SETTLED_AFTER));
+                        self.plugins_changed(&mut queue);
+                    }
                     Err(_) => break,
                 },
                 Some(ended) = runs.join_next() => {
@@ -101,6 +114,9 @@ impl Runner {
                         }
                     });
                     self.ended(all.collect(), &mut queue).await;
+                    if runs.is_empty() {
+                        self.awake.notify_waiters();
+                    }
                 }
             }
         }

@@ -20,7 +20,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use stream::Stream;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
@@ -42,6 +42,8 @@ pub struct Link {
     pub sealing_key: Vec<u8>,
     pub orders: watch::Sender<Option<Arc<Orders>>>,
     pub channel: watch::Sender<Option<Channel>>,
+    /// Checks have run, and their reports can go.
+    pub awake: Arc<Notify>,
 }
 
 /// What only lives while the link runs.
@@ -66,6 +68,7 @@ enum Happened {
     Facts(Facts),
     Message(Result<Option<wire::ToAgent>, tonic::Status>),
     Spooled,
+    Awake,
 }
 
 /// Nothing, for ever, where nothing is pending.
@@ -141,6 +144,7 @@ impl Link {
             renewed = pending(&mut running.renewal) => Happened::Renewed(renewed),
             facts = pending(&mut running.facts) => Happened::Facts(facts),
             Ok(()) = spooled.changed() => Happened::Spooled,
+            () = self.awake.notified() => Happened::Awake,
             () = clock::sleep_until(deadline) => Happened::Time,
         }
     }
@@ -148,6 +152,7 @@ impl Link {
     async fn take(&mut self, happened: Happened, running: &mut Running) -> Input {
         match happened {
             Happened::Stop | Happened::Spooled => Input::Tick,
+            Happened::Awake => Input::Awake,
             Happened::Time => {
                 if running.stream.is_some() && running.facts_due <= clock::now().monotonic {
                     running.facts_due = clock::now().monotonic.saturating_add(FACTS_EVERY);

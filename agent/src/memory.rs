@@ -15,11 +15,11 @@ pub fn one_arena() {
 }
 
 /// After something large that does not come again soon: joining, loading. Freed
-/// memory goes, and so does the program's own code, of which what is needed on comes
-/// back from the page cache: the rest was for the start alone.
+/// memory goes, and so do the program's own code and constants, of which what is
+/// needed on comes back from the page cache: the rest was for the start alone.
 pub fn give_back() {
     trim();
-    forget_code();
+    forget_program();
 }
 
 #[allow(unsafe_code, reason = "the C library's own call; there is no safe one")]
@@ -32,10 +32,10 @@ fn trim() {
 }
 
 #[allow(unsafe_code, reason = "the kernel's own call; there is no safe one")]
-fn forget_code() {
+fn forget_program() {
     let Ok(program) = std::env::current_exe() else { return };
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
-    for (from, length) in maps.lines().filter_map(|line| code_of(line, &program)) {
+    for (from, length) in maps.lines().filter_map(|line| unwritten(line, &program)) {
         // SAFETY: the range is a private mapping of this program's file that is never
         // written, so each page of it is the file's and comes back when it is next
         // executed; what fails leaves everything as it was.
@@ -43,13 +43,15 @@ fn forget_code() {
     }
 }
 
-/// Where a line of `maps` is the program's code: its address and length.
-fn code_of(line: &str, program: &Path) -> Option<(usize, usize)> {
+/// Where a line of `maps` is what no start changes: the program's code, or the
+/// constants at the beginning of its file. Its address and length.
+fn unwritten(line: &str, program: &Path) -> Option<(usize, usize)> {
     let mut words = line.split_ascii_whitespace();
-    let (range, permissions) = (words.next()?, words.next()?);
-    // Offset, device and inode come between.
-    let path = words.nth(3)?;
-    if permissions != "r-xp" || Path::new(path) != program {
+    let (range, permissions, offset) = (words.next()?, words.next()?, words.next()?);
+    // Device and inode come between.
+    let path = words.nth(2)?;
+    let constants = permissions == "r--p" && usize::from_str_radix(offset, 16) == Ok(0);
+    if !(permissions == "r-xp" || constants) || Path::new(path) != program {
         return None;
     }
     let (from, to) = range.split_once('-')?;
@@ -62,10 +64,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_programs_own_code_is_let_go() {
+    fn only_what_no_start_changes_is_let_go() {
         let program = Path::new("/usr/bin/hostler-agent");
-        let line = |permissions, path| format!("5581a000-5581c000 {permissions} 00021000 fe:00 1311       {path}");
-        assert_eq!(code_of(&line("r-xp", "/usr/bin/hostler-agent"), program), Some((0x5581_a000, 0x2000)));
+        let at =
+            |offset, permissions, path| format!("5581a000-5581c000 {permissions} {offset} fe:00 1311       {path}");
+        let line = |permissions, path| at("00021000", permissions, path);
+        let place = Some((0x5581_a000, 0x2000));
+        assert_eq!(unwritten(&line("r-xp", "/usr/bin/hostler-agent"), program), place);
+        assert_eq!(unwritten(&at("00000000", "r--p", "/usr/bin/hostler-agent"), program), place);
         // What was relocated is not the file's any more.
         for (permissions, path) in [
             ("r--p", "/usr/bin/hostler-agent"),
@@ -73,10 +79,10 @@ mod tests {
             ("r-xp", "/usr/lib/libc.so.6"),
             ("r-xp", ""),
         ] {
-            assert_eq!(code_of(&line(permissions, path), program), None);
+            assert_eq!(unwritten(&line(permissions, path), program), None);
         }
         // And it goes on running.
         give_back();
-        assert_eq!(code_of("", program), None);
+        assert_eq!(unwritten("", program), None);
     }
 }

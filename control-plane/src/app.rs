@@ -1,8 +1,8 @@
 //! The control plane put together: what there is one of, and how it starts and
 //! stops.
 
-use crate::audit::{self, AuditError};
 use crate::access::Proving;
+use crate::audit::{self, AuditError};
 use crate::blobs::Blobs;
 use crate::config::Config;
 use crate::fleet::Fleet;

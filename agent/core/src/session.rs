@@ -21,6 +21,8 @@ pub const REFUSED_PACE: Duration = Duration::from_secs(60);
 /// A renewal has days: at most every minute at first, every quarter of an hour later.
 pub const RENEWAL_PACE: Pace = Pace { base: Duration::from_secs(30), cap: Duration::from_secs(900) };
 pub const HEARTBEAT_DEFAULT: Duration = Duration::from_secs(3);
+/// A heartbeat may be early by a fifth, to share a wake-up with the checks.
+pub const EARLY_MAX: u32 = 5;
 /// Nothing is sent more often on its own account, whatever a server asks for.
 pub const HEARTBEAT_MIN: Duration = Duration::from_secs(1);
 /// As many unanswered heartbeats as the control plane's own lease has.
@@ -82,6 +84,8 @@ pub enum Input {
     },
     /// Any message at all.
     Heard,
+    /// The processor is awake for something else: what is due soon costs less now.
+    Awake,
     /// The server answered the heartbeat that was sent at `sent`.
     HeartbeatAcked {
         sent: Duration,

@@ -11,7 +11,7 @@ pub mod catalogue;
 pub mod effects;
 pub mod enrol;
 pub mod liveness;
-pub mod notices;
 pub mod lockout;
+pub mod notices;
 pub mod plan;
 pub use hostler_types::version;

@@ -118,8 +118,12 @@ impl HttpBody for Guarded {
         }
         let ending = match &mut self.watch {
             Watch::On(_) => false,
-            Watch::Ending(_, until) if until.as_mut().poll(context).is_ready() => return self.end(),
-            Watch::Ending(..) => true,
+            Watch::Ending(_, until) => {
+                if until.as_mut().poll(context).is_ready() {
+                    return self.end();
+                }
+                true
+            }
             Watch::Over => return Poll::Ready(None),
         };
         match Pin::new(&mut self.inner).poll_frame(context) {

@@ -148,7 +148,7 @@ fn uses(app: &App, world: &World) -> Uses {
 fn notifiers(world: &World, secret: &Name) -> BTreeSet<String> {
     let notifiers = world.specs.applied.of_kind(Kind::Notifier);
     let naming = notifiers.filter(|one| match &one.object.body {
-        Body::Notifier(body) => secrets_in(&body.with).contains(secret),
+        Body::Notifier(body) => body.with.0.values().any(|value| secrets_in(value).contains(secret)),
         _ => false,
     });
     naming.map(|one| format!("notifier/{}", one.object.name)).collect()
@@ -177,8 +177,7 @@ pub fn list(app: &App, caller: &Caller) -> wire::ListSecretsResponse {
     let declared = world.specs.applied.of_kind(Kind::Secret).map(|one| &one.object.name);
     let names: BTreeSet<&Name> = world.secrets.keys().chain(declared).collect();
     let shown = names.into_iter().filter(|name| access::may(&world, caller, &ask(&world, Verb::Read, name)));
-    let secrets =
-        shown.map(|name| to_wire(name, world.secrets.get(name).map(|record| &**record), &world, &uses));
+    let secrets = shown.map(|name| to_wire(name, world.secrets.get(name).map(|record| &**record), &world, &uses));
     wire::ListSecretsResponse {
         secrets: secrets.collect(),
         key_id: app.vault.key_id(),

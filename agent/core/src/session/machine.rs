@@ -1,9 +1,9 @@
 //! The state machine itself.
 
 use super::{
-    DEAD_AFTER_HEARTBEATS, DIAL_PACE, DIAL_TIMEOUT, Effect, HEARTBEAT_DEFAULT, HEARTBEAT_MIN, Input, REFUSED_PACE,
-    RENEWAL_PACE, RENEWAL_TIMEOUT, RETRY_AFTER_MAX, RETRY_AFTER_SPREAD, SETTLED_AFTER, Skew, Trouble, Validity,
-    WELCOME_TIMEOUT,
+    DEAD_AFTER_HEARTBEATS, DIAL_PACE, DIAL_TIMEOUT, EARLY_MAX, Effect, HEARTBEAT_DEFAULT, HEARTBEAT_MIN, Input,
+    REFUSED_PACE, RENEWAL_PACE, RENEWAL_TIMEOUT, RETRY_AFTER_MAX, RETRY_AFTER_SPREAD, SETTLED_AFTER, Skew, Trouble,
+    Validity, WELCOME_TIMEOUT,
 };
 use crate::jitter::Jitter;
 use crate::retry::Backoff;
@@ -122,6 +122,7 @@ impl Session {
             }
             Input::Welcomed { heartbeat, addresses } => self.welcomed(now, heartbeat, addresses, &mut effects),
             Input::Heard => self.heard(now),
+            Input::Awake => self.hurry(now),
             Input::HeartbeatAcked { sent, server_wall } => {
                 self.heard(now);
                 self.skew = Skew::measure(now, sent, server_wall).or(self.skew);
@@ -150,6 +151,14 @@ impl Session {
             if now.monotonic.saturating_sub(*since) >= SETTLED_AFTER {
                 self.backoff.reset();
             }
+        }
+    }
+
+    fn hurry(&mut self, now: Now) {
+        if let Phase::Live { beat, .. } = &mut self.phase
+            && beat.saturating_sub(now.monotonic) <= self.heartbeat / EARLY_MAX
+        {
+            *beat = (*beat).min(now.monotonic);
         }
     }
 

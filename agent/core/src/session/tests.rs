@@ -72,6 +72,22 @@ fn it_dials_at_once_and_beats_while_it_lives() {
 }
 
 #[test]
+fn a_heartbeat_goes_a_little_early_where_the_host_is_awake_anyway() {
+    let mut session = session(1);
+    let mut now = start();
+    live(&mut session, now);
+    now = now.plus(Duration::from_millis(2_300));
+    assert_eq!(session.step(now, Input::Awake), []);
+    now = now.plus(Duration::from_millis(200));
+    assert_eq!(session.step(now, Input::Awake), [Effect::SendHeartbeat]);
+    session.step(now, Input::Heard);
+    assert_eq!(session.step(now, Input::Awake), []);
+    let before = now;
+    assert_eq!(next_effects(&mut session, &mut now), [Effect::SendHeartbeat]);
+    assert_eq!(now.monotonic - before.monotonic, Duration::from_secs(3));
+}
+
+#[test]
 fn silence_of_nine_seconds_is_death() {
     let mut session = session(1);
     let mut now = start();

@@ -64,15 +64,16 @@ impl Host {
     fn process(&self, pid: u32, pattern: &str) -> Option<Process> {
         let folder = Path::new(PROC).join(pid.to_string());
         let text = |name: &str| read(folder.join(name)).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        let stat = parse::stat(&text("stat")?)?;
         let command = || read(folder.join("cmdline")).map(|bytes| parse::command(&bytes)).unwrap_or_default();
-        let mut name = stat.name;
+        // The kernel takes a fourth of the time for it that `stat` takes.
+        let mut name = text("comm")?.trim_end_matches('\n').to_owned();
         if name.len() >= NAME_BYTES {
             name = whole_name(&command()).filter(|whole| whole.starts_with(&name)).unwrap_or(name);
         }
         if !names::matches(pattern, &name) {
             return None;
         }
+        let stat = parse::stat(&text("stat")?)?;
         let user = parse::user_id(&text("status")?)?;
         let open_files = std::fs::read_dir(folder.join("fd")).ok().map(|entries| entries.count());
         Some(Process {

@@ -51,7 +51,8 @@ impl Verb {
 }
 
 impl Noun {
-    const OTHERS: [Noun; 7] = [Noun::Token, Noun::Operator, Noun::Role, Noun::Key, Noun::Event, Noun::Audit, Noun::Server];
+    const OTHERS: [Noun; 7] =
+        [Noun::Token, Noun::Operator, Noun::Role, Noun::Key, Noun::Event, Noun::Audit, Noun::Server];
 
     pub fn all() -> impl Iterator<Item = Noun> + Clone {
         Kind::ALL.iter().copied().map(Noun::Spec).chain(Self::OTHERS)

@@ -1,8 +1,8 @@
 //! What a fleet must do, with the real programs.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod audit;
 mod access;
+mod audit;
 mod golden;
 mod guides;
 mod hostile;

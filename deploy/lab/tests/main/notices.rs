@@ -41,11 +41,7 @@ notifier:
 /// Trusts the mail server, knows the secrets, and tells of lost nodes soon.
 fn control_plane(mail: &MailServer, more: &[&str]) -> ControlPlane {
     let mut made = ControlPlane::new();
-    made.settings = ["--page-lost-after", "5s"]
-        .into_iter()
-        .chain(more.iter().copied())
-        .map(str::to_owned)
-        .collect();
+    made.settings = ["--page-lost-after", "5s"].into_iter().chain(more.iter().copied()).map(str::to_owned).collect();
     made.trusts = Some(mail.authority());
     made.start();
     for (name, value) in [("smtp", MAIL_PASSWORD), ("hook", KEY)] {

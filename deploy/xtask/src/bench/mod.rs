@@ -47,8 +47,9 @@ impl Bench {
         let found = BENCHES.iter().find(|(_, name)| *name == word).map(|(bench, _)| *bench);
         match word {
             "all" => Ok(Self::All),
-            _ => found
-                .ok_or_else(|| format!("bench: '{word}' is none of plugin, assigned, memory, ctl, store, spec, audit or all")),
+            _ => found.ok_or_else(|| {
+                format!("bench: '{word}' is none of plugin, assigned, memory, ctl, store, spec, audit or all")
+            }),
         }
     }
 }
