@@ -13,11 +13,11 @@ pub mod rules;
 pub mod silence;
 
 pub use alerts::{Ack, Alert, Alerts, Effect, Input, Seen, Tell, Told};
+pub use hostler_types::notice::{Notice, What};
+pub use hostler_types::notifier::Notifier;
 pub use outbox::{Outbox, Outcome, Waiting};
 pub use rules::{Rule, Rules};
 pub use silence::Silence;
-pub use hostler_types::notice::{Notice, What};
-pub use hostler_types::notifier::Notifier;
 
 use hostler_types::Name;
 use std::fmt;

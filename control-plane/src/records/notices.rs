@@ -2,9 +2,9 @@
 
 use super::{ALERTS, RecordError, SILENCES, WAITING, decode, encode};
 use bytes::Bytes;
-use hostler_types::notice::parse_severity;
 use hostler_core::notices::{Ack, Alert, Notice, Silence, State, Subject, Told, Waiting, What};
 use hostler_proto::store as rest;
+use hostler_types::notice::parse_severity;
 use hostler_types::{Name, Selector, Timestamp};
 use std::collections::BTreeSet;
 

@@ -21,7 +21,9 @@ pub mod time;
 pub mod units;
 pub mod version;
 
-pub use desired::{CheckAssignment, DesiredState, PluginAssignment, SealedSecret, Stamp};
+pub use desired::{
+    CheckAssignment, DesiredState, NotifierAssignment, PluginAssignment, SealedSecret, Stamp, WatchAssignment,
+};
 pub use event::{Event, EventKind, Transition};
 pub use facts::Facts;
 pub use name::{Name, NameError, NodeId};

@@ -16,3 +16,4 @@ mod secrets;
 mod spine;
 mod systems;
 mod upkeep;
+mod watchers;
