@@ -31,7 +31,7 @@ fn wait_watches(agent: &Agent) {
     wait_for(&format!("{} to be a watcher", agent.name), SOON, || {
         let log = agent.log();
         let last = log.lines().rfind(|line| line.contains("desired state is in force")).unwrap_or_default();
-        if last.contains("watches=true") { Ok(()) } else { Err(log) }
+        if last.contains("\"watches\":true") { Ok(()) } else { Err(log) }
     });
 }
 
