@@ -37,7 +37,7 @@ fn segments(data: &Path) -> Vec<PathBuf> {
 fn every_call_is_there_with_who_where_what_and_outcome_and_no_secret_is() {
     let control_plane = ControlPlane::started();
     let code = control_plane.join_code(&[]);
-    let agent = Agent::joined(&control_plane, "web1", &[]);
+    let mut agent = Agent::joined(&control_plane, "web1", &[]);
     control_plane.wait_node("web1", "ready", SOON);
     let stranger = Agent::new("web2");
     assert_eq!(stranger.join(&code, &[]).code, Some(0));
@@ -48,6 +48,9 @@ fn every_call_is_there_with_who_where_what_and_outcome_and_no_secret_is() {
         let status = agent.command(&["status"]);
         if status.out.contains("was revoked by admin") { Ok(()) } else { Err(status) }
     });
+    // Left alone, it asks again within a minute and a half.
+    agent.kill();
+    agent.start();
     let refused = |calls: &[Value]| calls.iter().any(|one| one["call"] == "Connect" && one["outcome"] == "refused");
     wait_for("the refused stream", SOON, || {
         let all = calls(&control_plane, &["--by", "web1"]);
