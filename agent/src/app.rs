@@ -2,6 +2,7 @@
 
 use crate::checks::{Runner, Trials, Watch};
 use crate::config::Config;
+use crate::gone::{self, Standing, Watcher};
 use crate::identity::Identity;
 use crate::link::Link;
 use crate::local::{self, Who};
@@ -81,7 +82,11 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
     let host = PluginHost::new(Arc::new(machine)).context("start the plugin engine")?;
     let compiled = config.state_dir.join(COMPILED);
     let cache = Cache::open(&compiled).with_context(|| format!("open the plugin cache {}", compiled.display()))?;
+    if let Some(held) = &held {
+        vault.take(&held.desired.node, &held.desired.secrets);
+    }
     let orders = watch::Sender::new(held);
+    let standing = watch::Sender::new(Standing::Away);
     let channel = watch::Sender::new(None);
     let table = watch::Sender::new(Table::default());
 
@@ -117,6 +122,15 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
         reverted: Reverted::open(&config.state_dir.join(PLUGINS)),
         trust: HostTrust::new(config.plugin_keys.clone(), &config.state_dir.join(PLUGINS)),
     };
+    let watcher = Watcher {
+        path: gone::path(&config.state_dir),
+        name: identity.name.clone(),
+        spool: spool.clone(),
+        view: Arc::clone(&view),
+        vault: Arc::clone(&vault),
+        orders: orders.subscribe(),
+        standing: standing.subscribe(),
+    };
     serve_local(&config, &identity, &view, &tasks, &stop).await;
     // Two agents must not wait alike, and one must not at each start.
     let seed = clock::wall().as_millis() ^ fnv1a(&[identity.node.as_str()]) ^ u64::from(std::process::id()) << 40;
@@ -129,11 +143,13 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
         view,
         sealing_key: vault.public_key(),
         orders,
+        standing,
         channel,
         awake,
     };
     tasks.spawn("checks", runner.run(stop.clone()));
     tasks.spawn("plugins", workshop.run(stop.clone(), seed.rotate_left(17)));
+    tasks.spawn("gone", watcher.run(stop.clone(), seed.rotate_left(34)));
     tasks.spawn("link", link.run(stop.clone(), seed));
     memory::give_back();
 
@@ -203,6 +219,7 @@ pub fn check(config: &Config) -> Result<()> {
 pub fn forget_node(state_dir: &Path) -> Result<()> {
     OrderBook::forget(state_dir)?;
     Standings::forget(state_dir)?;
+    gone::forget(state_dir)?;
     match std::fs::remove_dir_all(state_dir.join(SPOOL)) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).context("remove the spool"),
         _ => Ok(()),

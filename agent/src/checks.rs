@@ -142,6 +142,7 @@ impl Runner {
         tracing::info!(
             checks = orders.desired.checks.len(),
             plugins = orders.desired.plugins.len(),
+            watches = orders.desired.watch.is_some(),
             generation = orders.stamp.generation,
             "desired state is in force"
         );

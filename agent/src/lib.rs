@@ -3,7 +3,8 @@
 //! Where things are: [`app`] builds and drains; [`link`] holds the stream to the
 //! control plane; [`orders`] keeps what it asks for; [`plugins`] fetches and
 //! loads; [`checks`] runs them and turns results into transitions; [`spool`]
-//! keeps those until they are acked; [`view`] is what everything else shows.
+//! keeps those until they are acked; [`gone`] tells people when the control plane is
+//! gone; [`view`] is what everything else shows.
 
 pub mod app;
 pub mod bench;
@@ -13,6 +14,7 @@ pub mod clock;
 pub mod config;
 pub mod connect;
 pub mod files;
+pub mod gone;
 pub mod host;
 pub mod http;
 pub mod identity;
@@ -22,6 +24,7 @@ pub mod local;
 pub mod logging;
 pub mod memory;
 pub mod metrics;
+pub mod notify;
 pub mod orders;
 pub mod plugins;
 pub mod spool;

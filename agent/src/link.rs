@@ -4,6 +4,7 @@
 mod stream;
 
 use crate::connect::{self, trouble_of_dial};
+use crate::gone::Standing;
 use crate::identity::{Identity, KeyRequest};
 use crate::logging::whole;
 use crate::orders::{OrderBook, Orders, OrdersError};
@@ -12,6 +13,7 @@ use crate::view::View;
 use crate::{VERSION, clock, host, memory};
 use hostler_agent_core::session::{Effect, Input, Session, Trouble};
 use hostler_proto::agent::{self as wire, RenewResponse, from_agent, to_agent};
+use hostler_proto::transport::ConnectError;
 use hostler_types::time::whole_millis;
 use hostler_types::{EventKind, Facts, Policy, Timestamp};
 use std::future::Future;
@@ -41,6 +43,7 @@ pub struct Link {
     /// What the control plane seals this host's secrets to.
     pub sealing_key: Vec<u8>,
     pub orders: watch::Sender<Option<Arc<Orders>>>,
+    pub standing: watch::Sender<Standing>,
     pub channel: watch::Sender<Option<Channel>>,
     /// Checks have run, and their reports can go.
     pub awake: Arc<Notify>,
@@ -50,7 +53,9 @@ pub struct Link {
 struct Running {
     session: Session,
     stream: Option<Stream>,
-    dial: Pending<Result<Stream, Trouble>>,
+    dial: Pending<Result<Stream, Failed>>,
+    /// The last dial met somebody else, or nobody: no word of the control plane's.
+    stranger: bool,
     renewal: Pending<Result<(KeyRequest, RenewResponse), Trouble>>,
     facts: Pending<Facts>,
     facts_due: Duration,
@@ -60,10 +65,17 @@ struct Running {
     orders_refused: Option<String>,
 }
 
+/// A dial that failed.
+struct Failed {
+    trouble: Trouble,
+    /// Before the control plane had shown who it is.
+    stranger: bool,
+}
+
 enum Happened {
     Stop,
     Time,
-    Dialled(Result<Stream, Trouble>),
+    Dialled(Result<Stream, Failed>),
     Renewed(Result<(KeyRequest, RenewResponse), Trouble>),
     Facts(Facts),
     Message(Result<Option<wire::ToAgent>, tonic::Status>),
@@ -91,6 +103,7 @@ impl Link {
             session,
             stream: None,
             dial: None,
+            stranger: false,
             renewal: None,
             facts: None,
             facts_due: Duration::MAX,
@@ -167,11 +180,15 @@ impl Link {
             Happened::Dialled(Ok(stream)) => {
                 running.facts_due = clock::now().monotonic.saturating_add(FACTS_EVERY);
                 running.facts_sent = None;
+                running.stranger = false;
                 running.stream = Some(stream);
                 memory::give_back();
                 Input::Dialled
             }
-            Happened::Dialled(Err(trouble)) => Input::Ended(trouble),
+            Happened::Dialled(Err(failed)) => {
+                running.stranger = failed.stranger;
+                Input::Ended(failed.trouble)
+            }
             Happened::Renewed(outcome) => self.renewed(outcome).await,
             Happened::Message(Ok(Some(message))) => self.receive(message, running).await,
             Happened::Message(Ok(None)) => {
@@ -204,14 +221,17 @@ impl Link {
                 drop(view);
                 let channel = running.stream.as_ref().map(|stream| stream.channel.clone());
                 self.channel.send_replace(channel);
+                self.standing.send_replace(Standing::Connected);
                 tracing::info!(address, "connected to the control plane");
             }
             Effect::Disconnected { address, reason } => {
                 self.trouble(&reason, true);
+                self.standing.send_replace(Standing::Away);
                 tracing::warn!(address, reason, "the connection to the control plane ended; checks go on");
             }
             Effect::Unreachable { message } => {
                 self.trouble(&message, false);
+                self.standing.send_replace(Standing::Away);
                 tracing::warn!(
                     reason = message,
                     "the control plane cannot be reached; checks go on, and it is tried again"
@@ -219,6 +239,7 @@ impl Link {
             }
             Effect::Refused { message } => {
                 self.trouble(&message, false);
+                self.standing.send_replace(if running.stranger { Standing::Away } else { Standing::Refused });
                 tracing::error!(
                     reason = message,
                     "the control plane refuses this host; checks go on, and it is asked again now and then"
@@ -242,7 +263,7 @@ impl Link {
         }
     }
 
-    fn dial(&self, address: String) -> Pin<Box<dyn Future<Output = Result<Stream, Trouble>> + Send>> {
+    fn dial(&self, address: String) -> Pin<Box<dyn Future<Output = Result<Stream, Failed>> + Send>> {
         let credentials = self.identity.credentials();
         let hello = wire::Hello {
             agent_version: VERSION.to_owned(),
@@ -258,14 +279,18 @@ impl Link {
         };
         Box::pin(async move {
             let unusable = || Trouble::Refused("this host's certificate or key cannot be read".to_owned());
-            let (trust, client) = credentials.ok_or_else(unusable)?;
+            let (trust, client) = credentials.ok_or_else(|| Failed { trouble: unusable(), stranger: true })?;
             let connected = hostler_proto::transport::connect(&address, &trust, Some(client)).await;
-            let channel = connected.map_err(|error| trouble_of_dial(&error))?;
+            let channel = connected.map_err(|error| {
+                let stranger = !matches!(error, ConnectError::Refused { .. });
+                Failed { trouble: trouble_of_dial(&error), stranger }
+            })?;
             // Facts are read for a connection that stands: a host cut off does not
             // read them at every try.
             let facts = Some((&read_facts().await).into());
             let wall_ms = clock::wall().as_millis();
-            Stream::open(channel, wire::Hello { facts, wall_ms, ..hello }).await
+            let opened = Stream::open(channel, wire::Hello { facts, wall_ms, ..hello }).await;
+            opened.map_err(|trouble| Failed { trouble, stranger: false })
         })
     }
 

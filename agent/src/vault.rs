@@ -87,6 +87,13 @@ impl Vault {
         })
     }
 
+    /// One secret, where text is needed.
+    pub fn text(&self, name: &str) -> Result<String, String> {
+        let values = self.values();
+        let value = values.get(name).ok_or_else(|| format!("this host has no secret {name}"))?;
+        String::from_utf8(value.to_vec()).map_err(|_| format!("secret {name} is no text"))
+    }
+
     /// The text without any of the values, nor any line of one.
     pub fn redact(&self, text: String) -> String {
         redact(&self.values(), text)

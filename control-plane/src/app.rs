@@ -12,15 +12,16 @@ use crate::pki::{Pki, PkiError};
 use crate::records::{self, NewEvent};
 use crate::vault::{KeyError, Vault};
 use crate::world::{Mirror, WorldError};
-use crate::{addresses, clock, contexts, http, link, serve};
+use crate::{addresses, clock, contexts, http, link, serve, watchers};
 use hostler_proto::store as rest;
 use hostler_store::{Options, Probe, Store, StoreError, Txn};
-use hostler_types::{EventKind, Stamp};
+use hostler_types::{EventKind, NodeId, Stamp};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -39,6 +40,8 @@ pub struct App {
     pub pki: Arc<Pki>,
     pub audit: Arc<audit::Log>,
     pub notices: Arc<Notices>,
+    /// The nodes that tell people when this control plane is gone.
+    pub watchers: watch::Sender<Arc<BTreeSet<NodeId>>>,
     /// Tokens that operators show, and who shows wrong ones.
     pub proving: Proving,
     /// Plugins, and the files of specs.
@@ -177,6 +180,8 @@ impl App {
         let journal = Journal::load(&*store, lineage, term).await?;
         let fleet = Fleet::new(&mirror);
         let audit = audit::open(&data, config.audit_days, &*store, &pki).await?;
+        // Before anybody connects, so that no watcher is told to forget what it told.
+        let watchers = watch::Sender::new(Arc::new(watchers::chosen(&mirror.now(), &config)));
         Ok(Arc::new(Self {
             agents_port: sockets.agents_port(),
             operators_port: sockets.operators_port(),
@@ -187,6 +192,7 @@ impl App {
             journal,
             fleet,
             notices: Notices::new(clock::now()),
+            watchers,
             pki,
             vault,
             audit,
@@ -208,6 +214,7 @@ impl App {
         let stop = || self.stop.clone();
         self.tracker.spawn(Arc::clone(self).tell_of_store());
         self.tracker.spawn(audit::follow(Arc::clone(self)));
+        self.tracker.spawn(watchers::run(Arc::clone(self)));
         self.tracker.spawn(Arc::clone(&self.mirror).run(store(), stop()));
         self.tracker.spawn(Arc::clone(&self.journal).run(store(), stop()));
         let (mirror, journal) = (Arc::clone(&self.mirror), Arc::clone(&self.journal));

@@ -2,8 +2,9 @@
 
 use crate::vault::Source;
 use clap::Args;
-use hostler_core::notices::notifier::Url;
 use hostler_core::notices::rules::LOST_AFTER;
+use hostler_types::Selector;
+use hostler_types::notifier::Url;
 use hostler_types::spec::nearest;
 use hostler_types::units::{format_duration, parse_duration};
 use serde::Deserialize;
@@ -67,6 +68,19 @@ pub struct Settings {
     /// How often it is asked [default: 1m]
     #[arg(long, value_name = "DURATION")]
     heartbeat_every: Option<String>,
+    /// Nodes of which three tell people when this control plane is gone: a selector of labels, or none [default: all]
+    #[arg(long, value_name = "SELECTOR")]
+    watchers: Option<String>,
+    /// After how long they do, at least 30s [default: 5m]
+    #[arg(long, value_name = "DURATION")]
+    gone_after: Option<String>,
+}
+
+/// Which nodes may be chosen to tell people that the control plane is gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Watchers {
+    Nobody,
+    Where(Selector),
 }
 
 #[derive(Clone, Debug)]
@@ -84,12 +98,18 @@ pub struct Config {
     pub page_lost_after: Duration,
     pub heartbeat_url: Option<String>,
     pub heartbeat_every: Duration,
+    pub watchers: Watchers,
+    pub gone_after: Duration,
 }
 
 /// More often, and the other side takes it for an attack.
 const HEARTBEAT_EVERY_MIN: Duration = Duration::from_secs(1);
 
-const NAMES: [&str; 13] = [
+/// A control plane that is updated is back by then.
+const GONE_AFTER_MIN: Duration = Duration::from_secs(30);
+const GONE_AFTER: Duration = Duration::from_secs(300);
+
+const NAMES: [&str; 15] = [
     "data_dir",
     "agents_listen",
     "operators_listen",
@@ -103,6 +123,8 @@ const NAMES: [&str; 13] = [
     "page_lost_after",
     "heartbeat_url",
     "heartbeat_every",
+    "watchers",
+    "gone_after",
 ];
 
 impl Config {
@@ -140,6 +162,8 @@ impl Config {
             page_lost_after: span("page_lost_after", flags.page_lost_after.or(file.page_lost_after), LOST_AFTER)?,
             heartbeat_url: flags.heartbeat_url.or(file.heartbeat_url),
             heartbeat_every: span("heartbeat_every", flags.heartbeat_every.or(file.heartbeat_every), MINUTE)?,
+            watchers: watchers(flags.watchers.or(file.watchers).as_deref())?,
+            gone_after: span("gone_after", flags.gone_after.or(file.gone_after), GONE_AFTER)?,
         };
         config.check()?;
         Ok(config)
@@ -153,6 +177,10 @@ impl Config {
         if self.heartbeat_every < HEARTBEAT_EVERY_MIN {
             let problem = format!("may be {} at the least", format_duration(HEARTBEAT_EVERY_MIN));
             return Err(ConfigError::Value { setting: "heartbeat_every", problem });
+        }
+        if self.gone_after < GONE_AFTER_MIN {
+            let problem = format!("may be {} at the least", format_duration(GONE_AFTER_MIN));
+            return Err(ConfigError::Value { setting: "gone_after", problem });
         }
         if !self.http_listen.ip().is_loopback() {
             return Err(ConfigError::Value {
@@ -178,6 +206,20 @@ impl Config {
         }
         Ok(())
     }
+}
+
+fn watchers(text: Option<&str>) -> Result<Watchers, ConfigError> {
+    let wrong = |problem| ConfigError::Value { setting: "watchers", problem };
+    let selector = match text.map(str::trim) {
+        None => Selector::all(),
+        Some("none") => return Ok(Watchers::Nobody),
+        Some(text) => Selector::parse(text).map_err(|error| wrong(error.to_string()))?,
+    };
+    if selector.names_facts() {
+        let problem = "facts are a host's own claims, and watchers are given secrets: select by labels";
+        return Err(wrong(problem.to_owned()));
+    }
+    Ok(Watchers::Where(selector))
 }
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -232,6 +274,14 @@ mod tests {
         let open = Settings { http_listen: Some(SocketAddr::from(([0, 0, 0, 0], 80))), ..Settings::default() };
         let error = Config::settle(open, Settings::default()).expect_err("open");
         assert!(error.to_string().contains("use a loopback address"), "{error}");
+        let hasty = Settings { gone_after: Some("10s".into()), ..Settings::default() };
+        let error = Config::settle(hasty, Settings::default()).expect_err("hasty");
+        assert_eq!(error.to_string(), "gone_after: may be 30s at the least");
+        let claimed = Settings { watchers: Some("os.id=debian".into()), ..Settings::default() };
+        let error = Config::settle(claimed, Settings::default()).expect_err("facts");
+        assert!(error.to_string().contains("select by labels"), "{error}");
+        let nobody = Settings { watchers: Some("none".into()), ..Settings::default() };
+        assert_eq!(Config::settle(nobody, Settings::default()).expect("fits").watchers, Watchers::Nobody);
         let bare = Settings { advertise: vec!["host".into()], ..Settings::default() };
         assert!(Config::settle(bare, Settings::default()).is_err());
     }

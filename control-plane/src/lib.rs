@@ -35,4 +35,5 @@ mod records;
 mod serve;
 mod systems;
 mod tls;
+mod watchers;
 mod world;

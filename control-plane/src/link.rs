@@ -164,7 +164,8 @@ impl App {
         let stored = || world.liveness.get(node).and_then(|record| record.facts.clone());
         let facts: Option<Facts> = live.or_else(stored);
         let labels = world.labels(member);
-        let view = NodeView { id: node, name: &member.name, labels: &labels, facts: facts.as_ref() };
+        let watch = self.watchers.borrow().contains(node).then_some(self.config.gone_after);
+        let view = NodeView { id: node, name: &member.name, labels: &labels, facts: facts.as_ref(), watch };
         Some(desired_state(view, &world.specs.applied, &world.catalogue))
     }
 }
@@ -191,12 +192,13 @@ struct Basis {
     specs: Arc<Systems>,
     catalogue: Arc<Catalogue>,
     secrets: Arc<BTreeMap<Name, Arc<rest::Secret>>>,
+    watches: bool,
 }
 
 impl Basis {
-    fn of(world: &World, member: &Arc<Member>) -> Self {
+    fn of(world: &World, member: &Arc<Member>, watches: bool) -> Self {
         let (specs, catalogue) = (Arc::clone(&world.specs), Arc::clone(&world.catalogue));
-        Self { member: Arc::clone(member), specs, catalogue, secrets: Arc::clone(&world.secrets) }
+        Self { member: Arc::clone(member), specs, catalogue, secrets: Arc::clone(&world.secrets), watches }
     }
 
     fn is(&self, other: &Self) -> bool {
@@ -204,6 +206,7 @@ impl Basis {
             && Arc::ptr_eq(&self.specs, &other.specs)
             && Arc::ptr_eq(&self.catalogue, &other.catalogue)
             && Arc::ptr_eq(&self.secrets, &other.secrets)
+            && self.watches == other.watches
     }
 }
 
@@ -287,6 +290,9 @@ impl Session {
 
     async fn run(&mut self, mut inbound: Streaming<wire::FromAgent>) {
         let mut changes = self.app.mirror.follow_plans();
+        let mut watchers = self.app.watchers.subscribe();
+        // They may have changed since the session was opened.
+        watchers.mark_changed();
         let cut = self.cut.clone();
         let ended = loop {
             let outcome = tokio::select! {
@@ -302,6 +308,7 @@ impl Session {
                     Ok(()) => self.push_desired_state().await,
                     Err(_) => break "the control plane stops".to_owned(),
                 },
+                Ok(()) = watchers.changed() => self.push_desired_state().await,
             };
             if let Err(status) = outcome {
                 let reason = status.message().to_owned();
@@ -354,7 +361,7 @@ impl Session {
         let gone = || Status::permission_denied("this node is not a member any more");
         let member = world.members.get(&self.node).ok_or_else(gone)?;
         refuse_revoked(member)?;
-        let basis = Basis::of(&world, member);
+        let basis = Basis::of(&world, member, self.app.watchers.borrow().contains(&self.node));
         if self.basis.as_ref().is_some_and(|last| last.is(&basis)) {
             return Ok(());
         }

@@ -7,18 +7,13 @@
 
 mod heartbeat;
 mod keeper;
-mod send;
-mod smtp;
-mod web;
 
 use crate::app::App;
 use crate::clock;
-use hostler_core::notices::{Ack, Alerts, Notifier, Outbox, Rules, Silence, Subject};
+use hostler_core::notices::{Ack, Alerts, Notice, Notifier, Outbox, Rules, Silence, Subject};
 use hostler_types::{Name, Now};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{mpsc, oneshot};
-
-pub use send::{deliver, target};
 
 /// Operators who ask at once; the next one waits.
 const COMMANDS: usize = 16;
@@ -88,6 +83,21 @@ pub fn notifier(app: &App, name: &Name) -> Result<Notifier, String> {
         let lines = problems.iter().map(|one| format!("{} {}", one.path, one.message));
         format!("the notifier can't be used: {}", lines.collect::<Vec<_>>().join("; "))
     })
+}
+
+/// What the notifier's server said when it took the notice, or why it did not.
+pub async fn deliver(app: &App, notifier: &Notifier, notice: &Notice) -> Result<String, String> {
+    hostler_notify::deliver(notifier, notice, |name| secret(app, name)).await
+}
+
+fn secret(app: &App, name: &str) -> Result<String, String> {
+    let name = Name::new(name).map_err(|error| error.to_string())?;
+    let world = app.mirror.now();
+    let value = world.secrets.get(&name).map(|record| app.vault.value(record, &name)).transpose();
+    match value.map_err(|error| error.to_string())?.flatten() {
+        Some(value) => String::from_utf8(value.to_vec()).map_err(|_| format!("secret {name} is no text")),
+        None => Err(format!("secret {name} has no value: hostlerctl secret set {name}")),
+    }
 }
 
 fn now() -> Now {

@@ -211,6 +211,11 @@ impl Mirror {
         self.world.load_full()
     }
 
+    /// Word of each change.
+    pub fn follow(&self) -> watch::Receiver<Revision> {
+        self.newest.subscribe()
+    }
+
     /// Word of each change to what nodes should do.
     pub fn follow_plans(&self) -> watch::Receiver<Revision> {
         self.plans.subscribe()

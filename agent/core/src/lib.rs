@@ -7,6 +7,7 @@
 
 pub mod clockwatch;
 pub mod desired;
+pub mod gone;
 pub mod hash;
 pub mod health;
 pub mod jitter;

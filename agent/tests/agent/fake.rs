@@ -183,7 +183,7 @@ impl Fake {
     /// What the node should do, from now on.
     pub fn order(&self, generation: u64, checks: Vec<wire::CheckAssignment>, plugins: Vec<wire::PluginAssignment>) {
         let node_id = self.node.to_string();
-        let desired = wire::DesiredState { node_id, node_name: "web1".into(), plugins, checks, secrets: Vec::new() };
+        let desired = wire::DesiredState { node_id, node_name: "web1".into(), plugins, checks, ..Default::default() };
         let stamp = Stamp { lineage: 1, term: 1, generation };
         let now = clock::wall().as_millis();
         let signed = sign_desired_state(&self.authority.signing, stamp, desired.encode_to_vec(), now);

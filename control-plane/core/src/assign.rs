@@ -1,11 +1,14 @@
 //! From specs to one node's orders.
 
 use crate::applied::Applied;
-use crate::catalogue::Catalogue;
-use hostler_types::spec::{Kind, on_node, secrets_in};
-use hostler_types::{CheckAssignment, DesiredState, Facts, Labels, Name, NodeId, PluginAssignment};
+use crate::catalogue::{Catalogue, Chosen};
+use hostler_types::spec::{Body, Kind, on_node, secrets_in};
+use hostler_types::{
+    CheckAssignment, DesiredState, Facts, Labels, Name, NodeId, NotifierAssignment, PluginAssignment, WatchAssignment,
+};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// What decides what a node gets.
 #[derive(Clone, Copy, Debug)]
@@ -15,12 +18,15 @@ pub struct NodeView<'a> {
     pub labels: &'a Labels,
     /// Absent until the node has said them.
     pub facts: Option<&'a Facts>,
+    /// It tells people when the control plane is gone for so long.
+    pub watch: Option<Duration>,
 }
 
 /// The checks whose selector takes the node, and the plugins they need. A check
 /// whose plugin is gone is left out: applying refuses such a spec, so it is one
-/// whose plugin was removed by force. With it the names of the secrets that these
-/// checks and plugins are given.
+/// whose plugin was removed by force. A node that watches the control plane gets the
+/// default notifiers as well. With it the names of the secrets that all these are
+/// given.
 pub fn desired_state(node: NodeView<'_>, applied: &Applied, catalogue: &Catalogue) -> (DesiredState, BTreeSet<Name>) {
     let facts = node.facts.map(Facts::selectable).unwrap_or_default();
     let known = |word: &str| match word.strip_prefix("label.") {
@@ -38,22 +44,10 @@ pub fn desired_state(node: NodeView<'_>, applied: &Applied, catalogue: &Catalogu
         let Ok(chosen) = catalogue.choose(&check.plugin, applied.plugin(&check.plugin)) else { continue };
         // Facts are the host's own claims: what it gets by one is no secret.
         if !selector.names_facts() {
-            let with = Value::Object(check.with.0.clone());
-            secrets.extend(secrets_in(&with).into_iter().filter(|name| applied.get(Kind::Secret, name).is_some()));
-            let granted = |name: &Name| {
-                let patterns = chosen.grants.secrets.iter().chain(&chosen.grants.reveal);
-                patterns.clone().any(|pattern| pattern.matches(name.as_str()))
-            };
-            let declared = applied.of_kind(Kind::Secret).map(|one| &one.object.name);
-            secrets.extend(declared.filter(|name| granted(name)).cloned());
+            secrets.extend(named(applied, &Value::Object(check.with.0.clone())));
+            secrets.extend(granted(applied, &chosen));
         }
-        plugins.entry(&check.plugin).or_insert_with(|| PluginAssignment {
-            name: check.plugin.clone(),
-            version: chosen.artifact.manifest.version.clone(),
-            digest: chosen.artifact.digest.clone(),
-            size_bytes: chosen.artifact.size_bytes,
-            grants: chosen.grants,
-        });
+        plugins.entry(&check.plugin).or_insert_with(|| assignment(&check.plugin, chosen));
         checks.push(CheckAssignment {
             name: name.clone(),
             plugin: check.plugin.clone(),
@@ -65,6 +59,19 @@ pub fn desired_state(node: NodeView<'_>, applied: &Applied, catalogue: &Catalogu
             grace: check.grace.0,
         });
     }
+    let (mut notifiers, mut tell) = (Vec::new(), Vec::new());
+    for one in applied.of_kind(Kind::Notifier) {
+        let (name, Body::Notifier(spec)) = (&one.object.name, &one.object.body) else { continue };
+        if node.watch.is_none() || !spec.default {
+            continue;
+        }
+        let with = Value::Object(spec.with.0.clone());
+        secrets.extend(named(applied, &with));
+        let config_json = with.to_string();
+        notifiers.push(NotifierAssignment { name: name.clone(), plugin: spec.plugin.clone(), config_json });
+        tell.push(name.clone());
+    }
+    let watch = node.watch.filter(|_| !tell.is_empty()).map(|gone_after| WatchAssignment { gone_after, tell });
     let desired = DesiredState {
         node: node.id.clone(),
         node_name: node.name.clone(),
@@ -72,6 +79,33 @@ pub fn desired_state(node: NodeView<'_>, applied: &Applied, catalogue: &Catalogu
         checks,
         // Sealed by whoever has their values.
         secrets: Vec::new(),
+        notifiers,
+        watch,
     };
     (desired, secrets)
+}
+
+fn assignment(plugin: &Name, chosen: Chosen<'_>) -> PluginAssignment {
+    PluginAssignment {
+        name: plugin.clone(),
+        version: chosen.artifact.manifest.version.clone(),
+        digest: chosen.artifact.digest.clone(),
+        size_bytes: chosen.artifact.size_bytes,
+        grants: chosen.grants,
+    }
+}
+
+/// Secrets that a configuration names.
+fn named(applied: &Applied, with: &Value) -> Vec<Name> {
+    secrets_in(with).into_iter().filter(|name| applied.get(Kind::Secret, name).is_some()).collect()
+}
+
+/// Secrets that a plugin may ask for.
+fn granted(applied: &Applied, chosen: &Chosen<'_>) -> Vec<Name> {
+    let granted = |name: &Name| {
+        let patterns = chosen.grants.secrets.iter().chain(&chosen.grants.reveal);
+        patterns.clone().any(|pattern| pattern.matches(name.as_str()))
+    };
+    let declared = applied.of_kind(Kind::Secret).map(|one| &one.object.name);
+    declared.filter(|name| granted(name)).cloned().collect()
 }

@@ -14,4 +14,5 @@ pub mod liveness;
 pub mod lockout;
 pub mod notices;
 pub mod plan;
+pub mod watchers;
 pub use hostler_types::version;

@@ -8,14 +8,13 @@
 pub mod alerts;
 mod fleet;
 pub mod notice;
-pub mod notifier;
 pub mod outbox;
 pub mod rules;
 pub mod silence;
 
 pub use alerts::{Ack, Alert, Alerts, Effect, Input, Seen, Tell, Told};
-pub use notice::{Notice, What};
-pub use notifier::Notifier;
+pub use hostler_types::notice::{Notice, What};
+pub use hostler_types::notifier::Notifier;
 pub use outbox::{Outbox, Outcome, Waiting};
 pub use rules::{Rule, Rules};
 pub use silence::Silence;

@@ -3,9 +3,10 @@
 
 use hostler_core::applied::Applied;
 use hostler_core::notices::alerts::FLAP;
-use hostler_core::notices::notice::{json, mail_text, slack};
+use hostler_core::notices::notice::of_alert;
 use hostler_core::notices::rules::LOST_AFTER;
 use hostler_core::notices::{Ack, Alert, Alerts, Effect, Input, Notice, Rules, Seen, Silence, Subject, Tell, What};
+use hostler_types::notice::{json, mail_text, slack};
 use hostler_types::spec::{Source, SourceFile, compile};
 use hostler_types::{CheckState, Event, EventKind, Labels, Name, NodeState, Now, Selector, Timestamp};
 use proptest::prelude::*;
@@ -160,7 +161,7 @@ fn run(rules: Rules, script: &str) -> Vec<String> {
     let line = |(now, tell): &(Now, Tell)| {
         let to: Vec<&str> = tell.to.iter().map(Name::as_str).collect();
         let after = now.wall.since(start().wall);
-        let title = Notice::of_alert(tell.what, &tell.alert, &[], now.wall).title;
+        let title = of_alert(tell.what, &tell.alert, &[], now.wall).title;
         format!(
             "{} {} [{}] {title}",
             hostler_types::units::format_duration(after),
@@ -379,7 +380,7 @@ fn example() -> (Alert, Vec<Event>) {
 fn how_a_notice_reads() {
     let (alert, events) = example();
     let at = start().wall;
-    let notice = Notice::of_alert(What::Opened, &alert, &events, at);
+    let notice = of_alert(What::Opened, &alert, &events, at);
     insta::assert_snapshot!("mail", mail_text(&notice));
     insta::assert_snapshot!("json", serde_json::to_string_pretty(&json(&notice)).unwrap());
     insta::assert_snapshot!("slack", slack(&notice)["text"].as_str().unwrap());

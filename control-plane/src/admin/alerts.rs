@@ -237,5 +237,5 @@ pub async fn test(
         Ok(answer) => (true, answer),
         Err(why) => (false, why),
     };
-    Ok(wire::TestNotifierResponse { taken, answer, took_ms, target: notices::target(&notifier) })
+    Ok(wire::TestNotifierResponse { taken, answer, took_ms, target: notifier.target() })
 }

@@ -1,8 +1,8 @@
 //! The dead man's heartbeat: while this control plane is well it says so to a
 //! server elsewhere, which tells people when it stops.
 
-use super::web;
 use crate::app::App;
+use hostler_notify::web;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -7,7 +7,7 @@ use crate::journal::Filter;
 use crate::pki::random;
 use crate::records::{self, NewEvent};
 use crate::world::World;
-use hostler_core::notices::notice::EVENTS_MAX;
+use hostler_core::notices::notice::{EVENTS_MAX, of_alert};
 use hostler_core::notices::outbox::Effect as Sent;
 use hostler_core::notices::{Alert, Alerts, Effect, Input, Notice, Outbox, Outcome, Rules, Seen, Subject, Tell};
 use hostler_store::{Change, OPERATIONS_MAX, StoreError, Txn};
@@ -299,7 +299,7 @@ impl Keeper {
             Effect::Tell(Tell { what, alert, to }) => {
                 group.ops.push(put_alert(&alert));
                 let events = self.events_about(&alert);
-                let notice = Notice::of_alert(what, &alert, &events, now().wall);
+                let notice = of_alert(what, &alert, &events, now().wall);
                 self.push(board, &mut group, &to, &notice);
             }
         }

@@ -2,9 +2,9 @@
 
 use super::{ALERTS, RecordError, SILENCES, WAITING, decode, encode};
 use bytes::Bytes;
-use hostler_core::notices::notice::parse_severity;
 use hostler_core::notices::{Ack, Alert, Notice, Silence, State, Subject, Told, Waiting, What};
 use hostler_proto::store as rest;
+use hostler_types::notice::parse_severity;
 use hostler_types::{Name, Selector, Timestamp};
 use std::collections::BTreeSet;
 
@@ -173,7 +173,7 @@ pub fn decode_waiting(key: &str, bytes: &[u8]) -> Result<Waiting, RecordError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hostler_core::notices::notice::TITLES_MAX;
+    use hostler_types::notice::TITLES_MAX;
     use hostler_types::spec::Severity;
 
     fn alert() -> Alert {
@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn the_longest_storm_reads_back_and_fits_into_a_value_of_the_store() {
-        let notice = Notice::of_alert(
+        let notice = hostler_core::notices::notice::of_alert(
             What::Opened,
             &Alert { summary: "\u{1}".repeat(5_000), ..alert() },
             &[],

@@ -6,8 +6,8 @@ use hostler_types::facts::{Address, Disk};
 use hostler_types::plugin::{Grants, PatternError};
 use hostler_types::time::whole_millis;
 use hostler_types::{
-    CheckAssignment, CheckState, DesiredState, Facts, Name, NodeId, PluginAssignment, SealedSecret, Timestamp,
-    Transition,
+    CheckAssignment, CheckState, DesiredState, Facts, Name, NodeId, NotifierAssignment, PluginAssignment, SealedSecret,
+    Timestamp, Transition, WatchAssignment,
 };
 use std::str::FromStr;
 use std::time::Duration;
@@ -119,6 +119,8 @@ impl From<&DesiredState> for wire::DesiredState {
             plugins: desired.plugins.iter().map(Into::into).collect(),
             checks: desired.checks.iter().map(Into::into).collect(),
             secrets: desired.secrets.iter().map(Into::into).collect(),
+            notifiers: desired.notifiers.iter().map(Into::into).collect(),
+            watch: desired.watch.as_ref().map(Into::into),
         }
     }
 }
@@ -132,7 +134,40 @@ impl TryFrom<wire::DesiredState> for DesiredState {
             plugins: desired.plugins.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
             checks: desired.checks.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
             secrets: desired.secrets.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
+            notifiers: desired.notifiers.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
+            watch: desired.watch.map(TryInto::try_into).transpose()?,
         })
+    }
+}
+
+impl From<&NotifierAssignment> for wire::NotifierAssignment {
+    fn from(one: &NotifierAssignment) -> Self {
+        Self { name: one.name.to_string(), plugin: one.plugin.to_string(), config_json: one.config_json.clone() }
+    }
+}
+
+impl TryFrom<wire::NotifierAssignment> for NotifierAssignment {
+    type Error = WireError;
+    fn try_from(one: wire::NotifierAssignment) -> Result<Self, WireError> {
+        let (plugin, config_json) = (name("notifier.plugin", &one.plugin)?, one.config_json);
+        Ok(Self { name: name("notifier.name", &one.name)?, plugin, config_json })
+    }
+}
+
+impl From<&WatchAssignment> for wire::Watch {
+    fn from(one: &WatchAssignment) -> Self {
+        Self { gone_after_ms: whole_millis(one.gone_after), tell: texts(&one.tell) }
+    }
+}
+
+impl TryFrom<wire::Watch> for WatchAssignment {
+    type Error = WireError;
+    fn try_from(one: wire::Watch) -> Result<Self, WireError> {
+        if one.gone_after_ms == 0 {
+            return Err(WireError::new("watch.gone_after_ms", "is zero"));
+        }
+        let tell = one.tell.iter().map(|text| name("watch.tell", text)).collect::<Result<_, _>>()?;
+        Ok(Self { gone_after: Duration::from_millis(one.gone_after_ms), tell })
     }
 }
 
@@ -349,5 +384,21 @@ mod tests {
     fn reports_are_cut_between_characters() {
         let report = wire::CheckReport { summary: "\u{20AC}".repeat(5_000), ..Default::default() }.clipped();
         assert_eq!(report.summary.len(), PROSE_BYTES_MAX / 3 * 3);
+    }
+
+    #[test]
+    fn a_desired_state_from_before_watches_reads_back_and_a_new_one_does() {
+        use prost::Message;
+        let node_id = NodeId::from_random([1; 10]).to_string();
+        let old = wire::DesiredState { node_id, node_name: "web1".into(), ..Default::default() };
+        let mut desired = DesiredState::try_from(old).expect("reads");
+        assert_eq!((desired.watch.as_ref(), desired.notifiers.len()), (None, 0));
+        let ops = Name::new("ops").expect("a name");
+        let config_json = r#"{"url":"${secret:hook}"}"#.to_owned();
+        desired.notifiers = vec![NotifierAssignment { name: ops.clone(), plugin: ops.clone(), config_json }];
+        desired.watch = Some(WatchAssignment { gone_after: Duration::from_secs(300), tell: vec![ops] });
+        let bytes = wire::DesiredState::from(&desired).encode_to_vec();
+        let wire = wire::DesiredState::decode(bytes.as_slice()).expect("decodes");
+        assert_eq!(DesiredState::try_from(wire).expect("reads"), desired);
     }
 }

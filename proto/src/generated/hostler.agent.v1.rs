@@ -338,6 +338,31 @@ pub struct DesiredState {
     pub checks: ::prost::alloc::vec::Vec<CheckAssignment>,
     #[prost(message, repeated, tag = "5")]
     pub secrets: ::prost::alloc::vec::Vec<SealedSecret>,
+    /// Those that this node delivers by, without the control plane.
+    #[prost(message, repeated, tag = "6")]
+    pub notifiers: ::prost::alloc::vec::Vec<NotifierAssignment>,
+    /// Absent: the node tells nobody by itself.
+    #[prost(message, optional, tag = "7")]
+    pub watch: ::core::option::Option<Watch>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NotifierAssignment {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// A built-in one's name, or a plugin's.
+    #[prost(string, tag = "2")]
+    pub plugin: ::prost::alloc::string::String,
+    /// As it is written: secrets by their names.
+    #[prost(string, tag = "3")]
+    pub config_json: ::prost::alloc::string::String,
+}
+/// The node tells people when it has not heard from the control plane for so long.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Watch {
+    #[prost(uint64, tag = "1")]
+    pub gone_after_ms: u64,
+    #[prost(string, repeated, tag = "2")]
+    pub tell: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// HPKE to the sealing key that the node said hello with.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -25,6 +25,26 @@ pub struct DesiredState {
     pub checks: Vec<CheckAssignment>,
     /// Those that the plugins and checks above are given, by name.
     pub secrets: Vec<SealedSecret>,
+    /// Those that the node delivers by, without the control plane.
+    pub notifiers: Vec<NotifierAssignment>,
+    /// Whether the node tells people that its control plane is gone.
+    pub watch: Option<WatchAssignment>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotifierAssignment {
+    pub name: Name,
+    /// A built-in one's name, or a plugin's.
+    pub plugin: Name,
+    /// As it is written: secrets by their names.
+    pub config_json: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatchAssignment {
+    pub gone_after: Duration,
+    /// Names of notifiers.
+    pub tell: Vec<Name>,
 }
 
 /// A secret's value, which only the node's own key opens.

@@ -10,6 +10,8 @@ pub mod event;
 pub mod facts;
 pub mod join_code;
 pub mod name;
+pub mod notice;
+pub mod notifier;
 pub mod plugin;
 pub mod selector;
 pub mod spec;
@@ -19,7 +21,9 @@ pub mod time;
 pub mod units;
 pub mod version;
 
-pub use desired::{CheckAssignment, DesiredState, PluginAssignment, SealedSecret, Stamp};
+pub use desired::{
+    CheckAssignment, DesiredState, NotifierAssignment, PluginAssignment, SealedSecret, Stamp, WatchAssignment,
+};
 pub use event::{Event, EventKind, Transition};
 pub use facts::Facts;
 pub use name::{Name, NameError, NodeId};

@@ -4,8 +4,8 @@
 //! whenever these differ and nothing forbids it, they are told. So a silence that
 //! ends, a notifier that is added, and a restart need no cases of their own.
 
+use super::What;
 use super::fleet::{Fleet, RELEASE};
-use super::notice::What;
 use super::{Rule, Rules, Silence, State, Subject};
 use hostler_types::spec::Severity;
 use hostler_types::{CheckState, Labels, Name, NodeState, Now, Timestamp};

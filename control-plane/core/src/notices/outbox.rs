@@ -4,7 +4,7 @@
 //! A notice first gathers for a moment: others may join it. Then it is closed, and
 //! is tried until it is taken, always with the same content and the same id.
 
-use super::notice::{Notice, What};
+use super::{Notice, What};
 use hostler_types::{Name, Now, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;

@@ -17,3 +17,4 @@ mod spine;
 mod systems;
 mod terminal;
 mod upkeep;
+mod watchers;

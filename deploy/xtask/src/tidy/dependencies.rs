@@ -5,15 +5,19 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A crate of ours and those of ours that it may use. A new crate gets its line.
-const DIRECTION: [(&str, &[&str]); 12] = [
+const DIRECTION: [(&str, &[&str]); 13] = [
     ("hostler-types", &[]),
     ("hostler-proto", &["hostler-types"]),
+    ("hostler-notify", &["hostler-types"]),
     ("hostler-agent-core", &["hostler-types"]),
     ("hostler-plugin-host", &["hostler-types"]),
-    ("hostler-agent", &["hostler-agent-core", "hostler-plugin-host", "hostler-proto", "hostler-types"]),
+    (
+        "hostler-agent",
+        &["hostler-agent-core", "hostler-notify", "hostler-plugin-host", "hostler-proto", "hostler-types"],
+    ),
     ("hostler-core", &["hostler-types"]),
     ("hostler-store", &["hostler-types"]),
-    ("hostler-control-plane", &["hostler-core", "hostler-store", "hostler-proto", "hostler-types"]),
+    ("hostler-control-plane", &["hostler-core", "hostler-notify", "hostler-store", "hostler-proto", "hostler-types"]),
     ("hostlerctl", &["hostler-proto", "hostler-types"]),
     ("hostler-crash", &["hostler-store"]),
     // Drives the programs from outside; speaks the wire itself where it plays a rogue.

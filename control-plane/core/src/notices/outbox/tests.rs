@@ -118,7 +118,7 @@ fn a_few_go_one_by_one_and_many_as_one() {
     (100..500).for_each(|id| world.push(id));
     world.pass(Duration::from_secs(10), Server::Takes);
     assert_eq!(world.titles(), ["400 notices at once"]);
-    assert_eq!(world.seen[0].titles.len(), super::super::notice::TITLES_MAX);
+    assert_eq!(world.seen[0].titles.len(), hostler_types::notice::TITLES_MAX);
     (600..602).for_each(|id| world.push(id));
     world.pass(Duration::from_secs(20), Server::Takes);
     assert_eq!(world.titles().len(), 1, "after a storm others are waited for");

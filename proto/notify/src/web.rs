@@ -1,10 +1,10 @@
 //! Requests to others' servers: webhooks, chats, and the dead man's heartbeat.
 //! Redirects are answers like any other and lead nowhere.
 
-use super::now;
+use crate::header_id;
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
-use hostler_core::notices::notifier::{Place, Url};
+use hostler_types::notifier::{Place, Url};
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
@@ -12,7 +12,7 @@ use ring::hmac;
 use rustls::RootCertStore;
 use rustls_pki_types::ServerName;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -38,11 +38,11 @@ fn signature(key: &str, timestamp: u64, body: &[u8]) -> String {
 pub async fn post(url: &str, body: &serde_json::Value, id: &str, key: Option<&str>) -> Result<String, String> {
     let place = Url::place(url).ok_or("its address is no http:// or https:// address")?;
     let body = body.to_string().into_bytes();
-    let timestamp = now().wall.as_millis() / 1000;
+    let timestamp = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs());
     let mut request = Request::builder()
         .method(Method::POST)
         .header(header::CONTENT_TYPE, "application/json")
-        .header("idempotency-key", crate::pki::sha256_hex(id.as_bytes()))
+        .header("idempotency-key", header_id(id))
         .header(TIMESTAMP, timestamp);
     if let Some(key) = key {
         request = request.header(SIGNATURE, signature(key, timestamp, &body));

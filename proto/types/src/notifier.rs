@@ -1,7 +1,7 @@
 //! What a `notifier` object says: how notices are delivered, and where to.
 
-use hostler_types::plugin::WithProblem;
-use hostler_types::spec::nearest;
+use crate::plugin::WithProblem;
+use crate::spec::nearest;
 use serde_json::{Map, Value};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,6 +128,19 @@ impl Notifier {
         match made {
             Some(notifier) if reader.problems.is_empty() => Ok(notifier),
             _ => Err(reader.problems),
+        }
+    }
+
+    /// Where it leads, for people: a chat's address is itself a secret.
+    pub fn target(&self) -> String {
+        let host = |url: &Url| match Url::place(&url.0) {
+            Some(place) => format!("{}:{}", place.host, place.port),
+            None => "a secret address".to_owned(),
+        };
+        match self {
+            Self::Smtp(smtp) => format!("{} by {}:{}", smtp.to.join(", "), smtp.host, smtp.port),
+            Self::Webhook(webhook) => host(&webhook.url),
+            Self::Slack(url) => host(url),
         }
     }
 

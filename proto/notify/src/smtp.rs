@@ -1,9 +1,8 @@
 //! Mail.
 
-use crate::pki::sha256_hex;
-use hostler_core::notices::Notice;
-use hostler_core::notices::notice::mail_text;
-use hostler_core::notices::notifier::{Security, Smtp};
+use crate::header_id;
+use hostler_types::notice::{Notice, mail_text};
+use hostler_types::notifier::{Security, Smtp};
 use lettre::message::header::{ContentType, Header, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, Message};
 use lettre::transport::smtp::authentication::Credentials;
@@ -54,7 +53,7 @@ fn message(smtp: &Smtp, notice: &Notice) -> Result<Message, String> {
         Ok(Mailbox::new(None, text.parse().map_err(|error| format!("{text:?} is no mail address: {error}"))?))
     };
     let (_, domain) = smtp.from.split_once('@').unwrap_or_default();
-    let id = sha256_hex(notice.id.as_bytes());
+    let id = header_id(&notice.id);
     let mut builder = Message::builder()
         .from(mailbox(&smtp.from)?)
         .subject(format!("[hostler] {}", notice.title))
@@ -100,7 +99,7 @@ pub async fn send(smtp: &Smtp, password: Option<String>, notice: &Notice) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hostler_core::notices::Notifier;
+    use hostler_types::notifier::Notifier;
     use hostler_types::{Name, Timestamp};
 
     #[test]
