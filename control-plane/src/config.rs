@@ -2,6 +2,7 @@
 
 use crate::vault::Source;
 use clap::Args;
+use hostler_core::approvals::Policy;
 use hostler_core::notices::notifier::Url;
 use hostler_core::notices::rules::LOST_AFTER;
 use hostler_types::spec::nearest;
@@ -67,6 +68,9 @@ pub struct Settings {
     /// How often it is asked [default: 1m]
     #[arg(long, value_name = "DURATION")]
     heartbeat_every: Option<String>,
+    /// What changes something on more nodes than this waits for another operator's yes; 0: whatever changes anything on any [default: nothing waits]
+    #[arg(long, value_name = "NODES")]
+    second_approval: Option<usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -84,12 +88,13 @@ pub struct Config {
     pub page_lost_after: Duration,
     pub heartbeat_url: Option<String>,
     pub heartbeat_every: Duration,
+    pub second_approval: Policy,
 }
 
 /// More often, and the other side takes it for an attack.
 const HEARTBEAT_EVERY_MIN: Duration = Duration::from_secs(1);
 
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 14] = [
     "data_dir",
     "agents_listen",
     "operators_listen",
@@ -103,6 +108,7 @@ const NAMES: [&str; 13] = [
     "page_lost_after",
     "heartbeat_url",
     "heartbeat_every",
+    "second_approval",
 ];
 
 impl Config {
@@ -140,6 +146,7 @@ impl Config {
             page_lost_after: span("page_lost_after", flags.page_lost_after.or(file.page_lost_after), LOST_AFTER)?,
             heartbeat_url: flags.heartbeat_url.or(file.heartbeat_url),
             heartbeat_every: span("heartbeat_every", flags.heartbeat_every.or(file.heartbeat_every), MINUTE)?,
+            second_approval: Policy { above: flags.second_approval.or(file.second_approval) },
         };
         config.check()?;
         Ok(config)

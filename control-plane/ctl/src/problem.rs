@@ -51,6 +51,12 @@ fn request_id(status: &Status) -> Option<&str> {
     status.metadata().get("x-request-id").filter(|_| !is_ours).and_then(|id| id.to_str().ok())
 }
 
+/// As what it waits for a second person, if that is why it was not done.
+pub fn approval_id(problem: &Problem) -> Option<String> {
+    let Problem::Server(status) = problem else { return None };
+    status.metadata().get("x-approval-id").and_then(|id| id.to_str().ok()).map(str::to_owned)
+}
+
 impl Problem {
     pub fn report(&self) -> ExitCode {
         // Whoever closed the pipe has seen enough.
