@@ -12,7 +12,7 @@ use crate::pki::{Pki, PkiError};
 use crate::records::{self, NewEvent};
 use crate::vault::{KeyError, Vault};
 use crate::world::{Mirror, WorldError};
-use crate::{addresses, clock, contexts, http, link, serve, watchers};
+use crate::{addresses, approvals, clock, contexts, http, link, serve, watchers};
 use hostler_proto::store as rest;
 use hostler_store::{Options, Probe, Store, StoreError, Txn};
 use hostler_types::{EventKind, NodeId, Stamp};
@@ -51,12 +51,17 @@ pub struct App {
     /// Changes of specs take turns: a large one is not overtaken for ever by small
     /// ones.
     pub spec_turn: tokio::sync::Mutex<()>,
+    /// Of what waits for a second person one decision is made at a time; taken before
+    /// `spec_turn`.
+    pub approvals_turn: tokio::sync::Mutex<()>,
     /// The history this control plane is part of; kept over restarts.
     pub lineage: u64,
     /// Grows with every start.
     pub term: u64,
     /// Counts what was ever sent to any node in this term.
     generation: AtomicU64,
+    /// Of the certificate that this control plane shows now; 0: it shows none yet.
+    pub certificate_ends_ms: AtomicU64,
     pub agents_port: u16,
     pub operators_port: u16,
     pub sessions_opening: Arc<Semaphore>,
@@ -200,9 +205,11 @@ impl App {
             blobs,
             documents,
             spec_turn: tokio::sync::Mutex::default(),
+            approvals_turn: tokio::sync::Mutex::default(),
             lineage,
             term,
             generation: AtomicU64::new(0),
+            certificate_ends_ms: AtomicU64::new(0),
             sessions_opening: Arc::new(Semaphore::new(link::SESSIONS_OPENING_MAX)),
             tracker: TaskTracker::new(),
             stop,
@@ -215,6 +222,7 @@ impl App {
         self.tracker.spawn(Arc::clone(self).tell_of_store());
         self.tracker.spawn(audit::follow(Arc::clone(self)));
         self.tracker.spawn(watchers::run(Arc::clone(self)));
+        self.tracker.spawn(approvals::run(Arc::clone(self)));
         self.tracker.spawn(Arc::clone(&self.mirror).run(store(), stop()));
         self.tracker.spawn(Arc::clone(&self.journal).run(store(), stop()));
         let (mirror, journal) = (Arc::clone(&self.mirror), Arc::clone(&self.journal));

@@ -10,7 +10,7 @@ pub mod log;
 pub mod read;
 
 pub use files::Files;
-pub use layer::{audit, caller, names, on, refused};
+pub use layer::{Call, audit, caller, names, on, refused};
 pub use log::{Log, Options};
 
 use crate::app::App;

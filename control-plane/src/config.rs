@@ -2,6 +2,7 @@
 
 use crate::vault::Source;
 use clap::Args;
+use hostler_core::approvals::Policy;
 use hostler_core::notices::rules::LOST_AFTER;
 use hostler_types::Selector;
 use hostler_types::notifier::Url;
@@ -74,6 +75,9 @@ pub struct Settings {
     /// After how long they do, at least 30s [default: 5m]
     #[arg(long, value_name = "DURATION")]
     gone_after: Option<String>,
+    /// What changes something on more nodes than this waits for another operator's yes; 0: whatever changes anything on any [default: nothing waits]
+    #[arg(long, value_name = "NODES")]
+    second_approval: Option<usize>,
 }
 
 /// Which nodes may be chosen to tell people that the control plane is gone.
@@ -100,6 +104,7 @@ pub struct Config {
     pub heartbeat_every: Duration,
     pub watchers: Watchers,
     pub gone_after: Duration,
+    pub second_approval: Policy,
 }
 
 /// More often, and the other side takes it for an attack.
@@ -109,7 +114,7 @@ const HEARTBEAT_EVERY_MIN: Duration = Duration::from_secs(1);
 const GONE_AFTER_MIN: Duration = Duration::from_secs(30);
 const GONE_AFTER: Duration = Duration::from_secs(300);
 
-const NAMES: [&str; 15] = [
+const NAMES: [&str; 16] = [
     "data_dir",
     "agents_listen",
     "operators_listen",
@@ -125,6 +130,7 @@ const NAMES: [&str; 15] = [
     "heartbeat_every",
     "watchers",
     "gone_after",
+    "second_approval",
 ];
 
 impl Config {
@@ -164,6 +170,7 @@ impl Config {
             heartbeat_every: span("heartbeat_every", flags.heartbeat_every.or(file.heartbeat_every), MINUTE)?,
             watchers: watchers(flags.watchers.or(file.watchers).as_deref())?,
             gone_after: span("gone_after", flags.gone_after.or(file.gone_after), GONE_AFTER)?,
+            second_approval: Policy { above: flags.second_approval.or(file.second_approval) },
         };
         config.check()?;
         Ok(config)

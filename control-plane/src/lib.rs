@@ -6,6 +6,7 @@
 //! through `journal`.
 
 pub mod app;
+pub mod approvals;
 pub mod audit;
 pub mod config;
 pub mod logging;

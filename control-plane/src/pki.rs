@@ -336,6 +336,12 @@ fn signing_key(path: &Path) -> Result<Ed25519KeyPair, PkiError> {
     Ed25519KeyPair::from_pkcs8(&der).map_err(|_| PkiError::Damaged { path: path.to_owned() })
 }
 
+/// When a certificate ends.
+pub fn not_after(certificate: &CertificateDer<'_>) -> Option<Timestamp> {
+    let (_, read) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    u64::try_from(read.validity().not_after.timestamp()).ok().map(|secs| Timestamp::from_millis(secs * 1_000))
+}
+
 pub fn random<const N: usize>() -> Result<[u8; N], PkiError> {
     let mut bytes = [0; N];
     SystemRandom::new().fill(&mut bytes).map_err(|_| PkiError::Randomness)?;

@@ -56,6 +56,12 @@ pub const ALERTS: &str = "/alert/";
 pub const SILENCES: &str = "/silence/";
 /// Notices on their way.
 pub const WAITING: &str = "/waiting-notice/";
+/// Acts that wait for a second person, and those that did.
+pub const APPROVALS: &str = "/approval/";
+/// The last backup of the control plane itself.
+pub const LAST_BACKUP: &str = "/meta/last-backup";
+/// When each notifier's server last took something.
+pub const NOTIFIERS_TAKEN: &str = "/notifier-taken/";
 /// The number of the newest event that was made a notice.
 pub const EVENTS_TOLD: &str = "/meta/events-told";
 
@@ -87,6 +93,12 @@ pub fn operator_token_key(id: &str) -> String {
 }
 pub fn operator_token_use_key(id: &str) -> String {
     format!("{OPERATOR_TOKEN_USES}{id}")
+}
+pub fn approval_key(id: &str) -> String {
+    format!("{APPROVALS}{id}")
+}
+pub fn notifier_taken_key(name: &Name) -> String {
+    format!("{NOTIFIERS_TAKEN}{name}")
 }
 pub fn role_key(name: &str) -> String {
     format!("{ROLES}{name}")
@@ -134,6 +146,11 @@ pub fn decode<M: Message + Default>(key: &str, bytes: &[u8]) -> Result<M, Record
         return Err(RecordError::Newer { key: key.to_owned(), format, version });
     }
     M::decode(body).map_err(|error| damaged(&error))
+}
+
+/// That a notifier's server has just taken something.
+pub fn taken(notifier: &Name, at: Timestamp) -> (String, Bytes) {
+    (notifier_taken_key(notifier), encode(&rest::NotifierTaken { at_ms: at.as_millis() }))
 }
 
 /// A host that joined.

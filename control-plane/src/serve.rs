@@ -12,6 +12,7 @@ use hostler_proto::agent::enrollment_server::EnrollmentServer;
 use hostler_proto::transport::{MESSAGE_BYTES_MAX, SPEC_MESSAGE_BYTES_MAX};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tonic::service::Routes;
@@ -56,7 +57,9 @@ async fn bind(setting: &'static str, address: SocketAddr) -> Result<TcpListener,
 /// Returns the socket for plain HTTP, which is served elsewhere.
 pub fn spawn(app: &Arc<App>, sockets: Sockets) -> Result<TcpListener, StartError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let shown = Arc::new(ShownCertificate::new(&app.pki, app.pki.issue_server(&names(app), clock::wall())?)?);
+    let issued = app.pki.issue_server(&names(app), clock::wall())?;
+    app.certificate_ends_ms.store(issued.not_after.as_millis(), Ordering::Relaxed);
+    let shown = Arc::new(ShownCertificate::new(&app.pki, issued)?);
     let verifier = ClientVerifier::new(app.pki.authority().clone(), Arc::clone(&provider))?;
     let config = server_config(Arc::clone(&shown), Arc::clone(&verifier), provider)?;
 
@@ -91,7 +94,12 @@ async fn keep_certificate_fresh(app: Arc<App>, shown: Arc<ShownCertificate>) {
             () = tokio::time::sleep(SERVER_CERTIFICATE_PERIOD) => {}
         }
         let issued = app.pki.issue_server(&names(&app), clock::wall()).map_err(|error| error.to_string());
-        let outcome = issued.and_then(|issued| shown.replace(&app.pki, issued).map_err(|error| error.to_string()));
+        let outcome = issued.and_then(|issued| {
+            let ends = issued.not_after.as_millis();
+            shown.replace(&app.pki, issued).map_err(|error| error.to_string())?;
+            app.certificate_ends_ms.store(ends, Ordering::Relaxed);
+            Ok(())
+        });
         if let Err(error) = outcome {
             tracing::error!(error, "making a new server certificate failed; the old one is shown on");
         }

@@ -33,6 +33,8 @@ pub struct SystemVersion {
     pub deleted: u32,
     pub named: Vec<String>,
     pub more: u32,
+    /// Who said yes where two had to agree; else empty.
+    pub approved_by: String,
 }
 
 impl SystemVersion {
@@ -53,6 +55,7 @@ impl SystemVersion {
             deleted: self.deleted,
             named: self.named.clone(),
             more: self.more,
+            approved_by: self.approved_by.clone(),
         })
     }
 
@@ -71,6 +74,7 @@ impl SystemVersion {
             deleted: one.deleted,
             named: one.named,
             more: one.more,
+            approved_by: one.approved_by,
         })
     }
 }
@@ -146,7 +150,7 @@ impl Systems {
     }
 }
 
-/// Removes what no kept version names: what was left over by a crash, or by an
+/// Removes what no kept version and nothing that waits names: what was left over by a crash, or by an
 /// apply that somebody else overtook. Only at a start, when nobody writes.
 pub async fn sweep(store: &dyn Store, documents: &Blobs) -> Result<usize, StoreError> {
     let kept = store.scan(records::SYSTEM_VERSIONS, None).await?;
@@ -160,6 +164,12 @@ pub async fn sweep(store: &dyn Store, documents: &Blobs) -> Result<usize, StoreE
                 tracing::error!(key = %key, "a version could not be read; nothing is swept");
                 return Ok(0);
             }
+        }
+    }
+    let waiting = store.scan(records::APPROVALS, None).await?;
+    for (key, entry) in &waiting.entries {
+        if let Ok(one) = records::decode::<rest::Approval>(key, &entry.value) {
+            known.insert(one.body);
         }
     }
     let left_over: Vec<String> = documents.list().into_iter().filter(|digest| !known.contains(digest)).collect();
@@ -197,6 +207,7 @@ mod tests {
             deleted: 0,
             named: vec!["create check disk".into()],
             more: 0,
+            approved_by: String::new(),
         }
     }
 

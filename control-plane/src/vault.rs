@@ -31,6 +31,15 @@ pub enum VaultError {
     Damaged { name: String, number: u64 },
 }
 
+/// Why a request that waits can't be read any more.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    #[error("it was sealed under an older key, and all was sealed anew since: let it be asked for again")]
+    OtherKey,
+    #[error("it is damaged: let it be asked for again")]
+    Damaged,
+}
+
 /// For whom, which secret, which version.
 type For = (Vec<u8>, Name, u64);
 
@@ -76,6 +85,20 @@ impl Vault {
         let old = record.versions.len().saturating_sub(VERSIONS_KEPT);
         record.versions.drain(..old);
         Some(record)
+    }
+
+    /// A request with a secret's value in it, to be kept for a while.
+    pub fn seal_request(&self, id: &str, request: &[u8]) -> Option<rest::SecretVersion> {
+        let (nonce, sealed) = self.key().seal(&purpose_of_request(id), request)?;
+        Some(rest::SecretVersion { key_id: self.key_id(), nonce, sealed, ..rest::SecretVersion::default() })
+    }
+
+    pub fn open_request(&self, id: &str, one: &rest::SecretVersion) -> Result<Zeroizing<Vec<u8>>, RequestError> {
+        let key = self.key();
+        if !key.opens(&one.key_id) {
+            return Err(RequestError::OtherKey);
+        }
+        key.open(&one.key_id, &purpose_of_request(id), &one.nonce, &one.sealed).ok_or(RequestError::Damaged)
     }
 
     /// The newest value, for the control plane's own use; absent where there is none.
@@ -165,6 +188,17 @@ pub enum RekeyError {
     Elsewhere(String),
 }
 
+/// Which values the key that lies there does not open, each in words; changes nothing.
+pub fn unopened(source: Source, data_dir: &Path, secrets: &[rest::Secret]) -> Result<Vec<String>, KeyError> {
+    let key = Keeper::look(source, data_dir.join(key::FILE))?;
+    let of = |secret: &rest::Secret| -> Vec<String> {
+        let Ok(name) = Name::new(&secret.name) else { return vec![format!("{:?} is no name", secret.name)] };
+        let wrong = secret.versions.iter().filter_map(|version| open_with(&key, &name, version).err());
+        wrong.map(|error| error.to_string()).collect()
+    };
+    Ok(secrets.iter().flat_map(of).collect())
+}
+
 fn open_with(key: &MasterKey, name: &Name, version: &rest::SecretVersion) -> Result<Zeroizing<Vec<u8>>, VaultError> {
     let number = version.number;
     if !key.opens(&version.key_id) {
@@ -182,6 +216,10 @@ fn open_with(key: &MasterKey, name: &Name, version: &rest::SecretVersion) -> Res
 /// What a value at rest is bound to.
 fn purpose(name: &Name, number: u64) -> Vec<u8> {
     format!("hostler secret {name} {number}").into_bytes()
+}
+
+fn purpose_of_request(id: &str) -> Vec<u8> {
+    format!("hostler request {id}").into_bytes()
 }
 
 /// The newest values of these secrets, sealed for the node. One that can't be

@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use hostler_core::access::Roles;
 use hostler_core::catalogue::Catalogue;
 use hostler_store::{Change, Revision, Store, StoreError};
-use hostler_types::{Labels, Name, NodeId};
+use hostler_types::{Labels, Name, NodeId, Timestamp};
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -46,6 +46,9 @@ pub struct World {
     pub role_records: Arc<BTreeMap<String, Arc<hostler_proto::store::Role>>>,
     pub health: Arc<BTreeMap<(NodeId, Name), Arc<Health>>>,
     pub liveness: Arc<BTreeMap<NodeId, Arc<LivenessRecord>>>,
+    pub approvals: Arc<BTreeMap<String, Arc<hostler_proto::store::Approval>>>,
+    pub last_backup: Option<hostler_proto::store::LastBackup>,
+    pub notifiers_taken: Arc<BTreeMap<Name, Timestamp>>,
 }
 
 impl World {
@@ -173,6 +176,23 @@ impl World {
             match (NodeId::parse(id), value) {
                 (Ok(id), Some(bytes)) => drop(liveness.insert(id, Arc::new(LivenessRecord::decode(key, bytes)?))),
                 (Ok(id), None) => drop(liveness.remove(&id)),
+                (Err(_), _) => {}
+            }
+        } else if let Some(id) = key.strip_prefix(records::APPROVALS) {
+            let approvals = Arc::make_mut(&mut self.approvals);
+            match value {
+                Some(bytes) => drop(approvals.insert(id.to_owned(), Arc::new(records::decode(key, bytes)?))),
+                None => drop(approvals.remove(id)),
+            }
+        } else if key == records::LAST_BACKUP {
+            self.last_backup = value.map(|bytes| records::decode(key, bytes)).transpose()?;
+        } else if let Some(name) = key.strip_prefix(records::NOTIFIERS_TAKEN) {
+            let taken = Arc::make_mut(&mut self.notifiers_taken);
+            let at =
+                value.map(|bytes| records::decode::<hostler_proto::store::NotifierTaken>(key, bytes)).transpose()?;
+            match (Name::new(name), at) {
+                (Ok(name), Some(at)) => drop(taken.insert(name, Timestamp::from_millis(at.at_ms))),
+                (Ok(name), None) => drop(taken.remove(&name)),
                 (Err(_), _) => {}
             }
         }

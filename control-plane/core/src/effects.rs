@@ -24,13 +24,13 @@ const NOTES_MAX: usize = 10;
 
 /// Which nodes a selector takes, under one set of specs. A fleet's selectors are
 /// few, and asked for again and again.
-struct Reach<'a> {
+pub(crate) struct Reach<'a> {
     hosts: Vec<(&'a Host, Labels)>,
     known: RefCell<BTreeMap<String, Rc<BTreeSet<&'a Name>>>>,
 }
 
 impl<'a> Reach<'a> {
-    fn new(hosts: &'a [Host], applied: &Applied) -> Self {
+    pub fn new(hosts: &'a [Host], applied: &Applied) -> Self {
         let labels = |host: &Host| {
             let mut labels = host.labels.clone();
             if let Some(spec) = applied.node(&host.name) {
@@ -41,7 +41,7 @@ impl<'a> Reach<'a> {
         Self { hosts: hosts.iter().map(|host| (host, labels(host))).collect(), known: RefCell::default() }
     }
 
-    fn taken(&self, selector: &Selector) -> Rc<BTreeSet<&'a Name>> {
+    pub fn taken(&self, selector: &Selector) -> Rc<BTreeSet<&'a Name>> {
         let mut known = self.known.borrow_mut();
         let taken = known.entry(selector.to_string()).or_insert_with(|| {
             let takes = self.hosts.iter().filter(|(host, labels)| selector.matches(labels, &host.facts));
@@ -50,7 +50,7 @@ impl<'a> Reach<'a> {
         Rc::clone(taken)
     }
 
-    fn runs_on(&self, applied: &Applied, check: &CheckSpec) -> Rc<BTreeSet<&'a Name>> {
+    pub fn runs_on(&self, applied: &Applied, check: &CheckSpec) -> Rc<BTreeSet<&'a Name>> {
         applied.selector_of(check).map(|selector| self.taken(selector)).unwrap_or_default()
     }
 }

@@ -5,9 +5,11 @@
 
 pub mod access;
 pub mod applied;
+pub mod approvals;
 pub mod assign;
 pub mod audit;
 pub mod catalogue;
+pub mod doctor;
 pub mod effects;
 pub mod enrol;
 pub mod liveness;

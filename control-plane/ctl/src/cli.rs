@@ -2,8 +2,10 @@
 //! name.
 
 mod access;
+mod approvals;
 
 pub use access::{CanArgs, Given, OperatorCommand, OperatorTokenCommand, RoleCommand, RoleSetArgs};
+pub use approvals::ApproveCommand;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hostler_types::selector::parse_label;
@@ -32,6 +34,9 @@ pub struct Global {
     /// How results are printed
     #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
     pub output: Format,
+    /// In an emergency: do without a second approval, if you may; people are told why
+    #[arg(long, global = true, value_name = "REASON")]
+    pub override_approval: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -87,6 +92,11 @@ pub enum Command {
     /// Alerts: what is wrong, who was told, and who sees to it
     #[command(subcommand)]
     Alert(AlertCommand),
+    /// What waits for a second person's yes
+    #[command(subcommand)]
+    Approve(ApproveCommand),
+    /// What is not as it should be, and how to mend it; exits with 1 where something is
+    Doctor,
     /// Operators: who may ask the control plane
     #[command(subcommand)]
     Operator(OperatorCommand),
@@ -374,6 +384,9 @@ pub struct ApplyArgs {
     /// Do not ask before something is deleted
     #[arg(long)]
     pub yes: bool,
+    /// If it has to wait for a second approval: wait, and say how it ended; else it exits with 3
+    #[arg(long)]
+    pub wait: bool,
 }
 
 impl ApplyArgs {
@@ -411,6 +424,9 @@ pub enum SystemCommand {
         /// Do not ask before something is deleted
         #[arg(long)]
         yes: bool,
+        /// If it has to wait for a second approval: wait, and say how it ended; else it exits with 3
+        #[arg(long)]
+        wait: bool,
     },
     /// Save the control plane itself: state, keys and plugins, to come back on another machine
     Backup {
@@ -464,7 +480,7 @@ pub struct EventsArgs {
     /// Only those of one node
     #[arg(long)]
     pub node: Option<String>,
-    /// Only of one kind: node, check, plugin, spec, agent, operator, secret, server, notice
+    /// Only of one kind: node, check, plugin, spec, agent, operator, secret, server, notice, approval
     #[arg(long)]
     pub kind: Option<String>,
     /// Only about one check, plugin or node

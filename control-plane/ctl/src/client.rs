@@ -9,7 +9,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use tonic::metadata::{Ascii, MetadataValue};
+use tonic::metadata::{Ascii, Binary, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
@@ -73,26 +73,37 @@ pub fn write_contexts(path: &Path, contexts: &Contexts) -> Result<(), Problem> {
 
 pub type Client = AdminClient<InterceptedService<Channel, Bearer>>;
 
-/// Shows the token with each call, where there is one.
+/// Shows the token with each call, where there is one, and says why an approval is
+/// done without.
 #[derive(Clone)]
-pub struct Bearer(Option<MetadataValue<Ascii>>);
+pub struct Bearer {
+    token: Option<MetadataValue<Ascii>>,
+    /// Why it is done without a second approval.
+    reason: Option<MetadataValue<Binary>>,
+}
+
+const OVERRIDE: &str = "x-override-approval-bin";
 
 impl Bearer {
-    fn new(token: &str) -> Result<Self, Problem> {
+    fn new(token: &str, reason: Option<&str>) -> Result<Self, Problem> {
+        let reason = reason.map(|reason| MetadataValue::from_bytes(reason.as_bytes()));
         if token.is_empty() {
-            return Ok(Self(None));
+            return Ok(Self { token: None, reason });
         }
         let wrong = |_| Problem::Failed(format!("the token in {TOKEN_VARIABLE} or the context file is damaged"));
         let mut value: MetadataValue<Ascii> = format!("Bearer {token}").parse().map_err(wrong)?;
         value.set_sensitive(true);
-        Ok(Self(Some(value)))
+        Ok(Self { token: Some(value), reason })
     }
 }
 
 impl Interceptor for Bearer {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        if let Some(value) = &self.0 {
+        if let Some(value) = &self.token {
             request.metadata_mut().insert("authorization", value.clone());
+        }
+        if let Some(value) = &self.reason {
+            request.metadata_mut().insert_bin(OVERRIDE, value.clone());
         }
         Ok(request)
     }
@@ -124,7 +135,8 @@ pub async fn connect(global: &Global) -> Result<Client, Problem> {
         DialError::Connect(source) => ClientError::Connect { context: name.to_owned(), source },
     })?;
     // An answer may hold a whole fleet's table, unlike what agents send.
-    Ok(AdminClient::with_interceptor(channel, Bearer::new(&token)?).max_decoding_message_size(ANSWER_BYTES_MAX))
+    Ok(AdminClient::with_interceptor(channel, Bearer::new(&token, global.override_approval.as_deref())?)
+        .max_decoding_message_size(ANSWER_BYTES_MAX))
 }
 
 const ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;

@@ -2,12 +2,14 @@
 
 mod access;
 mod alerts;
+mod approvals;
 mod audit;
 mod backup;
 mod checks;
 mod contents;
 mod contexts;
 mod diff;
+mod doctor;
 mod events;
 mod language;
 mod lint;
@@ -20,7 +22,7 @@ mod secrets;
 mod specs;
 mod systems;
 
-use crate::cli::{Cli, Command, Format, Global};
+use crate::cli::{Cli, Command, Format, Global, SystemCommand};
 use crate::client;
 use crate::output::Out;
 use crate::problem::Problem;
@@ -31,20 +33,34 @@ use std::process::ExitCode;
 
 pub async fn run(cli: Cli) -> Result<ExitCode, Problem> {
     let (global, out) = (&cli.global, Out::new());
+    let wait_for_it = match &cli.command {
+        Command::Apply(args) => args.wait,
+        Command::System(SystemCommand::Rollback { wait, .. }) => *wait,
+        _ => false,
+    };
+    match act(global, &out, cli.command).await {
+        Err(problem) => approvals::waits(global, &out, problem, wait_for_it).await,
+        done => done,
+    }
+}
+
+async fn act(global: &Global, out: &Out, command: Command) -> Result<ExitCode, Problem> {
     let format = global.output;
-    match cli.command {
+    match command {
         // What needs no control plane, or reads before it asks one.
-        Command::Context(command) => contexts::run(global, &out, command).map(|()| ExitCode::SUCCESS),
-        Command::Explain(args) => language::explain(&out, &args).map(|()| ExitCode::SUCCESS),
-        Command::Schema(args) => language::schema(&out, &args).map(|()| ExitCode::SUCCESS),
-        Command::Lint(args) => lint::run(&out, format, &args),
-        Command::Plan(args) => specs::plan(global, &out, args).await,
-        Command::Diff(args) => diff::run(global, &out, args).await,
-        Command::Apply(args) => specs::apply(global, &out, args).await,
-        Command::Plugin(command) => plugins::run(global, &out, format, command).await,
-        Command::Audit(args) => audit::run(global, &out, args).await,
-        Command::Can(args) => roles::can(client::connect(global).await?, &out, format, args).await,
-        command => ask(global, &out, command).await.map(|()| ExitCode::SUCCESS),
+        Command::Context(command) => contexts::run(global, out, command).map(|()| ExitCode::SUCCESS),
+        Command::Explain(args) => language::explain(out, &args).map(|()| ExitCode::SUCCESS),
+        Command::Schema(args) => language::schema(out, &args).map(|()| ExitCode::SUCCESS),
+        Command::Lint(args) => lint::run(out, format, &args),
+        Command::Plan(args) => specs::plan(global, out, args).await,
+        Command::Diff(args) => diff::run(global, out, args).await,
+        Command::Apply(args) => specs::apply(global, out, args).await,
+        Command::Plugin(command) => plugins::run(global, out, format, command).await,
+        Command::Audit(args) => audit::run(global, out, args).await,
+        Command::Approve(command) => approvals::run(global, out, command).await,
+        Command::Doctor => doctor::run(global, out).await,
+        Command::Can(args) => roles::can(client::connect(global).await?, out, format, args).await,
+        command => ask(global, out, command).await.map(|()| ExitCode::SUCCESS),
     }
 }
 
@@ -74,6 +90,8 @@ async fn ask(global: &Global, out: &Out, command: Command) -> Result<(), Problem
         | Command::Diff(_)
         | Command::Apply(_)
         | Command::Audit(_)
+        | Command::Approve(_)
+        | Command::Doctor
         | Command::Plugin(_) => Ok(()),
     }
 }

@@ -1,8 +1,8 @@
 //! `hostlerctl`: what people and scripts ask of a control plane.
 //!
 //! Results go to standard output, all else to standard error. Exit 0: done; 1:
-//! it failed; 2: the command line is wrong; 3, where asked for: there is something
-//! to do.
+//! it failed; 2: the command line is wrong; 3: it waits for a second approval, or,
+//! where asked for, there is something to do.
 
 mod cli;
 mod client;

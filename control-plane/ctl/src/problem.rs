@@ -58,6 +58,12 @@ fn indented(words: &str) -> String {
     lines.fold(first, |text, line| format!("{text}\n{}{line}", if line.starts_with(' ') { "" } else { "  " }))
 }
 
+/// As what it waits for a second person, if that is why it was not done.
+pub fn approval_id(problem: &Problem) -> Option<String> {
+    let Problem::Server(status) = problem else { return None };
+    status.metadata().get("x-approval-id").and_then(|id| id.to_str().ok()).map(str::to_owned)
+}
+
 impl Problem {
     pub fn report(&self) -> ExitCode {
         // Whoever closed the pipe has seen enough.

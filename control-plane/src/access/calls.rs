@@ -121,4 +121,9 @@ pub const CALLS: &[Call] = &[
     call("ListSilences", Everywhere(Read, ALERT)),
     call("EndSilence", Everywhere(Act, ALERT)),
     call("TestNotifier", Everywhere(Act, NOTIFIER)),
+    // Shown is what somebody asked for or may look at; decided on, what they may do.
+    call("ListApprovals", Anyone),
+    call("GetApproval", Anyone),
+    call("DecideApproval", Anyone),
+    call("Diagnose", Everywhere(Read, Noun::Server)),
 ];

@@ -2,11 +2,14 @@
 
 use crate::app::App;
 use crate::clock;
+use crate::enroll::store_status;
 use crate::journal::Filter;
 use crate::notices::{self, Board, Command, deliver};
 use crate::pki::random;
+use crate::records;
 use hostler_core::notices::{Ack, Alert, Notice, Silence, Subject};
 use hostler_proto::admin as wire;
+use hostler_store::Txn;
 use hostler_types::spec::nearest;
 use hostler_types::units::format_duration;
 use hostler_types::{EventKind, Name, Selector, Timestamp};
@@ -237,5 +240,10 @@ pub async fn test(
         Ok(answer) => (true, answer),
         Err(why) => (false, why),
     };
+    if taken {
+        let (key, record) = records::taken(&name, clock::wall());
+        let kept = app.store.commit(Txn::new().put(key, record)).await.map_err(store_status)?;
+        app.mirror.reach(kept).await;
+    }
     Ok(wire::TestNotifierResponse { taken, answer, took_ms, target: notifier.target() })
 }

@@ -2,6 +2,7 @@
 
 use crate::access::{self, Caller, in_system, on_node, require};
 use crate::app::App;
+use crate::approvals::Hand;
 use crate::clock;
 use crate::enroll::store_status;
 use crate::fleet::Live;
@@ -24,7 +25,7 @@ const CONFLICTS_MAX: usize = 1000;
 /// Deletes in one transaction when a node is forgotten.
 const DELETE_BATCH: usize = 90;
 
-fn find<'a>(world: &'a World, text: &str) -> Result<&'a Arc<Member>, Status> {
+pub fn find<'a>(world: &'a World, text: &str) -> Result<&'a Arc<Member>, Status> {
     world.find(text).ok_or_else(|| {
         let names = world.names.keys().map(|name| name.as_str());
         let help = match nearest(text, names) {
@@ -113,18 +114,17 @@ pub fn get(app: &App, caller: &Caller, request: &wire::GetNodeRequest) -> Result
     Ok(to_wire(app, &world, member))
 }
 
-pub async fn revoke(app: &App, caller: &Caller, request: wire::RevokeNodeRequest) -> Result<wire::Node, Status> {
+pub async fn revoke(app: &App, hand: &Hand, request: wire::RevokeNodeRequest) -> Result<wire::Node, Status> {
     let world = app.mirror.now();
-    let id = found(&world, caller, Verb::Act, &request.node)?.id.clone();
-    let operator = caller.name();
+    let id = found(&world, &hand.caller, Verb::Act, &request.node)?.id.clone();
     let reason: String = request.reason.chars().take(REASON_CHARACTERS_MAX).collect();
     // Whatever the node itself writes at this moment must not keep it in.
-    let mut outcome = revoke_once(app, operator, &id, &reason).await;
+    let mut outcome = revoke_once(app, hand, &id, &reason).await;
     for _ in 0..CONFLICTS_MAX {
         if !outcome.as_ref().is_err_and(StoreError::is_conflict) {
             break;
         }
-        outcome = revoke_once(app, operator, &id, &reason).await;
+        outcome = revoke_once(app, hand, &id, &reason).await;
     }
     outcome.map_err(store_status)?;
     // Also for one that is revoked already: level-triggered, so that a stream
@@ -134,7 +134,7 @@ pub async fn revoke(app: &App, caller: &Caller, request: wire::RevokeNodeRequest
     Ok(to_wire(app, &world, find(&world, id.as_str())?))
 }
 
-async fn revoke_once(app: &App, operator: &str, id: &NodeId, reason: &str) -> Result<(), StoreError> {
+async fn revoke_once(app: &App, hand: &Hand, id: &NodeId, reason: &str) -> Result<(), StoreError> {
     let key = member_key(id);
     let Some(entry) = app.store.get(&key).await? else { return Ok(()) };
     let Ok(member) = Member::decode(&key, &entry.value) else { return Ok(()) };
@@ -148,25 +148,18 @@ async fn revoke_once(app: &App, operator: &str, id: &NodeId, reason: &str) -> Re
         kind: EventKind::NODE,
         node: member.name.to_string(),
         subject: member.name.to_string(),
-        message: format!("revoked by {operator}{told}"),
+        message: format!("revoked by {}{told}", hand.told()),
     };
-    let revocation = Revocation { at: now, by: operator.to_owned(), reason: reason.to_owned() };
+    let revocation = Revocation { at: now, by: hand.name().to_owned(), reason: reason.to_owned() };
     let revoked = Member { revoked: Some(revocation), ..member };
     let txn = Txn::new().expect(key.as_str(), entry.modified).put(key.as_str(), revoked.encode());
-    let revision = app.store.commit(app.journal.record(txn, now, &[event])).await?;
+    let revision = app.store.commit(hand.seal(app, txn, 0, vec![event])).await?;
     app.mirror.reach(revision).await;
     Ok(())
 }
 
-/// Forgets a node that is revoked, lost or never came.
-pub async fn remove(
-    app: &App,
-    caller: &Caller,
-    request: &wire::RemoveNodeRequest,
-) -> Result<wire::RemoveNodeResponse, Status> {
-    let world = app.mirror.now();
-    let member = found(&world, caller, Verb::Act, &request.node)?;
-    let operator = caller.name();
+/// Only what is not there any more.
+pub fn removable(app: &App, member: &Member) -> Result<(), Status> {
     let state = app.fleet.seen(&member.id).map(|seen| seen.state);
     if matches!(state, Some(NodeState::Ready | NodeState::Disconnected)) {
         return Err(Status::failed_precondition(format!(
@@ -176,6 +169,18 @@ pub async fn remove(
             member.name
         )));
     }
+    Ok(())
+}
+
+/// Forgets a node that is revoked, lost or never came.
+pub async fn remove(
+    app: &App,
+    hand: &Hand,
+    request: &wire::RemoveNodeRequest,
+) -> Result<wire::RemoveNodeResponse, Status> {
+    let world = app.mirror.now();
+    let member = found(&world, &hand.caller, Verb::Act, &request.node)?;
+    removable(app, member)?;
     let health = format!("{HEALTH}{}/", member.id);
     let standing = app.store.scan(&health, None).await.map_err(store_status)?;
     for keys in standing.entries.chunks(DELETE_BATCH) {
@@ -188,7 +193,7 @@ pub async fn remove(
         kind: EventKind::NODE,
         node: member.name.to_string(),
         subject: member.name.to_string(),
-        message: format!("removed by {operator}"),
+        message: format!("removed by {}", hand.told()),
     };
     let mut txn =
         Txn::new().delete(member_key(&member.id)).delete(liveness_key(&member.id)).delete(spool_key(&member.id));
@@ -198,7 +203,7 @@ pub async fn remove(
     if let Some(claim) = claim.filter(|claim| claim.value == member.id.as_str().as_bytes()) {
         txn = txn.expect(name_key.as_str(), claim.modified).delete(name_key.as_str());
     }
-    let revision = app.store.commit(app.journal.record(txn, now, &[event])).await.map_err(store_status)?;
+    let revision = app.store.commit(hand.seal(app, txn, 0, vec![event])).await.map_err(store_status)?;
     app.mirror.reach(revision).await;
     app.fleet.cut(&member.id, Input::Removed { node: member.id.clone() });
     Ok(wire::RemoveNodeResponse { name: member.name.to_string() })

@@ -2,25 +2,44 @@
 
 use super::trust;
 use crate::app::App;
+use crate::approvals::Hand;
 use crate::clock;
 use crate::enroll::store_status;
 use crate::interface;
 use crate::records::{NewEvent, Pushed, artifact_key, highest_key};
+use crate::world::World;
 use hostler_core::catalogue::Artifact;
 use hostler_core::version::Version;
 use hostler_proto::admin as wire;
 use hostler_store::Txn;
 use hostler_types::plugin::{Grants, Manifest, embedded_manifest, split_signature, verify_signature};
 use hostler_types::{EventKind, Name};
+use std::sync::Arc;
 use tonic::{Status, Streaming};
 
 /// The largest real one, a Python plugin with its interpreter, has 18 MB.
 const PLUGIN_BYTES_MAX: usize = 64 * 1024 * 1024;
-pub async fn push(
-    app: &App,
-    operator: &str,
-    mut pieces: Streaming<wire::PushPluginRequest>,
-) -> Result<wire::Plugin, Status> {
+
+/// A component that was looked at and lies among the blobs, where nobody runs it.
+pub struct Staged {
+    manifest: Manifest,
+    version: Version,
+    signed_by: String,
+    digest: String,
+    size_bytes: u64,
+}
+
+impl Staged {
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    pub fn plugin(&self) -> &Name {
+        &self.manifest.name
+    }
+}
+
+pub async fn receive(app: &App, mut pieces: Streaming<wire::PushPluginRequest>) -> Result<Staged, Status> {
     let mut content = Vec::new();
     while let Some(piece) = pieces.message().await? {
         if content.len() + piece.data.len() > PLUGIN_BYTES_MAX {
@@ -28,6 +47,16 @@ pub async fn push(
         }
         content.extend_from_slice(&piece.data);
     }
+    stage(app, content).await
+}
+
+/// Looked at once more: keys that signed it may be trusted no more.
+pub async fn staged(app: &App, digest: &str) -> Result<Staged, Status> {
+    let content = app.blobs.get(digest).map_err(|error| Status::unavailable(format!("read the plugin: {error}")))?;
+    stage(app, content.ok_or_else(|| Status::not_found("the pushed component is gone: push it again"))?).await
+}
+
+async fn stage(app: &App, content: Vec<u8>) -> Result<Staged, Status> {
     let manifest = embedded_manifest(&content).map_err(|error| Status::invalid_argument(error.to_string()))?;
     let version = Version::parse(&manifest.version)
         .ok_or_else(|| Status::invalid_argument(format!("its version {:?} is not like 1.2.3", manifest.version)))?;
@@ -41,6 +70,12 @@ pub async fn push(
         blobs.put(&content).map_err(|error| Status::unavailable(format!("store the plugin: {error}")))
     });
     let digest = stored.await.map_err(|_| Status::internal("storing the plugin was interrupted"))??;
+    Ok(Staged { manifest, version, signed_by, digest, size_bytes })
+}
+
+/// From here on it is one of the plugins.
+pub async fn keep(app: &App, hand: &Hand, staged: Staged) -> Result<wire::Plugin, Status> {
+    let Staged { manifest, version, signed_by, digest, size_bytes } = staged;
     let key = artifact_key(&manifest.name, &manifest.version);
     if let Some(entry) = app.store.get(&key).await.map_err(store_status)? {
         let known = Pushed::decode(&key, &entry.value).map_err(|error| Status::internal(error.to_string()))?;
@@ -61,14 +96,14 @@ pub async fn push(
         )));
     }
     let now = clock::wall();
-    let beyond = beyond_approved(app, &manifest);
+    let beyond = beyond_approved(&app.mirror.now(), &manifest);
     let waits = if beyond.is_empty() { String::new() } else { format!("; it waits, since it asks for more: {beyond}") };
-    let event = news(&manifest.name, format!("{} pushed by {operator}{waits}", manifest.version));
+    let event = news(&manifest.name, format!("{} pushed by {}{waits}", manifest.version, hand.told()));
     let artifact = Artifact { waiting: !beyond.is_empty(), manifest, digest, size_bytes };
     let txn = highest.raise(Txn::new().expect_absent(key.as_str()), &artifact.manifest);
-    let pushed = Pushed { artifact, at: now, by: operator.to_owned(), signed_by };
+    let pushed = Pushed { artifact, at: now, by: hand.name().to_owned(), signed_by };
     let txn = txn.put(key.as_str(), pushed.encode());
-    let revision = app.store.commit(app.journal.record(txn, now, &[event])).await.map_err(store_status)?;
+    let revision = app.store.commit(hand.seal(app, txn, 0, vec![event])).await.map_err(store_status)?;
     app.mirror.reach(revision).await;
     Ok(to_wire(app, &pushed, true))
 }
@@ -97,8 +132,7 @@ fn signed_by(app: &App, component: &[u8], manifest: &Manifest) -> Result<String,
 /// What it asks for and nobody approved yet. Who pushes the first version of a
 /// plugin approves what that asks for; later ones are measured by the newest
 /// that runs.
-fn beyond_approved(app: &App, manifest: &Manifest) -> Grants {
-    let world = app.mirror.now();
+pub fn beyond_approved(world: &World, manifest: &Manifest) -> Grants {
     let before = world.catalogue.newest(&manifest.name);
     before.map(|one| manifest.grants.beyond(&one.manifest.grants)).unwrap_or_default()
 }
@@ -133,8 +167,7 @@ impl Highest {
 }
 
 /// A version by its number, or the newest that waits.
-pub async fn approve(app: &App, operator: &str, request: &wire::ApprovePluginRequest) -> Result<wire::Plugin, Status> {
-    let world = app.mirror.now();
+pub fn to_approve(world: &World, request: &wire::ApprovePluginRequest) -> Result<Arc<Pushed>, Status> {
     let name = Name::new(&request.name).map_err(|error| Status::invalid_argument(error.to_string()))?;
     let of_name = || world.artifacts.values().filter(|one| one.artifact.manifest.name == name);
     let pushed = match request.version.as_str() {
@@ -144,12 +177,17 @@ pub async fn approve(app: &App, operator: &str, request: &wire::ApprovePluginReq
         }
         version => of_name().find(|one| one.artifact.manifest.version == version),
     };
-    let pushed = pushed.ok_or_else(|| match (of_name().next(), request.version.as_str()) {
+    pushed.cloned().ok_or_else(|| match (of_name().next(), request.version.as_str()) {
         (None, _) => Status::not_found(format!("there is no plugin {name}: hostlerctl plugin ls shows what there is")),
         (Some(_), "") => Status::failed_precondition(format!("no version of {name} waits for approval")),
         (Some(_), version) => Status::not_found(format!("plugin {name} has no version {version}")),
-    })?;
-    let key = artifact_key(&name, &pushed.artifact.manifest.version);
+    })
+}
+
+pub async fn approve(app: &App, hand: &Hand, request: &wire::ApprovePluginRequest) -> Result<wire::Plugin, Status> {
+    let pushed = to_approve(&app.mirror.now(), request)?;
+    let name = &pushed.artifact.manifest.name;
+    let key = artifact_key(name, &pushed.artifact.manifest.version);
     let entry = app.store.get(&key).await.map_err(store_status)?;
     let entry = entry.ok_or_else(|| Status::aborted("it was removed at this moment"))?;
     let mut approved = Pushed::decode(&key, &entry.value).map_err(|error| Status::internal(error.to_string()))?;
@@ -158,9 +196,9 @@ pub async fn approve(app: &App, operator: &str, request: &wire::ApprovePluginReq
     }
     approved.artifact.waiting = false;
     let manifest = &approved.artifact.manifest;
-    let event = news(&name, format!("{} approved by {operator}: {}", manifest.version, manifest.grants));
+    let event = news(name, format!("{} approved by {}: {}", manifest.version, hand.told(), manifest.grants));
     let txn = Txn::new().expect(key.as_str(), entry.modified).put(key.as_str(), approved.encode());
-    let revision = app.store.commit(app.journal.record(txn, clock::wall(), &[event])).await.map_err(store_status)?;
+    let revision = app.store.commit(hand.seal(app, txn, 0, vec![event])).await.map_err(store_status)?;
     app.mirror.reach(revision).await;
     Ok(to_wire(app, &approved, true))
 }
@@ -253,7 +291,7 @@ fn to_wire(app: &App, pushed: &Pushed, added: bool) -> wire::Plugin {
         current,
         added,
         waiting: pushed.artifact.waiting,
-        beyond: pushed.artifact.waiting.then(|| (&beyond_approved(app, manifest)).into()),
+        beyond: pushed.artifact.waiting.then(|| (&beyond_approved(&world, manifest)).into()),
         signed_by: pushed.signed_by.clone(),
         asks: Some((&manifest.grants).into()),
     }

@@ -2,6 +2,7 @@
 
 use crate::access::{self, Caller};
 use crate::app::App;
+use crate::approvals::Hand;
 use crate::clock;
 use crate::enroll::store_status;
 use crate::records::{self, NewEvent, secret_key};
@@ -34,7 +35,7 @@ fn news(name: &Name, message: String) -> NewEvent {
 }
 
 /// A secret belongs to the system that names it; one that none names, to nobody.
-fn ask<'a>(world: &'a World, verb: Verb, name: &'a Name) -> Ask<'a> {
+pub fn ask<'a>(world: &'a World, verb: Verb, name: &'a Name) -> Ask<'a> {
     let ask = Ask::new(verb, Noun::Spec(Kind::Secret)).named(name.as_str());
     match world.specs.applied.get(Kind::Secret, name) {
         Some(declared) => access::in_system(ask, &declared.system),
@@ -42,12 +43,11 @@ fn ask<'a>(world: &'a World, verb: Verb, name: &'a Name) -> Ask<'a> {
     }
 }
 
-pub async fn set(app: &App, caller: &Caller, request: wire::SetSecretRequest) -> Result<wire::Secret, Status> {
-    let operator = caller.name();
+pub async fn set(app: &App, hand: &Hand, request: wire::SetSecretRequest) -> Result<wire::Secret, Status> {
     let wire::SetSecretRequest { name, value, generate, must_exist, must_be_new } = request;
     let (name, value) = (named(&name)?, Zeroizing::new(value));
     let world = app.mirror.now();
-    access::require(&world, caller, &ask(&world, Verb::Change, &name))?;
+    access::require(&world, &hand.caller, &ask(&world, Verb::Change, &name))?;
     let value = match (value.is_empty(), generate) {
         (false, 0) => value,
         (true, 0) => {
@@ -73,16 +73,16 @@ pub async fn set(app: &App, caller: &Caller, request: wire::SetSecretRequest) ->
         if must_be_new && before.is_some() {
             return Err(Status::already_exists(format!("secret {name} has a value: hostlerctl secret rotate {name}")));
         }
-        let record = app.vault.add(before.as_ref(), &name, &value, operator);
+        let record = app.vault.add(before.as_ref(), &name, &value, hand.name());
         let record = record.ok_or_else(|| Status::internal("this machine has no randomness"))?;
         let number = record.versions.last().map_or(0, |newest| newest.number);
-        let event = news(&name, format!("version {number} set by {operator}"));
+        let event = news(&name, format!("version {number} set by {}", hand.told()));
         let txn = match &entry {
             Some(entry) => Txn::new().expect(key.as_str(), entry.modified),
             None => Txn::new().expect_absent(key.as_str()),
         };
         let txn = txn.put(key.as_str(), records::encode(&record));
-        match app.store.commit(app.journal.record(txn, clock::wall(), &[event])).await {
+        match app.store.commit(hand.seal(app, txn, 0, vec![event])).await {
             Ok(revision) => {
                 app.mirror.reach(revision).await;
                 let world = app.mirror.now();

@@ -7,6 +7,7 @@ pub mod systems;
 
 use crate::access::{self, Caller, in_system, require};
 use crate::app::App;
+use crate::approvals::Hand;
 use crate::world::World;
 use commit::{Outcome, Writer};
 use hostler_core::access::{Ask, Noun, Verb};
@@ -17,7 +18,7 @@ use hostler_proto::{admin as wire, agent};
 use hostler_types::spec::{Body, Kind, nearest};
 use hostler_types::{DesiredState, Name};
 use prost::Message;
-use read::Spec;
+pub use read::{Spec, message, spec};
 use std::collections::BTreeSet;
 use tonic::Status;
 
@@ -26,7 +27,7 @@ use tonic::Status;
 const DESIRED_STATE_BYTES_MAX: usize = 3 * 1024 * 1024;
 
 /// What plans see of the nodes.
-fn hosts(app: &App, world: &World) -> Vec<Host> {
+pub fn hosts(app: &App, world: &World) -> Vec<Host> {
     let host = |member: &std::sync::Arc<crate::records::Member>| {
         let live = app.fleet.live(&member.id).map(|live| live.facts);
         let facts = live.or_else(|| world.liveness.get(&member.id).and_then(|record| record.facts.clone()));
@@ -40,7 +41,7 @@ fn hosts(app: &App, world: &World) -> Vec<Host> {
 }
 
 /// The plan, with the problems that need more than specs to be seen.
-fn made(app: &App, world: &World, spec: &Spec) -> Plan {
+pub fn made(app: &App, world: &World, spec: &Spec) -> Plan {
     let hosts = hosts(app, world);
     let basis = Basis { applied: &world.specs.applied, catalogue: &world.catalogue, hosts: &hosts };
     let mut plan = plan::plan(basis, &spec.wanted);
@@ -52,7 +53,7 @@ fn made(app: &App, world: &World, spec: &Spec) -> Plan {
 
 /// Each object that would change, and the system as such: a plan without changes
 /// says what is there, too.
-fn may_all(world: &World, caller: &Caller, verb: Verb, system: &Name, changes: &[Change]) -> Result<(), Status> {
+pub fn may_all(world: &World, caller: &Caller, verb: Verb, system: &Name, changes: &[Change]) -> Result<(), Status> {
     require(world, caller, &in_system(Ask::some_spec(verb), system))?;
     for change in changes.iter().filter(|change| change.act != Act::Unchanged) {
         require(
@@ -65,35 +66,39 @@ fn may_all(world: &World, caller: &Caller, verb: Verb, system: &Name, changes: &
 }
 
 pub fn plan(app: &App, caller: &Caller, request: wire::PlanRequest) -> Result<wire::PlanResponse, Status> {
-    let spec = read::spec(request.spec.unwrap_or_default())?;
+    let spec = spec(request.spec.unwrap_or_default())?;
     let world = app.mirror.now();
-    let current = world.specs.versions.get(&spec.wanted.system).filter(|version| version.is_there());
     let plan = made(app, &world, &spec);
     may_all(&world, caller, Verb::Read, &spec.wanted.system, &plan.changes)?;
-    Ok(wire::PlanResponse {
-        system: spec.wanted.system.to_string(),
-        seen: world.specs.number(&spec.wanted.system),
+    Ok(plan_to_wire(app, &world, &spec.wanted.system, spec.env(), plan))
+}
+
+pub fn plan_to_wire(app: &App, world: &World, system: &Name, env: String, plan: Plan) -> wire::PlanResponse {
+    let current = world.specs.versions.get(system).filter(|version| version.is_there());
+    wire::PlanResponse {
+        system: system.to_string(),
+        seen: world.specs.number(system),
         changes: plan.changes.iter().map(change_to_wire).collect(),
         problems: plan.problems.into_iter().map(problem_to_wire).collect(),
         notes: plan.notes,
         lineage: app.lineage,
         env_before: current.map(|version| version.env.clone()).unwrap_or_default(),
-        env: spec.env(),
-    })
+        env,
+    }
 }
 
-pub async fn apply(app: &App, caller: &Caller, request: wire::ApplyRequest) -> Result<wire::ApplyResponse, Status> {
+pub async fn apply(app: &App, hand: &Hand, request: wire::ApplyRequest) -> Result<wire::ApplyResponse, Status> {
     if request.lineage != 0 && request.lineage != app.lineage {
         return Err(Status::failed_precondition(
             "the plan was made against another control plane, or against this one before it was restored: plan again",
         ));
     }
-    let spec = read::spec(request.spec.unwrap_or_default())?;
-    let writer = Writer { app, operator: caller.name(), message: read::message(&request.message) };
+    let spec = spec(request.spec.unwrap_or_default())?;
+    let writer = Writer { app, hand, message: message(&request.message) };
     let system = spec.wanted.system.clone();
     let outcome = writer.change(&system, request.seen, |world| {
         let mut plan = made(app, world, &spec);
-        may_all(world, caller, Verb::Change, &spec.wanted.system, &plan.changes)?;
+        may_all(world, &hand.caller, Verb::Change, &spec.wanted.system, &plan.changes)?;
         plan.problems.extend(spec.missing_files(&app.blobs));
         Ok((plan, spec.env()))
     });
@@ -207,38 +212,57 @@ pub fn get(app: &App, caller: &Caller, request: &wire::GetObjectsRequest) -> Res
     Ok(wire::GetObjectsResponse { documents })
 }
 
+/// What deleting would do: loose objects, or whole systems, of which each has a plan
+/// of its own.
+pub fn deletions(app: &App, world: &World, request: &wire::DeleteObjectsRequest) -> Result<Vec<(Name, Plan)>, Status> {
+    let kind = kind_of(&request.kind)?;
+    if kind == Kind::System {
+        return systems::deletions(app, world, &request.names);
+    }
+    let loose = loose()?;
+    Ok(vec![(loose.clone(), without(app, world, kind, &request.names, &loose)?)])
+}
+
+fn loose() -> Result<Name, Status> {
+    Name::new(LOOSE).map_err(|error| Status::internal(error.to_string()))
+}
+
+fn without(app: &App, world: &World, kind: Kind, names: &[String], loose: &Name) -> Result<Plan, Status> {
+    let applied = &world.specs.applied;
+    for text in names {
+        let found = applied.of_kind(kind).find(|one| one.object.name.as_str() == text);
+        let Some(found) = found else {
+            return Err(missing(kind, text, applied.of_kind(kind).map(|one| one.object.name.to_string())));
+        };
+        if found.system != *loose {
+            return Err(Status::failed_precondition(format!(
+                "{kind} {text} belongs to system {0}: take it out of its folder and apply, or hostlerctl delete \
+                 system {0}",
+                found.system
+            )));
+        }
+    }
+    let named = |name: &Name| names.iter().any(|text| text == name.as_str());
+    let kept = applied.of_system(loose).filter(|one| one.kind() != kind || !named(&one.name));
+    let hosts = hosts(app, world);
+    let basis = Basis { applied, catalogue: &world.catalogue, hosts: &hosts };
+    Ok(plan::replace(basis, loose, kept.cloned().collect()))
+}
+
 pub async fn delete(
     app: &App,
-    caller: &Caller,
+    hand: &Hand,
     request: &wire::DeleteObjectsRequest,
 ) -> Result<wire::DeleteObjectsResponse, Status> {
     let kind = kind_of(&request.kind)?;
     if kind == Kind::System {
-        return systems::delete(app, caller, &request.names).await;
+        return systems::delete(app, hand, &request.names).await;
     }
-    let loose = Name::new(LOOSE).map_err(|error| Status::internal(error.to_string()))?;
-    let writer = Writer { app, operator: caller.name(), message: String::new() };
+    let loose = loose()?;
+    let writer = Writer { app, hand, message: String::new() };
     let outcome = writer.change(&loose, None, |world| {
-        let applied = &world.specs.applied;
-        for text in &request.names {
-            let found = applied.of_kind(kind).find(|one| one.object.name.as_str() == text);
-            let Some(found) = found else {
-                return Err(missing(kind, text, applied.of_kind(kind).map(|one| one.object.name.to_string())));
-            };
-            if found.system != loose {
-                return Err(Status::failed_precondition(format!(
-                    "{kind} {text} belongs to system {0}: take it out of its folder and apply, or hostlerctl delete \
-                     system {0}",
-                    found.system
-                )));
-            }
-        }
-        let named = |name: &Name| request.names.iter().any(|text| text == name.as_str());
-        let kept = applied.of_system(&loose).filter(|one| one.kind() != kind || !named(&one.name));
-        let hosts = hosts(app, world);
-        let basis = Basis { applied, catalogue: &world.catalogue, hosts: &hosts };
-        let plan = plan::replace(basis, &loose, kept.cloned().collect());
-        may_all(world, caller, Verb::Change, &loose, &plan.changes)?;
+        let plan = without(app, world, kind, &request.names, &loose)?;
+        may_all(world, &hand.caller, Verb::Change, &loose, &plan.changes)?;
         Ok((plan, String::new()))
     });
     match outcome.await? {

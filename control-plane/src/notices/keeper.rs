@@ -192,7 +192,13 @@ impl Keeper {
             }
             (Err(_), _) => None,
         };
-        self.write_sent(effect.into_iter().collect(), message).await;
+        let mut group = Group::default();
+        group.extend(effect.into_iter().collect(), message);
+        if done.outcome.is_ok() {
+            let (key, taken) = records::taken(&done.notifier, now().wall);
+            group.ops.push(Op::Put(key, taken));
+        }
+        self.write(vec![group]).await;
     }
 
     async fn decide(&mut self, command: Command) {

@@ -4,7 +4,10 @@ use super::archive::{self, FORMAT, Manifest};
 use crate::app::App;
 use crate::audit;
 use crate::clock;
+use crate::records;
 use hostler_proto::admin as wire;
+use hostler_proto::store as rest;
+use hostler_store::{StoreError, Txn};
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -52,14 +55,32 @@ pub async fn stream(app: &Arc<App>, request: wire::BackupRequest) -> Result<Piec
         data: Vec::new(),
     };
     sender.try_send(Ok(head)).map_err(|error| failed(&error))?;
+    let keeping = Arc::clone(app);
     app.tracker.spawn_blocking(move || {
         let out = Out { sender: sender.clone(), piece: Vec::with_capacity(PIECE_BYTES) };
-        if let Err(error) = archive::write(out, &request.passphrase, &manifest, &scratch.0) {
-            tracing::warn!(error = %error, "a backup was not finished");
-            let _ = sender.blocking_send(Err(Status::unavailable(format!("the backup was not finished: {error}"))));
+        match archive::write(out, &request.passphrase, &manifest, &scratch.0) {
+            // Before whoever takes it sees its end.
+            Ok(_) => remember(&keeping, manifest.at_ms, !request.passphrase.is_empty()),
+            Err(error) => {
+                tracing::warn!(error = %error, "a backup was not finished");
+                let _ = sender.blocking_send(Err(Status::unavailable(format!("the backup was not finished: {error}"))));
+            }
         }
     });
     Ok(ReceiverStream::new(receiver))
+}
+
+/// When the control plane was last saved: for people who ask whether it is.
+fn remember(app: &App, at_ms: u64, sealed: bool) {
+    let txn = Txn::new().put(records::LAST_BACKUP, records::encode(&rest::LastBackup { at_ms, sealed }));
+    let kept = tokio::runtime::Handle::current().block_on(async {
+        let revision = app.store.commit(txn).await?;
+        app.mirror.reach(revision).await;
+        Ok::<_, StoreError>(())
+    });
+    if let Err(error) = kept {
+        tracing::warn!(error = %error, "that a backup was taken could not be written down");
+    }
 }
 
 type AnyError = Box<dyn std::error::Error + Send + Sync>;

@@ -58,7 +58,7 @@ pub enum StoreCommand {
 pub fn run(config: &Config, command: Command) -> Result<bool> {
     let data = &config.data_dir;
     let owner = fs::metadata(data).map(|meta| (meta.uid(), meta.gid())).ok();
-    let outcome = act(data, command);
+    let outcome = act(config, command);
     if let Some((user, group)) = owner.filter(|_| rustix::process::geteuid().is_root()) {
         give(data, user, group).with_context(|| format!("give {} back to its owner", data.display()))?;
     }
@@ -78,9 +78,10 @@ fn give(path: &Path, user: u32, group: u32) -> io::Result<()> {
     Ok(())
 }
 
-fn act(data: &Path, command: Command) -> Result<bool> {
+fn act(config: &Config, command: Command) -> Result<bool> {
+    let data = &config.data_dir;
     match command {
-        Command::Store(StoreCommand::Verify) => look_over(data),
+        Command::Store(StoreCommand::Verify) => look_over(config),
         Command::Store(StoreCommand::Export { file }) => export(data, &file).map(|()| true),
         Command::Store(StoreCommand::Import { file }) => import(data, &file).map(|()| true),
         Command::Store(StoreCommand::Compact) => compact(data).map(|()| true),
@@ -110,9 +111,9 @@ fn store_of(data: &Path) -> Result<PathBuf> {
     Ok(store)
 }
 
-fn look_over(data: &Path) -> Result<bool> {
-    store_of(data)?;
-    let findings = verify::verify(data)?;
+fn look_over(config: &Config) -> Result<bool> {
+    store_of(&config.data_dir)?;
+    let findings = verify::verify(&config.data_dir, Some(config.secrets_key.clone()))?;
     print!("{}", told(&findings));
     Ok(findings.iter().all(|finding| finding.is_good()))
 }

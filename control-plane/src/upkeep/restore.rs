@@ -72,7 +72,7 @@ fn sibling(data: &Path, word: &str) -> PathBuf {
 
 fn unpack(file: &Path, passphrase: &str, into: &Path) -> Result<(Manifest, Vec<Finding>)> {
     let manifest = archive::read(file, passphrase, into).with_context(|| format!("read {}", file.display()))?;
-    let bad: Vec<Finding> = verify::verify(into)?.into_iter().filter(|finding| !finding.is_good()).collect();
+    let bad: Vec<Finding> = verify::verify(into, None)?.into_iter().filter(|finding| !finding.is_good()).collect();
     if let Some(bad) = bad.iter().find(|finding| is_needed(finding)) {
         bail!("the backup was damaged before it was taken: {}: {}", bad.what, bad.said);
     }

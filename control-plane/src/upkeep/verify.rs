@@ -2,6 +2,7 @@
 //! the store names.
 
 use crate::pki::Pki;
+use crate::vault::{self, KeyError, Source};
 use crate::{clock, records};
 use anyhow::Result;
 use hostler_proto::store as rest;
@@ -9,18 +10,53 @@ use hostler_store::{Finding, Verdict};
 use std::fs;
 use std::path::Path;
 
-/// Changes nothing.
-pub fn verify(data: &Path) -> Result<Vec<Finding>> {
-    let mut named = Named::new();
-    let mut findings = hostler_store::inspect(&data.join("store"), &mut |key, value| named.extend(names(key, value)))?;
+/// Secrets that damage is told of; the rest is counted.
+const NAMED_MAX: usize = 5;
+
+/// Changes nothing. Secrets are tried where it is known what they are sealed under.
+pub fn verify(data: &Path, secrets_key: Option<Source>) -> Result<Vec<Finding>> {
+    let (mut named, mut sealed) = (Named::new(), Vec::new());
+    let mut findings = hostler_store::inspect(&data.join("store"), &mut |key, value| {
+        named.extend(names(key, value));
+        if key.starts_with(records::SECRETS) {
+            sealed.extend(records::decode::<rest::Secret>(key, value).ok());
+        }
+    })?;
     findings.push(keys(&data.join("pki")));
     // Only a state that can be read says what else must be there.
     if findings.iter().any(|finding| finding.what == hostler_store::WHOLE && finding.verdict != Verdict::Bad) {
         for part in ["blobs", "documents"] {
             findings.push(content(&data.join(part), part, &named));
         }
+        findings.extend(secrets_key.map(|source| secrets(data, source, &sealed)));
     }
     Ok(findings)
+}
+
+/// Whether the key that there is opens every value that is sealed.
+fn secrets(data: &Path, source: Source, sealed: &[rest::Secret]) -> Finding {
+    const WHAT: &str = "secrets";
+    const HELP: &str = "put the key of their time back (secrets.key, which sealed backups hold too), or give them \
+                        values anew: hostlerctl secret set NAME";
+    let values: usize = sealed.iter().map(|secret| secret.versions.len()).sum();
+    if values == 0 {
+        return Finding::good(WHAT, "none".to_owned());
+    }
+    match vault::unopened(source, data, sealed) {
+        Ok(wrong) if wrong.is_empty() => Finding::good(WHAT, format!("{values} values of {}", sealed.len())),
+        Ok(wrong) => {
+            let mut told: Vec<String> = wrong.iter().take(NAMED_MAX).cloned().collect();
+            if wrong.len() > NAMED_MAX {
+                told.push(format!("and {} more", wrong.len() - NAMED_MAX));
+            }
+            Finding::bad(WHAT, told.join("; "), HELP)
+        }
+        // Who runs this by hand has neither at hand always.
+        Err(error @ (KeyError::NoPassphrase | KeyError::NoCredential(_))) => {
+            Finding::good(WHAT, format!("{values} values, not tried: {error}"))
+        }
+        Err(error) => Finding::bad(WHAT, format!("{values} values can't be opened: {error}"), HELP),
+    }
 }
 
 fn keys(folder: &Path) -> Finding {
@@ -38,6 +74,10 @@ fn keys(folder: &Path) -> Finding {
 type Named = Vec<(&'static str, String, String)>;
 
 fn names(key: &str, value: &[u8]) -> Option<(&'static str, String, String)> {
+    if let Some(id) = key.strip_prefix(records::APPROVALS) {
+        let one: rest::Approval = records::decode(key, value).ok()?;
+        return (!one.body.is_empty()).then(|| ("documents", one.body, format!("what waits as {id}")));
+    }
     if let Some(name) = key.strip_prefix(records::ARTIFACTS) {
         let one: rest::Artifact = records::decode(key, value).ok()?;
         return Some(("blobs", one.digest, format!("plugin {name}")));
@@ -99,7 +139,7 @@ mod tests {
     }
 
     fn bad(data: &Path) -> Vec<String> {
-        let findings = verify(data).expect("looks").into_iter();
+        let findings = verify(data, Some(Source::File)).expect("looks").into_iter();
         findings
             .filter(|finding| !finding.is_good())
             .map(|finding| format!("{}: {}", finding.what, finding.said))
@@ -136,6 +176,33 @@ mod tests {
         let parts = ["blobs", "documents"].map(|part| content(&data.join(part), part, &Named::new()));
         let findings = [keys(&data.join("pki"))].into_iter().chain(parts);
         findings.filter(|finding| !finding.is_good()).map(|finding| finding.said).collect()
+    }
+
+    #[test]
+    fn what_the_key_does_not_open_is_named() {
+        let dir = tempfile::tempdir().expect("a folder");
+        filled(dir.path());
+        let vault = vault::Vault::open(Source::File, dir.path(), true).expect("a key");
+        let name = hostler_types::Name::new("smtp").expect("a name");
+        let record = vault.add(None, &name, b"hunter2", "anna").expect("seals");
+        let store = hostler_store::open_embedded(&dir.path().join("store")).expect("opens");
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let txn = Txn::new().put(records::secret_key(&name), records::encode(&record));
+        runtime.block_on(store.commit(txn)).expect("commits");
+        drop(store);
+        hostler_store::wait_closed(&dir.path().join("store")).expect("closes");
+        assert_eq!(bad(dir.path()), Vec::<String>::new());
+        let key = dir.path().join(vault::KEY_FILE);
+        let kept = fs::read(&key).expect("reads");
+        fs::remove_file(&key).expect("removes");
+        assert!(bad(dir.path()).join("").contains("1 values can't be opened"), "{:?}", bad(dir.path()));
+        assert!(!key.exists(), "no other one is made in its place");
+        let mut other = kept.clone();
+        other[0] = if other[0] == b'0' { b'1' } else { b'0' };
+        crate::files::write_private(&key, &other).expect("writes");
+        assert!(bad(dir.path()).join("").contains("secret smtp, version 1: it was sealed under the key"));
+        crate::files::write_private(&key, &kept).expect("writes");
+        assert_eq!(bad(dir.path()), Vec::<String>::new());
     }
 
     #[test]

@@ -177,6 +177,15 @@ impl MasterKey {
     }
 }
 
+/// What lies where the key should.
+enum Lying {
+    Kept(MasterKey),
+    /// By a passphrase that it was not closed with yet.
+    ToClose(MasterKey),
+    Empty,
+    Gone(PathBuf),
+}
+
 /// The key, and what it takes to keep a new one.
 pub struct Keeper {
     source: Source,
@@ -212,7 +221,32 @@ impl Keeper {
         ))
     }
 
+    /// The key as it lies there; nothing is changed.
+    pub fn look(source: Source, file: PathBuf) -> Result<MasterKey, KeyError> {
+        let passphrase = match source {
+            Source::Passphrase => read_passphrase(&mut io::stdin().lock())?,
+            Source::File | Source::Credential(_) => Zeroizing::default(),
+        };
+        let keeper = Self { source, file, passphrase };
+        match keeper.read()? {
+            Lying::Kept(key) | Lying::ToClose(key) => Ok(key),
+            Lying::Empty | Lying::Gone(_) => Err(KeyError::Gone { path: keeper.file }),
+        }
+    }
+
     fn load(&self, fresh: bool) -> Result<MasterKey, KeyError> {
+        let key = match self.read()? {
+            Lying::Kept(key) => return Ok(key),
+            // Was open until now: closed from here on.
+            Lying::ToClose(key) => key,
+            Lying::Gone(path) if !fresh => return Err(KeyError::Gone { path }),
+            Lying::Gone(_) | Lying::Empty => MasterKey::random()?,
+        };
+        self.keep(&key)?;
+        Ok(key)
+    }
+
+    fn read(&self) -> Result<Lying, KeyError> {
         let path = match &self.source {
             Source::Credential(name) => {
                 let folder = std::env::var_os(CREDENTIALS).map(PathBuf::from);
@@ -224,17 +258,10 @@ impl Keeper {
         let failed = |source| KeyError::File { path: path.clone(), source };
         let unusable = |problem: String| KeyError::Unusable { path: path.clone(), problem };
         let Some(bytes) = files::read_if_there(&path).map_err(failed)?.map(Zeroizing::new) else {
-            if !fresh {
-                return Err(KeyError::Gone { path });
-            }
-            let key = MasterKey::random()?;
-            self.keep(&key)?;
-            return Ok(key);
+            return Ok(Lying::Gone(path));
         };
         if bytes.is_empty() {
-            let key = MasterKey::random()?;
-            self.keep(&key)?;
-            return Ok(key);
+            return Ok(Lying::Empty);
         }
         if self.source == Source::File {
             let mode = std::fs::metadata(&path).map_err(failed)?.mode();
@@ -246,17 +273,14 @@ impl Keeper {
         let text = match (&self.source, closed) {
             (Source::Passphrase, true) => self.unclosed(&bytes)?,
             (Source::Passphrase, false) => {
-                // Was open until now: closed from here on.
-                let key = parse(&bytes).map_err(unusable)?;
-                self.keep(&key)?;
-                return Ok(key);
+                return parse(&bytes).map(Lying::ToClose).map_err(unusable);
             }
             (_, true) => {
                 return Err(unusable("is closed by a passphrase: set secrets_key = \"passphrase\"".to_owned()));
             }
             (_, false) => bytes,
         };
-        parse(&text).map_err(unusable)
+        parse(&text).map(Lying::Kept).map_err(unusable)
     }
 
     fn unclosed(&self, bytes: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {

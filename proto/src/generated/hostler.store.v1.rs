@@ -222,6 +222,9 @@ pub struct SystemVersion {
     pub named: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(uint32, tag = "11")]
     pub more: u32,
+    /// Where two had to agree.
+    #[prost(string, tag = "12")]
+    pub approved_by: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Health {
@@ -417,4 +420,83 @@ pub struct Notice {
     pub titles: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(uint32, tag = "14")]
     pub count: u32,
+}
+/// An act that waits for another operator's yes, or did. Its key names it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Approval {
+    #[prost(string, tag = "1")]
+    pub call: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub by: ::prost::alloc::string::String,
+    /// The token that was shown; empty: a certificate.
+    #[prost(string, tag = "3")]
+    pub by_token: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "4")]
+    pub at_ms: u64,
+    #[prost(uint64, tag = "5")]
+    pub expires_at_ms: u64,
+    #[prost(string, tag = "6")]
+    pub state: ::prost::alloc::string::String,
+    /// What it is on; empty where that is nothing in particular.
+    #[prost(string, tag = "7")]
+    pub system: ::prost::alloc::string::String,
+    #[prost(string, tag = "8")]
+    pub noun: ::prost::alloc::string::String,
+    #[prost(string, tag = "9")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "10")]
+    pub summary: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "11")]
+    pub nodes: u32,
+    #[prost(string, repeated, tag = "12")]
+    pub named: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(uint32, tag = "13")]
+    pub more: u32,
+    #[prost(string, tag = "14")]
+    pub message: ::prost::alloc::string::String,
+    /// SHA-256 of the blob with the request; empty once it is decided.
+    #[prost(string, tag = "15")]
+    pub body: ::prost::alloc::string::String,
+    /// SHA-256 over all that it was planned against and would do.
+    #[prost(bytes = "vec", tag = "16")]
+    pub basis: ::prost::alloc::vec::Vec<u8>,
+    #[prost(string, tag = "17")]
+    pub decided_by: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "18")]
+    pub decided_at_ms: u64,
+    #[prost(string, tag = "19")]
+    pub reason: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "20")]
+    pub version: u64,
+}
+/// What was asked for, byte by byte; kept for as long as it waits. `request` or,
+/// where a secret's value is in it, `sealed`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ApprovalBody {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    #[prost(bytes = "vec", tag = "2")]
+    pub request: ::prost::alloc::vec::Vec<u8>,
+    #[prost(message, optional, tag = "3")]
+    pub sealed: ::core::option::Option<SecretVersion>,
+}
+/// A push that waits: its content is a blob already.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WaitingPush {
+    #[prost(string, tag = "1")]
+    pub digest: ::prost::alloc::string::String,
+}
+/// The last backup of the control plane itself that ended well.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LastBackup {
+    #[prost(uint64, tag = "1")]
+    pub at_ms: u64,
+    #[prost(bool, tag = "2")]
+    pub sealed: bool,
+}
+/// When a notifier's server last took something.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NotifierTaken {
+    #[prost(uint64, tag = "1")]
+    pub at_ms: u64,
 }

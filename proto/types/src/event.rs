@@ -46,6 +46,8 @@ impl EventKind {
     pub const SECRET: &'static str = "secret";
     /// Who was told of something, and who could not be.
     pub const NOTICE: &'static str = "notice";
+    /// What waits for a second person, and what they said.
+    pub const APPROVAL: &'static str = "approval";
 
     pub fn new(word: &str) -> Self {
         Self(word.to_owned())

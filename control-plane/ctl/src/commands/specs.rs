@@ -158,7 +158,7 @@ pub async fn show(
     input: Option<&Input>,
 ) -> Result<(), Problem> {
     if view.format != Format::Table {
-        return out.json(&to_json(plan, view.dry_run));
+        return out.json(&plan_json(plan, view.dry_run));
     }
     let files = contents::changes(client, plan, input).await?;
     let provenance = provenance(client, plan).await?;
@@ -193,7 +193,7 @@ pub fn changes_json(changes: &[wire::Change]) -> serde_json::Value {
     changes.iter().map(change).collect()
 }
 
-fn to_json(plan: &wire::PlanResponse, dry_run: bool) -> serde_json::Value {
+pub fn plan_json(plan: &wire::PlanResponse, dry_run: bool) -> serde_json::Value {
     json!({
         "system": plan.system,
         "env": plan.env,
@@ -292,7 +292,7 @@ pub async fn commit(
     if global.output != Format::Table {
         let (changes, notes) = (answer.changes, answer.notes);
         let done = wire::PlanResponse { changes, seen: answer.version, notes, ..plan };
-        return out.json(&to_json(&done, false));
+        return out.json(&plan_json(&done, false));
     }
     let (title, done) = (title(&plan.system, &plan.env), plan_view::done(&answer.changes));
     if !has_changes(&answer.changes) {

@@ -26,7 +26,7 @@ pub async fn run(mut client: Client, out: &Out, global: &Global, command: System
         SystemCommand::Backup { file, passphrase_file } => {
             backup::run(&mut client, out, global.output, &file, passphrase_file.as_deref()).await
         }
-        SystemCommand::Rollback { system, message, yes, dry_run } => {
+        SystemCommand::Rollback { system, message, yes, dry_run, .. } => {
             let (name, number) = at(&system)?;
             let number = number.ok_or_else(|| {
                 Problem::Usage(format!(
@@ -56,6 +56,7 @@ fn version_json(version: &wire::Version, more: Option<(&str, Value)>) -> Value {
         "version": version.number,
         "at": time(version.at_ms),
         "by": version.by,
+        "approved_by": (!version.approved_by.is_empty()).then_some(&version.approved_by),
         "message": version.message,
         "env": version.env,
         "created": version.created,
@@ -160,7 +161,7 @@ async fn history(client: &mut Client, out: &Out, format: Format, name: &str, dif
             vec![
                 Cell::new(one.number.to_string()),
                 Cell::new(age(one.at_ms, answer.wall_ms)),
-                Cell::new(&one.by),
+                Cell::new(by(one)),
                 Cell::new(if one.env.is_empty() { "-" } else { &one.env }),
                 Cell::new(counts(one)),
                 Cell::new(&one.message),
@@ -201,11 +202,19 @@ async fn compared(
     Ok(changes)
 }
 
+/// `anna`, `anna+ben` where two had to agree
+fn by(version: &wire::Version) -> String {
+    match version.approved_by.as_str() {
+        "" => version.by.clone(),
+        other => format!("{}+{other}", version.by),
+    }
+}
+
 /// `version 12 by anna, 2026-03-01T14:02:15.250Z, "slower"`
 fn told(version: &wire::Version) -> String {
     let message = if version.message.is_empty() { String::new() } else { format!(", \"{}\"", version.message) };
     let at = Timestamp::from_millis(version.at_ms);
-    sanitize(&format!("version {} by {}, {at}{message}", version.number, version.by)).into_owned()
+    sanitize(&format!("version {} by {}, {at}{message}", version.number, by(version))).into_owned()
 }
 
 struct Back {

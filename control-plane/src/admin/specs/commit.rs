@@ -4,8 +4,9 @@
 //! one small transaction names it. Every such transaction compares one key that
 //! all of them write: of two at once, the second looks at the world again.
 
-use super::read;
+use super::{hosts, read};
 use crate::app::App;
+use crate::approvals::Hand;
 use crate::clock;
 use crate::enroll::store_status;
 use crate::records::{self, NewEvent, SPECS, system_key, system_version_key};
@@ -28,7 +29,7 @@ const NAMED_MAX: usize = 5;
 
 pub struct Writer<'a> {
     pub app: &'a App,
-    pub operator: &'a str,
+    pub hand: &'a Hand,
     pub message: String,
 }
 
@@ -69,6 +70,11 @@ impl Writer<'_> {
             if !plan.has_changes() {
                 return Ok(Outcome::Applied { plan, number, revision: world.revision });
             }
+            // On exactly this world: it may have grown since it was weighed.
+            self.hand.still_good(self.app, || {
+                let hosts = hosts(self.app, &world);
+                crate::approvals::weigh_plan(&world, &hosts, system, &plan)
+            })?;
             let version = self.version(system, number + 1, &plan, env).await?;
             match self.commit(&version, guard).await {
                 Ok(revision) => {
@@ -102,7 +108,7 @@ impl Writer<'_> {
             number,
             digest,
             at: clock::wall(),
-            by: self.operator.to_owned(),
+            by: self.hand.name().to_owned(),
             message: self.message.clone(),
             env,
             created: count(Act::Create),
@@ -110,6 +116,7 @@ impl Writer<'_> {
             deleted: count(Act::Delete),
             named: named.map(|one| format!("{} {} {}", one.act.word(), one.kind, one.name)).collect(),
             more: u32::try_from(changing.len().saturating_sub(NAMED_MAX)).unwrap_or(u32::MAX),
+            approved_by: self.hand.approved_by().to_owned(),
         })
     }
 
@@ -134,7 +141,7 @@ impl Writer<'_> {
                 dropped.extend(SystemVersion::decode(version.system.clone(), key, &entry.value).ok());
             }
         }
-        let txn = self.app.journal.record(txn, version.at, &[self.event(version)]);
+        let txn = self.hand.seal(self.app, txn, version.number, vec![self.event(version)]);
         let revision = self.app.store.commit(txn).await?;
         // Nobody can ask for them any more.
         for version in dropped.iter().filter(|version| version.is_there()) {
@@ -154,7 +161,7 @@ impl Writer<'_> {
             kind: EventKind::SPEC,
             node: String::new(),
             subject: version.system.to_string(),
-            message: format!("{}: version {}{message}: {}", self.operator, version.number, told.join(", ")),
+            message: format!("{}: version {}{message}: {}", self.hand.told(), version.number, told.join(", ")),
         }
     }
 

@@ -4,12 +4,13 @@ use super::commit::{self, Outcome, Writer};
 use super::{change_to_wire, hosts, may_all, read};
 use crate::access::{self, Caller, require};
 use crate::app::App;
+use crate::approvals::Hand;
 use crate::clock;
 use crate::records::RecordError;
 use crate::systems::{self, Document, SystemVersion};
 use crate::world::World;
 use hostler_core::access::{Ask, Noun, Place, Verb};
-use hostler_core::plan::{self, Basis};
+use hostler_core::plan::{self, Basis, Plan};
 use hostler_proto::admin as wire;
 use hostler_types::Name;
 use hostler_types::spec::{Kind, Object, nearest, read_json};
@@ -49,6 +50,7 @@ pub fn version_to_wire(version: &SystemVersion) -> wire::Version {
         deleted: version.deleted,
         named: version.named.clone(),
         more: version.more,
+        approved_by: version.approved_by.clone(),
     }
 }
 
@@ -142,23 +144,32 @@ pub fn add_origins(app: &App, world: &World, documents: &mut [wire::Document]) -
     Ok(())
 }
 
+fn without(app: &App, world: &World, system: &Name) -> Plan {
+    let hosts = hosts(app, world);
+    let basis = Basis { applied: &world.specs.applied, catalogue: &world.catalogue, hosts: &hosts };
+    plan::replace(basis, system, Vec::new())
+}
+
+pub fn deletions(app: &App, world: &World, names: &[String]) -> Result<Vec<(Name, Plan)>, Status> {
+    let systems = names.iter().map(|text| named(world, text));
+    systems.map(|system| system.map(|system| (system.clone(), without(app, world, &system)))).collect()
+}
+
 /// Whole systems go; their history stays.
-pub async fn delete(app: &App, caller: &Caller, names: &[String]) -> Result<wire::DeleteObjectsResponse, Status> {
+pub async fn delete(app: &App, hand: &Hand, names: &[String]) -> Result<wire::DeleteObjectsResponse, Status> {
     let world = app.mirror.now();
     let systems: Vec<Name> = names.iter().map(|text| named(&world, text)).collect::<Result<_, _>>()?;
     // Before the first goes.
     for system in &systems {
         let objects: Vec<_> = world.specs.applied.of_system(system).cloned().collect();
-        may_all(&world, caller, Verb::Change, system, &plan::compare(&objects, &[]))?;
+        may_all(&world, &hand.caller, Verb::Change, system, &plan::compare(&objects, &[]))?;
     }
     let mut answer = wire::DeleteObjectsResponse::default();
     for system in systems {
-        let writer = Writer { app, operator: caller.name(), message: String::new() };
+        let writer = Writer { app, hand, message: String::new() };
         let outcome = writer.change(&system, None, |world| {
-            let hosts = hosts(app, world);
-            let basis = Basis { applied: &world.specs.applied, catalogue: &world.catalogue, hosts: &hosts };
-            let plan = plan::replace(basis, &system, Vec::new());
-            may_all(world, caller, Verb::Change, &system, &plan.changes)?;
+            let plan = without(app, world, &system);
+            may_all(world, &hand.caller, Verb::Change, &system, &plan.changes)?;
             Ok((plan, String::new()))
         });
         match outcome.await? {

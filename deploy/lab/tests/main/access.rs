@@ -24,14 +24,14 @@ fn block_on<F: Future>(future: F) -> F::Output {
 }
 
 /// `hostlerctl` as somebody else.
-struct As<'a> {
-    control_plane: &'a ControlPlane,
-    file: PathBuf,
-    token: String,
+pub struct As<'a> {
+    pub control_plane: &'a ControlPlane,
+    pub file: PathBuf,
+    pub token: String,
 }
 
 impl As<'_> {
-    fn command(&self, args: &[&str]) -> std::process::Command {
+    pub fn command(&self, args: &[&str]) -> std::process::Command {
         let mut command = with_clock(self.control_plane.clock.as_deref(), &program("hostlerctl"));
         command.args(args).env("HOSTLER_CONTEXT_FILE", &self.file).stdin(Stdio::null());
         if !self.token.is_empty() {
@@ -40,17 +40,17 @@ impl As<'_> {
         command
     }
 
-    fn ctl(&self, args: &[&str]) -> Ran {
+    pub fn ctl(&self, args: &[&str]) -> Ran {
         run(&mut self.command(args))
     }
 
-    fn ok(&self, args: &[&str]) -> String {
+    pub fn ok(&self, args: &[&str]) -> String {
         let ran = self.ctl(args);
         assert_eq!(ran.code, Some(0), "hostlerctl {args:?}: {ran:#?}");
         ran.out
     }
 
-    fn refused(&self, args: &[&str], told: &str) {
+    pub fn refused(&self, args: &[&str], told: &str) {
         let ran = self.ctl(args);
         assert_eq!(ran.code, Some(1), "hostlerctl {args:?}: {ran:#?}");
         assert!(ran.err.contains(told), "hostlerctl {args:?}: {told:?} in {ran:#?}");
@@ -58,7 +58,7 @@ impl As<'_> {
 }
 
 /// An operator with a certificate.
-fn person<'a>(control_plane: &'a ControlPlane, name: &str, given: &[&str]) -> As<'a> {
+pub fn person<'a>(control_plane: &'a ControlPlane, name: &str, given: &[&str]) -> As<'a> {
     let file = control_plane.path(&format!("{name}.toml"));
     let out = file.display().to_string();
     control_plane.ctl_ok(&[&["operator", "create", name, "--out", &out], given].concat());
@@ -66,7 +66,7 @@ fn person<'a>(control_plane: &'a ControlPlane, name: &str, given: &[&str]) -> As
 }
 
 /// A program with a token of an operator who has no certificate.
-fn program_with<'a>(control_plane: &'a ControlPlane, name: &str, given: &[&str]) -> As<'a> {
+pub fn program_with<'a>(control_plane: &'a ControlPlane, name: &str, given: &[&str]) -> As<'a> {
     control_plane.ctl_ok(&[&["operator", "create", name, "--without-certificate"], given].concat());
     let token = token(control_plane, &[name]);
     // Where the control plane is and whom to trust; its certificate is not shown.
@@ -122,7 +122,9 @@ async fn answer(channel: &Channel, method: &str, streams: bool, token: &str) -> 
 fn no_call_is_allowed_unexpectedly() {
     let control_plane = ControlPlane::started();
     let reads = |method: &str| {
-        ["Get", "List", "Watch", "Find", "Verify", "Plan", "Who", "Can"].iter().any(|one| method.starts_with(one))
+        ["Get", "List", "Watch", "Find", "Verify", "Plan", "Who", "Can", "Decide", "Diagnose"]
+            .iter()
+            .any(|one| method.starts_with(one))
     };
     const MIGHTY: [&str; 11] = [
         "Backup",
@@ -138,13 +140,17 @@ fn no_call_is_allowed_unexpectedly() {
         "UntrustKey",
     ];
     // Those that name nothing are refused for what they leave out, in the handler.
-    const CI: [&str; 14] = [
+    const CI: [&str; 17] = [
         "Can",
+        // On what they may do themselves.
+        "DecideApproval",
         "DeleteObjects",
         "FindMissingFiles",
+        "GetApproval",
         "GetFile",
         "GetObjects",
         "GetServer",
+        "ListApprovals",
         "ListChecks",
         "ListSecrets",
         "ListSystems",
@@ -185,7 +191,7 @@ fn no_call_is_allowed_unexpectedly() {
     });
 }
 
-fn spec(control_plane: &ControlPlane, system: &str, check: &str) -> String {
+pub fn spec(control_plane: &ControlPlane, system: &str, check: &str) -> String {
     let folder = control_plane.path(&format!("{system}-{check}"));
     fs::create_dir_all(&folder).unwrap();
     let text = format!("system: {{name: {system}}}\ncheck: {{{check}: {{where: all, plugin: disk}}}}\n");

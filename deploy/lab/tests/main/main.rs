@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod access;
+mod approvals;
 mod audit;
+mod doctor;
 mod golden;
 mod guides;
 mod hostile;
