@@ -232,7 +232,7 @@ impl Server {
     }
 }
 
-const COMMANDS: [&str; 51] = [
+const COMMANDS: [&str; 56] = [
     "status",
     "whoami",
     "can change check disk",
@@ -282,6 +282,11 @@ const COMMANDS: [&str; 51] = [
     "operator show jane",
     "operator revoke jane --yes",
     "operator token ls",
+    "approve ls --all",
+    "approve show ab12",
+    "approve yes ab12",
+    "approve no ab12",
+    "doctor",
     "role ls",
     "role show deployer",
 ];

@@ -1,5 +1,6 @@
 //! What is wrong with a spec, told so that it can be mended at once.
 
+use crate::terminal::sanitize;
 use std::fmt;
 
 /// One thing that is wrong, and where. Lines and columns count from 1.
@@ -17,17 +18,19 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}: {}", self.file, self.line, self.column, self.message)?;
+        // A file's name and what is quoted may be anybody's.
+        let (file, message) = (sanitize(&self.file), sanitize(&self.message));
+        write!(f, "{file}:{}:{}: {message}", self.line, self.column)?;
         if !self.text.is_empty() {
             let number = self.line.to_string();
             let gap = " ".repeat(number.len());
             // Tabs would move the caret; the line is for looking at.
-            let text = crate::terminal::sanitize(&self.text);
+            let text = sanitize(&self.text);
             let caret = " ".repeat(self.column.saturating_sub(1));
             write!(f, "\n  {number} | {text}\n  {gap} | {caret}^")?;
         }
         if let Some(help) = &self.help {
-            write!(f, "\n  help: {help}")?;
+            write!(f, "\n  help: {}", sanitize(help))?;
         }
         Ok(())
     }
