@@ -18,6 +18,7 @@ mod admin;
 mod blobs;
 mod clock;
 mod contexts;
+mod deliveries;
 mod edge;
 mod enroll;
 mod files;
