@@ -60,7 +60,7 @@ check:
         ("smpt", "did you mean smtp?"),
     ] {
         fs::write(&wrong, spec.replace("plugin: http-post", &format!("plugin: {plugin}"))).unwrap();
-        let refused = control_plane.ctl(&["apply", wrong.to_str().unwrap(), "--yes"]);
+        let refused = control_plane.ctl(&["apply", "-f", wrong.to_str().unwrap(), "--yes"]);
         assert!(refused.code == Some(1) && refused.err.contains(told), "{refused:?}");
     }
     control_plane.apply(&spec);
