@@ -2,6 +2,7 @@
 
 use crate::checks::{Runner, Trials, Watch};
 use crate::config::Config;
+use crate::deliveries::{self, Deliverer};
 use crate::gone::{self, Standing, Watcher};
 use crate::identity::Identity;
 use crate::link::Link;
@@ -20,7 +21,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -90,7 +91,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
     let channel = watch::Sender::new(None);
     let table = watch::Sender::new(Table::default());
 
-    let (trial_ends, heard_trial_ends) = tokio::sync::mpsc::channel(TRIAL_ENDS_MAX);
+    let (trial_ends, heard_trial_ends) = mpsc::channel(TRIAL_ENDS_MAX);
     let awake = Arc::new(tokio::sync::Notify::new());
 
     let runner = Runner {
@@ -104,6 +105,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
         trial_ends,
         awake: Arc::clone(&awake),
     };
+    let deliverer = Deliverer { orders: orders.subscribe(), table: table.subscribe(), vault: Arc::clone(&vault) };
+    let (deliveries, asked) = mpsc::channel(deliveries::QUEUE);
     let workshop = Workshop {
         folder: config.state_dir.join(PLUGINS),
         host,
@@ -146,9 +149,11 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
         standing,
         channel,
         awake,
+        deliveries,
     };
     tasks.spawn("checks", runner.run(stop.clone()));
     tasks.spawn("plugins", workshop.run(stop.clone(), seed.rotate_left(17)));
+    tasks.spawn("deliveries", deliverer.run(asked, stop.clone()));
     tasks.spawn("gone", watcher.run(stop.clone(), seed.rotate_left(34)));
     tasks.spawn("link", link.run(stop.clone(), seed));
     memory::give_back();

@@ -4,7 +4,7 @@
 //! control plane; [`orders`] keeps what it asks for; [`plugins`] fetches and
 //! loads; [`checks`] runs them and turns results into transitions; [`spool`]
 //! keeps those until they are acked; [`gone`] tells people when the control plane is
-//! gone; [`view`] is what everything else shows.
+//! gone, [`deliveries`] by plugins and for it; [`view`] is what everything else shows.
 
 pub mod app;
 pub mod bench;
@@ -13,6 +13,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod connect;
+pub mod deliveries;
 pub mod files;
 pub mod gone;
 pub mod host;

@@ -10,7 +10,7 @@ use crate::logging::whole;
 use crate::orders::{OrderBook, Orders, OrdersError};
 use crate::spool::{Spool, SpoolState};
 use crate::view::View;
-use crate::{VERSION, clock, host, memory};
+use crate::{VERSION, clock, deliveries, host, memory};
 use hostler_agent_core::session::{Effect, Input, Session, Trouble};
 use hostler_proto::agent::{self as wire, RenewResponse, from_agent, to_agent};
 use hostler_proto::transport::ConnectError;
@@ -22,7 +22,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use stream::Stream;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
@@ -47,6 +47,7 @@ pub struct Link {
     pub channel: watch::Sender<Option<Channel>>,
     /// Checks have run, and their reports can go.
     pub awake: Arc<Notify>,
+    pub deliveries: mpsc::Sender<deliveries::Asked>,
 }
 
 /// What only lives while the link runs.
@@ -312,11 +313,25 @@ impl Link {
                 sent: Duration::from_millis(ack.monotonic_ms),
                 server_wall: Timestamp::from_millis(ack.wall_ms),
             },
+            Some(to_agent::Message::Deliver(deliver)) => {
+                self.hand_on(deliver, running);
+                Input::Heard
+            }
             Some(to_agent::Message::Goodbye(bye)) => {
                 Input::Goodbye { reason: bye.reason, retry_after: Duration::from_millis(bye.retry_after_ms) }
             }
             // A newer control plane's message: the handshake made sure that it can do without us.
             None => Input::Heard,
+        }
+    }
+
+    /// Off this loop: a run takes seconds.
+    fn hand_on(&self, deliver: wire::Deliver, running: &Running) {
+        let Some(stream) = &running.stream else { return };
+        let id = deliver.id;
+        if self.deliveries.try_send((deliver, stream.outbound.clone())).is_err() {
+            let busy = deliveries::refused(id, "many notices are being delivered there already");
+            let _ = stream.outbound.try_send(stream::message(from_agent::Message::Delivered(busy)));
         }
     }
 

@@ -11,12 +11,12 @@ use crate::notices::{self, Notices};
 use crate::pki::{Pki, PkiError};
 use crate::records::{self, NewEvent};
 use crate::vault::{KeyError, Vault};
+use crate::watchers::Duties;
 use crate::world::{Mirror, WorldError};
 use crate::{addresses, approvals, clock, contexts, http, link, serve, watchers};
 use hostler_proto::store as rest;
 use hostler_store::{Options, Probe, Store, StoreError, Txn};
-use hostler_types::{EventKind, NodeId, Stamp};
-use std::collections::BTreeSet;
+use hostler_types::{EventKind, Stamp};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -41,7 +41,7 @@ pub struct App {
     pub audit: Arc<audit::Log>,
     pub notices: Arc<Notices>,
     /// The nodes that tell people when this control plane is gone.
-    pub watchers: watch::Sender<Arc<BTreeSet<NodeId>>>,
+    pub duties: watch::Sender<Arc<Duties>>,
     /// Tokens that operators show, and who shows wrong ones.
     pub proving: Proving,
     /// Plugins, and the files of specs.
@@ -186,7 +186,7 @@ impl App {
         let fleet = Fleet::new(&mirror);
         let audit = audit::open(&data, config.audit_days, &*store, &pki).await?;
         // Before anybody connects, so that no watcher is told to forget what it told.
-        let watchers = watch::Sender::new(Arc::new(watchers::chosen(&mirror.now(), &config)));
+        let duties = watch::Sender::new(Arc::new(watchers::chosen(&mirror.now(), &config)));
         Ok(Arc::new(Self {
             agents_port: sockets.agents_port(),
             operators_port: sockets.operators_port(),
@@ -197,7 +197,7 @@ impl App {
             journal,
             fleet,
             notices: Notices::new(clock::now()),
-            watchers,
+            duties,
             pki,
             vault,
             audit,

@@ -2,6 +2,7 @@
 //! only; what must outlive a restart is news, and goes to the store.
 
 use crate::clock;
+use crate::deliveries::Line;
 use crate::journal::Journal;
 use crate::records::{LivenessRecord, NewEvent, liveness_key};
 use crate::world::Mirror;
@@ -41,6 +42,7 @@ pub struct Live {
     pub checks: BTreeMap<String, wire::CheckReport>,
     pub plugins: Vec<wire::PluginReport>,
     pub bills: Vec<wire::PluginBill>,
+    pub line: Arc<Line>,
     cut: CancellationToken,
 }
 
@@ -140,6 +142,7 @@ impl Fleet {
         hello: &wire::Hello,
         address: SocketAddr,
         cut: CancellationToken,
+        line: Arc<Line>,
     ) -> (ConnectionId, Option<Live>) {
         let hello = hello.clone().clipped();
         let facts: Facts = hello.facts.unwrap_or_default().into();
@@ -159,6 +162,7 @@ impl Fleet {
             checks: BTreeMap::new(),
             plugins: Vec::new(),
             bills: Vec::new(),
+            line,
             cut,
         };
         let old = live.insert(node.clone(), session);
@@ -408,6 +412,10 @@ mod tests {
         }
     }
 
+    fn unread() -> Arc<Line> {
+        Arc::new(Line::new(tokio::sync::mpsc::channel(1).0))
+    }
+
     #[tokio::test]
     async fn news_that_the_store_refuses_holds_up_no_other() {
         let store = hostler_store::open_memory().expect("opens");
@@ -419,8 +427,9 @@ mod tests {
         let journal = Journal::load(&*store, 7, 1).await.expect("loads");
         let fleet = Fleet::new(&mirror);
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
-        let connect =
-            |one: &Member| fleet.connect(&one.id, &wire::Hello::default(), address, CancellationToken::new()).0;
+        let connect = |one: &Member| {
+            fleet.connect(&one.id, &wire::Hello::default(), address, CancellationToken::new(), unread()).0
+        };
         let (connection, _) = (connect(&bad), connect(&good));
         let hostname = "x".repeat(hostler_store::VALUE_BYTES_MAX);
         fleet.facts_changed(&bad.id, connection, Facts { hostname, ..Facts::default() });
@@ -436,8 +445,8 @@ mod tests {
         let (node, address) = (member(1).id, SocketAddr::from(([127, 0, 0, 1], 1)));
         fleet.joined(node.clone(), Timestamp::default());
         let cut = CancellationToken::new();
-        let (old, _) = fleet.connect(&node, &wire::Hello::default(), address, cut.clone());
-        let (new, _) = fleet.connect(&node, &wire::Hello::default(), address, CancellationToken::new());
+        let (old, _) = fleet.connect(&node, &wire::Hello::default(), address, cut.clone(), unread());
+        let (new, _) = fleet.connect(&node, &wire::Hello::default(), address, CancellationToken::new(), unread());
         assert!(new > old && cut.is_cancelled());
         fleet.ended(&node, old);
         assert_eq!(fleet.seen(&node).map(|seen| seen.state), Some(NodeState::Ready));

@@ -19,6 +19,7 @@ mod admin;
 mod blobs;
 mod clock;
 mod contexts;
+mod deliveries;
 mod edge;
 mod enroll;
 mod files;

@@ -2,12 +2,14 @@
 
 use crate::app::App;
 use crate::clock;
+use crate::deliveries::Line;
 use crate::enroll::store_status;
 use crate::gate::{calling_node, refuse_revoked};
 use crate::listener::Connection;
 use crate::records::{self, Health, Member, NewEvent, health_key, spool_key};
 use crate::systems::Systems;
 use crate::vault;
+use crate::watchers::Duty;
 use crate::world::World;
 use hostler_core::assign::{NodeView, desired_state};
 use hostler_core::catalogue::Catalogue;
@@ -53,7 +55,7 @@ const SUBJECT_BYTES_MAX: usize = 128;
 #[derive(Clone)]
 pub struct LinkService(pub Arc<App>);
 
-type Outbound = mpsc::Sender<Result<wire::ToAgent, Status>>;
+pub type Outbound = mpsc::Sender<Result<wire::ToAgent, Status>>;
 
 #[tonic::async_trait]
 impl AgentLink for LinkService {
@@ -151,7 +153,7 @@ fn clipped(text: &str, bytes_max: usize) -> String {
         .collect()
 }
 
-fn to_agent_message(message: to_agent::Message) -> wire::ToAgent {
+pub fn to_agent_message(message: to_agent::Message) -> wire::ToAgent {
     wire::ToAgent { message: Some(message) }
 }
 
@@ -164,8 +166,9 @@ impl App {
         let stored = || world.liveness.get(node).and_then(|record| record.facts.clone());
         let facts: Option<Facts> = live.or_else(stored);
         let labels = world.labels(member);
-        let watch = self.watchers.borrow().contains(node).then_some(self.config.gone_after);
-        let view = NodeView { id: node, name: &member.name, labels: &labels, facts: facts.as_ref(), watch };
+        let duty = self.duties.borrow().of(node);
+        let (watch, delivers) = (duty.watches.then_some(self.config.gone_after), &duty.delivers);
+        let view = NodeView { id: node, name: &member.name, labels: &labels, facts: facts.as_ref(), watch, delivers };
         Some(desired_state(view, &world.specs.applied, &world.catalogue))
     }
 }
@@ -192,13 +195,13 @@ struct Basis {
     specs: Arc<Systems>,
     catalogue: Arc<Catalogue>,
     secrets: Arc<BTreeMap<Name, Arc<rest::Secret>>>,
-    watches: bool,
+    duty: Duty,
 }
 
 impl Basis {
-    fn of(world: &World, member: &Arc<Member>, watches: bool) -> Self {
+    fn of(world: &World, member: &Arc<Member>, duty: Duty) -> Self {
         let (specs, catalogue) = (Arc::clone(&world.specs), Arc::clone(&world.catalogue));
-        Self { member: Arc::clone(member), specs, catalogue, secrets: Arc::clone(&world.secrets), watches }
+        Self { member: Arc::clone(member), specs, catalogue, secrets: Arc::clone(&world.secrets), duty }
     }
 
     fn is(&self, other: &Self) -> bool {
@@ -206,7 +209,7 @@ impl Basis {
             && Arc::ptr_eq(&self.specs, &other.specs)
             && Arc::ptr_eq(&self.catalogue, &other.catalogue)
             && Arc::ptr_eq(&self.secrets, &other.secrets)
-            && self.watches == other.watches
+            && self.duty == other.duty
     }
 }
 
@@ -237,7 +240,13 @@ impl Session {
         let member = world.members.get(&node).ok_or_else(|| Status::permission_denied("not a member"))?;
         let name = member.name.clone();
         let spool = Mark::load(&app, &node, hello.spool_id).await?;
-        let (number, other) = app.fleet.connect(&node, hello, connection.address, connection.cut.clone());
+        let (number, other) = app.fleet.connect(
+            &node,
+            hello,
+            connection.address,
+            connection.cut.clone(),
+            Arc::new(Line::new(outbound.clone())),
+        );
         let mut session = Self {
             app,
             node,
@@ -290,9 +299,9 @@ impl Session {
 
     async fn run(&mut self, mut inbound: Streaming<wire::FromAgent>) {
         let mut changes = self.app.mirror.follow_plans();
-        let mut watchers = self.app.watchers.subscribe();
+        let mut duties = self.app.duties.subscribe();
         // They may have changed since the session was opened.
-        watchers.mark_changed();
+        duties.mark_changed();
         let cut = self.cut.clone();
         let ended = loop {
             let outcome = tokio::select! {
@@ -308,7 +317,7 @@ impl Session {
                     Ok(()) => self.push_desired_state().await,
                     Err(_) => break "the control plane stops".to_owned(),
                 },
-                Ok(()) = watchers.changed() => self.push_desired_state().await,
+                Ok(()) = duties.changed() => self.push_desired_state().await,
             };
             if let Err(status) = outcome {
                 let reason = status.message().to_owned();
@@ -348,6 +357,10 @@ impl Session {
                 self.basis = None;
                 self.push_desired_state().await
             }
+            Some(from_agent::Message::Delivered(answer)) => {
+                self.app.fleet.update(&self.node, self.connection, |live| live.line.answered(answer));
+                Ok(())
+            }
             Some(from_agent::Message::Hello(_)) => Err(Status::invalid_argument("a second hello in one stream")),
             // A newer agent's message: the handshake made sure that it can do without an answer.
             None => Ok(()),
@@ -361,7 +374,7 @@ impl Session {
         let gone = || Status::permission_denied("this node is not a member any more");
         let member = world.members.get(&self.node).ok_or_else(gone)?;
         refuse_revoked(member)?;
-        let basis = Basis::of(&world, member, self.app.watchers.borrow().contains(&self.node));
+        let basis = Basis::of(&world, member, self.app.duties.borrow().of(&self.node));
         if self.basis.as_ref().is_some_and(|last| last.is(&basis)) {
             return Ok(());
         }

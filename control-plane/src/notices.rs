@@ -9,10 +9,12 @@ mod heartbeat;
 mod keeper;
 
 use crate::app::App;
-use crate::clock;
+use crate::{clock, deliveries};
 use hostler_core::notices::{Ack, Alerts, Notice, Notifier, Outbox, Rules, Silence, Subject};
+use hostler_types::notifier::is_built_in;
 use hostler_types::{Name, Now};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 /// Operators who ask at once; the next one waits.
@@ -73,21 +75,58 @@ pub fn spawn(app: &Arc<App>) {
     }
 }
 
+/// Why a notice was not taken.
+#[derive(Debug)]
+pub struct Refusal {
+    pub why: String,
+    /// So long whoever refused it wants to be left alone.
+    pub pause: Option<Duration>,
+}
+
+impl From<String> for Refusal {
+    fn from(why: String) -> Self {
+        Self { why, pause: None }
+    }
+}
+
+/// How a notifier delivers.
+pub enum Way {
+    Server(Notifier),
+    /// By a plugin, on a node.
+    Plugin(Name),
+}
+
+impl Way {
+    /// Where it leads, for people.
+    pub fn target(&self) -> String {
+        match self {
+            Self::Server(notifier) => notifier.target(),
+            Self::Plugin(plugin) => format!("plugin {plugin}"),
+        }
+    }
+}
+
 /// A notifier as it is applied now.
-pub fn notifier(app: &App, name: &Name) -> Result<Notifier, String> {
+pub fn way(app: &App, name: &Name) -> Result<Way, String> {
     use hostler_types::spec::{Body, Kind};
     let world = app.mirror.now();
     let found = world.specs.applied.get(Kind::Notifier, name).map(|one| &one.object.body);
     let Some(Body::Notifier(spec)) = found else { return Err("there is no such notifier any more".to_owned()) };
-    Notifier::parse(spec.plugin.as_str(), &spec.with.0).map_err(|problems| {
+    if !is_built_in(spec.plugin.as_str()) {
+        return Ok(Way::Plugin(spec.plugin.clone()));
+    }
+    Notifier::parse(spec.plugin.as_str(), &spec.with.0).map(Way::Server).map_err(|problems| {
         let lines = problems.iter().map(|one| format!("{} {}", one.path, one.message));
         format!("the notifier can't be used: {}", lines.collect::<Vec<_>>().join("; "))
     })
 }
 
 /// What the notifier's server said when it took the notice, or why it did not.
-pub async fn deliver(app: &App, notifier: &Notifier, notice: &Notice) -> Result<String, String> {
-    hostler_notify::deliver(notifier, notice, |name| secret(app, name)).await
+pub async fn deliver(app: &App, name: &Name, way: &Way, notice: &Notice) -> Result<String, Refusal> {
+    match way {
+        Way::Server(notifier) => Ok(hostler_notify::deliver(notifier, notice, |name| secret(app, name)).await?),
+        Way::Plugin(plugin) => deliveries::deliver(app, name, plugin, notice).await,
+    }
 }
 
 fn secret(app: &App, name: &str) -> Result<String, String> {

@@ -2,6 +2,7 @@
 
 use crate::applied::Applied;
 use crate::catalogue::{Catalogue, Chosen};
+use hostler_types::notifier::is_built_in;
 use hostler_types::spec::{Body, Kind, on_node, secrets_in};
 use hostler_types::{
     CheckAssignment, DesiredState, Facts, Labels, Name, NodeId, NotifierAssignment, PluginAssignment, WatchAssignment,
@@ -20,12 +21,15 @@ pub struct NodeView<'a> {
     pub facts: Option<&'a Facts>,
     /// It tells people when the control plane is gone for so long.
     pub watch: Option<Duration>,
+    /// The notifiers whose plugins it runs.
+    pub delivers: &'a BTreeSet<Name>,
 }
 
 /// The checks whose selector takes the node, and the plugins they need. A check
 /// whose plugin is gone is left out: applying refuses such a spec, so it is one
 /// whose plugin was removed by force. A node that watches the control plane gets the
-/// default notifiers as well. With it the names of the secrets that all these are
+/// default notifiers as well, and one that delivers by a plugin gets that notifier.
+/// With it the names of the secrets that all these are
 /// given.
 pub fn desired_state(node: NodeView<'_>, applied: &Applied, catalogue: &Catalogue) -> (DesiredState, BTreeSet<Name>) {
     let facts = node.facts.map(Facts::selectable).unwrap_or_default();
@@ -62,14 +66,23 @@ pub fn desired_state(node: NodeView<'_>, applied: &Applied, catalogue: &Catalogu
     let (mut notifiers, mut tell) = (Vec::new(), Vec::new());
     for one in applied.of_kind(Kind::Notifier) {
         let (name, Body::Notifier(spec)) = (&one.object.name, &one.object.body) else { continue };
-        if node.watch.is_none() || !spec.default {
-            continue;
+        if is_built_in(spec.plugin.as_str()) {
+            if node.watch.is_none() || !spec.default {
+                continue;
+            }
+            tell.push(name.clone());
+        } else {
+            if !node.delivers.contains(name) {
+                continue;
+            }
+            let Ok(chosen) = catalogue.choose(&spec.plugin, applied.plugin(&spec.plugin)) else { continue };
+            secrets.extend(granted(applied, &chosen));
+            plugins.entry(&spec.plugin).or_insert_with(|| assignment(&spec.plugin, chosen));
         }
         let with = Value::Object(spec.with.0.clone());
         secrets.extend(named(applied, &with));
         let config_json = with.to_string();
         notifiers.push(NotifierAssignment { name: name.clone(), plugin: spec.plugin.clone(), config_json });
-        tell.push(name.clone());
     }
     let watch = node.watch.filter(|_| !tell.is_empty()).map(|gone_after| WatchAssignment { gone_after, tell });
     let desired = DesiredState {

@@ -6,6 +6,7 @@ use crate::catalogue::{Catalogue, CatalogueError};
 use crate::effects::{Effects, Host};
 use crate::notices::Notifier;
 use hostler_types::Name;
+use hostler_types::notifier::{BUILT_IN, is_built_in};
 use hostler_types::plugin::{WithProblem, check_with};
 use hostler_types::spec::{Body, Kind, Object, Target, nearest};
 use serde_json::Value;
@@ -243,11 +244,12 @@ fn unresolved(object: &Object, after: &Applied) -> Vec<Problem> {
     object.links.iter().filter_map(missing).collect()
 }
 
-/// The plugin that runs a check must have been pushed; those of other kinds will
-/// be asked for when they run.
+/// The plugin that runs a check or delivers must have been pushed; those of other
+/// kinds will be asked for when they run.
 fn not_pushed(object: &Object, after: &Applied, catalogue: &Catalogue) -> Vec<Problem> {
     let (plugin, path) = match &object.body {
         Body::Check(check) => (&check.plugin, "plugin"),
+        Body::Notifier(spec) if !is_built_in(spec.plugin.as_str()) => (&spec.plugin, "plugin"),
         Body::Plugin(spec) if spec.version.is_some() => (&object.name, "version"),
         Body::Plugin(_) => (&object.name, ""),
         _ => return Vec::new(),
@@ -255,10 +257,19 @@ fn not_pushed(object: &Object, after: &Applied, catalogue: &Catalogue) -> Vec<Pr
     match catalogue.choose(plugin, after.plugin(plugin)) {
         Ok(chosen) => match &object.body {
             Body::Check(check) => misconfigured(object, &chosen.artifact.manifest, &check.with.0),
+            Body::Notifier(spec) => match chosen.artifact.manifest.world.as_str() {
+                NOTIFIER => misconfigured(object, &chosen.artifact.manifest, &spec.with.0),
+                world => {
+                    let help = format!("write {}, or a plugin of world {NOTIFIER}", BUILT_IN.join(", "));
+                    vec![problem(object, path, format!("is {plugin:?}, a plugin of world {world}"), Some(help))]
+                }
+            },
             _ => Vec::new(),
         },
         Err(CatalogueError::NoPlugin { plugin, known }) => {
-            let help = match nearest(&plugin, known.iter().map(String::as_str)) {
+            let built_in = if matches!(object.body, Body::Notifier(_)) { &BUILT_IN[..] } else { &[] };
+            let words = known.iter().map(String::as_str).chain(built_in.iter().copied());
+            let help = match nearest(&plugin, words) {
                 Some(word) => format!("did you mean {word}?"),
                 None if known.is_empty() => "push it first: hostlerctl plugin push FILE".to_owned(),
                 None => format!("there are {}; push another with hostlerctl plugin push FILE", known.join(", ")),
@@ -284,9 +295,14 @@ fn not_pushed(object: &Object, after: &Applied, catalogue: &Catalogue) -> Vec<Pr
     }
 }
 
+const NOTIFIER: &str = "notifier";
+
 /// A notifier that could tell nobody.
 fn undeliverable(object: &Object) -> Vec<Problem> {
     let Body::Notifier(spec) = &object.body else { return Vec::new() };
+    if !is_built_in(spec.plugin.as_str()) {
+        return Vec::new();
+    }
     let problems = Notifier::parse(spec.plugin.as_str(), &spec.with.0).err().unwrap_or_default();
     problems.into_iter().map(|one| problem(object, &one.path, one.message, one.help)).collect()
 }

@@ -1,5 +1,5 @@
 //! Which nodes have a duty beside their checks: to tell people when this control
-//! plane is gone.
+//! plane is gone, or to deliver notices by a plugin.
 //!
 //! By rendezvous hashing: each node draws a number for the duty, and the highest
 //! have it. So a node that comes or goes moves nobody else's share.
@@ -8,18 +8,20 @@ use hostler_types::NodeId;
 
 /// One may be down and one cut off, and somebody still tells.
 pub const WATCHERS_MAX: usize = 3;
+/// The second has the plugin and its secrets too, and takes over at once.
+pub const DELIVERERS_MAX: usize = 2;
 
 #[derive(Clone, Copy, Debug)]
 pub struct Candidate<'a> {
     pub id: &'a NodeId,
     pub ready: bool,
-    /// It goes down together with the control plane: on the same machine.
-    pub beside: bool,
+    /// Others that are as ready come first.
+    pub last: bool,
 }
 
 /// Those who are not there only where there are too few others: they come back.
 pub fn choose<'a>(duty: &str, candidates: impl Iterator<Item = Candidate<'a>>, most: usize) -> Vec<NodeId> {
-    let rank = |one: &Candidate<'_>| (!one.ready, one.beside, u64::MAX - draw(duty, one.id));
+    let rank = |one: &Candidate<'_>| (!one.ready, one.last, u64::MAX - draw(duty, one.id));
     let mut ranked: Vec<_> = candidates.map(|one| (rank(&one), one.id)).collect();
     ranked.sort_unstable();
     ranked.into_iter().take(most).map(|(_, id)| id.clone()).collect()
@@ -46,7 +48,7 @@ mod tests {
     }
 
     fn chosen(duty: &str, nodes: &[NodeId]) -> Vec<NodeId> {
-        let all = nodes.iter().map(|id| Candidate { id, ready: true, beside: false });
+        let all = nodes.iter().map(|id| Candidate { id, ready: true, last: false });
         choose(duty, all, WATCHERS_MAX)
     }
 
@@ -77,11 +79,11 @@ mod tests {
     }
 
     #[test]
-    fn who_is_away_or_beside_the_control_plane_is_chosen_last() {
+    fn who_is_away_or_unfit_is_chosen_last() {
         let all = nodes(6);
-        let candidates = all.iter().enumerate().map(|(at, id)| Candidate { id, ready: at > 1, beside: at == 5 });
+        let candidates = all.iter().enumerate().map(|(at, id)| Candidate { id, ready: at > 1, last: at == 5 });
         let four = choose("x", candidates.clone(), 4);
-        assert_eq!(four[3], all[5], "beside, after all others that are ready");
+        assert_eq!(four[3], all[5], "after all others that are ready");
         assert!(!four.contains(&all[0]) && !four.contains(&all[1]));
         assert_eq!(choose("x", candidates, 9).len(), 6, "better one that is away than none");
         assert!(choose("x", std::iter::empty(), 3).is_empty());

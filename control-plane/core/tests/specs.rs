@@ -10,7 +10,7 @@ use hostler_types::plugin::{Grants, Manifest};
 use hostler_types::spec::{Kind, Object, Source, SourceFile, compile};
 use hostler_types::{Facts, Labels, Name, NodeId};
 use proptest::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -89,7 +89,7 @@ fn problems(plan: &Plan) -> Vec<String> {
 fn orders(spec: &str, labels: &[(&str, &str)], facts: Option<&Facts>) -> Vec<(String, String)> {
     let labels: Labels = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
     let (id, name) = (NodeId::from_random([1; 10]), Name::new("web1").unwrap());
-    let node = NodeView { id: &id, name: &name, labels: &labels, facts, watch: None };
+    let node = NodeView { id: &id, name: &name, labels: &labels, facts, watch: None, delivers: &BTreeSet::new() };
     let (desired, _) = desired_state(node, &applied(spec), &catalogue());
     let version = |plugin: &Name| desired.plugins.iter().find(|one| one.name == *plugin).unwrap().version.clone();
     desired.checks.iter().map(|check| (check.name.to_string(), version(&check.plugin))).collect()
@@ -113,7 +113,7 @@ fn a_check_runs_where_its_service_does_and_knows_its_node() {
     assert!(orders(spec, &[("role", "db")], None).is_empty());
     let labels: Labels = [("role".to_owned(), "web".to_owned())].into();
     let (id, name) = (NodeId::from_random([1; 10]), Name::new("web1").unwrap());
-    let node = NodeView { id: &id, name: &name, labels: &labels, facts: None, watch: None };
+    let node = NodeView { id: &id, name: &name, labels: &labels, facts: None, watch: None, delivers: &BTreeSet::new() };
     let (desired, _) = desired_state(node, &applied(spec), &catalogue());
     assert_eq!(desired.checks[0].config_json, r#"{"url":"http://web1/web"}"#);
 }
@@ -122,7 +122,7 @@ fn a_check_runs_where_its_service_does_and_knows_its_node() {
 fn a_watcher_gets_the_default_notifiers_and_their_secrets_as_they_are_written() {
     let spec = "secret: {hook: {}, other: {}}\nnotifier:\n  ops: {default: true, plugin: webhook, with: {url: \"http://h/${secret:hook}\"}}\n  chat: {plugin: slack, with: {url: \"${secret:other}\"}}";
     let (labels, id, name) = (Labels::new(), NodeId::from_random([1; 10]), Name::new("web1").unwrap());
-    let node = NodeView { id: &id, name: &name, labels: &labels, facts: None, watch: None };
+    let node = NodeView { id: &id, name: &name, labels: &labels, facts: None, watch: None, delivers: &BTreeSet::new() };
     let (desired, secrets) = desired_state(node, &applied(spec), &catalogue());
     assert!(desired.watch.is_none() && desired.notifiers.is_empty() && secrets.is_empty());
     let watcher = NodeView { watch: Some(Duration::from_secs(300)), ..node };

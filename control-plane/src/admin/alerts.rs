@@ -220,7 +220,7 @@ pub async fn test(
     let name = Name::new(request.notifier.as_str())
         .map_err(|error| Status::invalid_argument(format!("the notifier's name: {error}")))?;
     let known = app.notices.board().alerts.rules().notifiers().clone();
-    let notifier = notices::notifier(app, &name).map_err(|why| {
+    let way = notices::way(app, &name).map_err(|why| {
         if known.contains(&name) {
             return Status::failed_precondition(why);
         }
@@ -233,17 +233,17 @@ pub async fn test(
     let id = random::<8>().map_err(|error| Status::internal(error.to_string()))?;
     let notice = Notice::test(format!("test:{}", data_encoding::HEXLOWER.encode(&id)), &name, operator, clock::wall());
     let started = Instant::now();
-    let answer = tokio::time::timeout(TEST_TIMEOUT, deliver(app, &notifier, &notice)).await;
-    let answer = answer.unwrap_or_else(|_| Err(format!("no answer within {} s", TEST_TIMEOUT.as_secs())));
+    let answer = tokio::time::timeout(TEST_TIMEOUT, deliver(app, &name, &way, &notice)).await;
+    let answer = answer.unwrap_or_else(|_| Err(format!("no answer within {} s", TEST_TIMEOUT.as_secs()).into()));
     let took_ms = hostler_types::time::whole_millis(started.elapsed());
     let (taken, answer) = match answer {
         Ok(answer) => (true, answer),
-        Err(why) => (false, why),
+        Err(refusal) => (false, refusal.why),
     };
     if taken {
         let (key, record) = records::taken(&name, clock::wall());
         let kept = app.store.commit(Txn::new().put(key, record)).await.map_err(store_status)?;
         app.mirror.reach(kept).await;
     }
-    Ok(wire::TestNotifierResponse { taken, answer, took_ms, target: notifier.target() })
+    Ok(wire::TestNotifierResponse { taken, answer, took_ms, target: way.target() })
 }

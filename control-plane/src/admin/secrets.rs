@@ -119,7 +119,7 @@ fn generated(length: u32) -> Result<Zeroizing<Vec<u8>>, Status> {
     Ok(value)
 }
 
-/// The nodes and checks that each secret goes to.
+/// The nodes, checks and notifiers that each secret goes to.
 type Uses = BTreeMap<Name, (BTreeSet<String>, BTreeSet<String>)>;
 
 fn uses(app: &App, world: &World) -> Uses {
@@ -137,9 +137,11 @@ fn uses(app: &App, world: &World) -> Uses {
             let checks =
                 desired.checks.iter().filter(|check| check.config_json.contains(&reference) || granted(&check.plugin));
             let checks: Vec<String> = checks.map(|check| format!("check/{}", check.name)).collect();
+            let notifiers = desired.notifiers.iter().filter(|one| granted(&one.plugin));
+            let notifiers: Vec<String> = notifiers.map(|one| format!("notifier/{}", one.name)).collect();
             let (nodes, used_by) = uses.entry(secret).or_default();
             nodes.insert(member.name.to_string());
-            used_by.extend(checks);
+            used_by.extend(checks.into_iter().chain(notifiers));
         }
     }
     uses

@@ -1,7 +1,7 @@
 //! The task that owns alerts and outbox: it looks at what changed, writes what was
 //! decided, and has sent what waits.
 
-use super::{Asked, Board, Command, deliver, notifier, now};
+use super::{Asked, Board, Command, Refusal, deliver, now, way};
 use crate::app::App;
 use crate::journal::Filter;
 use crate::pki::random;
@@ -50,7 +50,7 @@ struct Done {
     number: u64,
     notifier: Name,
     title: String,
-    outcome: Result<String, String>,
+    outcome: Result<String, Refusal>,
 }
 
 pub async fn run(app: Arc<App>, mut asked: mpsc::Receiver<Asked>) {
@@ -160,11 +160,12 @@ impl Keeper {
             let app = Arc::clone(&self.app);
             self.tries.spawn(async move {
                 let sending = async {
-                    let notifier = notifier(&app, &waiting.notifier)?;
-                    deliver(&app, &notifier, &waiting.notice).await
+                    let way = way(&app, &waiting.notifier)?;
+                    deliver(&app, &waiting.notifier, &way, &waiting.notice).await
                 };
                 let outcome = tokio::time::timeout(TRY_TIMEOUT, sending).await;
-                let outcome = outcome.unwrap_or_else(|_| Err(format!("no answer within {} s", TRY_TIMEOUT.as_secs())));
+                let outcome =
+                    outcome.unwrap_or_else(|_| Err(format!("no answer within {} s", TRY_TIMEOUT.as_secs()).into()));
                 Done { number: waiting.number, notifier: waiting.notifier, title: waiting.notice.title, outcome }
             });
         }
@@ -181,13 +182,14 @@ impl Keeper {
         let jitter = random::<4>().map_or(500, u32::from_le_bytes) % 1000;
         let outcome = match &done.outcome {
             Ok(_) => Outcome::Taken,
-            Err(why) => Outcome::Failed(why.clone()),
+            Err(Refusal { why, pause: None }) => Outcome::Failed(why.clone()),
+            Err(Refusal { why, pause: Some(pause) }) => Outcome::Later(why.clone(), *pause),
         };
         let effect = self.app.notices.board().outbox.finish(now(), done.number, outcome, jitter);
         let message = match (&done.outcome, &effect) {
             (Ok(answer), _) => Some(format!("told {}: {} ({answer})", done.notifier, done.title)),
             // Once a notice: the following tries are in `alert show`.
-            (Err(why), Some(Sent::Keep(waiting))) if waiting.attempts == 1 => {
+            (Err(Refusal { why, .. }), Some(Sent::Keep(waiting))) if waiting.attempts == 1 => {
                 Some(format!("{} can't be told yet: {} ({why})", done.notifier, done.title))
             }
             (Err(_), _) => None,

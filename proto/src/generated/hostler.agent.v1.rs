@@ -55,7 +55,7 @@ pub struct Credentials {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FromAgent {
-    #[prost(oneof = "from_agent::Message", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "from_agent::Message", tags = "1, 2, 3, 4, 5")]
     pub message: ::core::option::Option<from_agent::Message>,
 }
 /// Nested message and enum types in `FromAgent`.
@@ -70,16 +70,18 @@ pub mod from_agent {
         Spool(super::SpoolBatch),
         #[prost(message, tag = "4")]
         Facts(super::Facts),
+        #[prost(message, tag = "5")]
+        Delivered(super::Delivered),
     }
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ToAgent {
-    #[prost(oneof = "to_agent::Message", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "to_agent::Message", tags = "1, 2, 3, 4, 5, 6")]
     pub message: ::core::option::Option<to_agent::Message>,
 }
 /// Nested message and enum types in `ToAgent`.
 pub mod to_agent {
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Message {
         #[prost(message, tag = "1")]
         Welcome(super::Welcome),
@@ -91,6 +93,8 @@ pub mod to_agent {
         HeartbeatAck(super::HeartbeatAck),
         #[prost(message, tag = "5")]
         Goodbye(super::Goodbye),
+        #[prost(message, tag = "6")]
+        Deliver(super::Deliver),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -338,7 +342,8 @@ pub struct DesiredState {
     pub checks: ::prost::alloc::vec::Vec<CheckAssignment>,
     #[prost(message, repeated, tag = "5")]
     pub secrets: ::prost::alloc::vec::Vec<SealedSecret>,
-    /// Those that this node delivers by, without the control plane.
+    /// Those that this node delivers by: the watch's own, and those whose plugin runs
+    /// here for the control plane.
     #[prost(message, repeated, tag = "6")]
     pub notifiers: ::prost::alloc::vec::Vec<NotifierAssignment>,
     /// Absent: the node tells nobody by itself.
@@ -486,6 +491,49 @@ pub struct Address {
     pub interface: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub address: ::prost::alloc::string::String,
+}
+/// The node delivers the notice by a plugin, and answers under the same id.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Deliver {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// One of its desired state.
+    #[prost(string, tag = "2")]
+    pub notifier: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "3")]
+    pub notice: ::core::option::Option<Notice>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Notice {
+    /// The same on each try.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub title: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub body: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub state: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "5")]
+    pub at_ms: u64,
+    #[prost(map = "string, string", tag = "6")]
+    pub attrs: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Delivered {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// delivered, retry-after, rejected, failed; absent where nothing was tried
+    #[prost(string, tag = "2")]
+    pub outcome: ::prost::alloc::string::String,
+    /// What the receiver calls it, or why not.
+    #[prost(string, tag = "3")]
+    pub words: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "4")]
+    pub retry_after_ms: u64,
 }
 /// The server ends the stream, and says why and when to come back.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -25,7 +25,8 @@ pub struct DesiredState {
     pub checks: Vec<CheckAssignment>,
     /// Those that the plugins and checks above are given, by name.
     pub secrets: Vec<SealedSecret>,
-    /// Those that the node delivers by, without the control plane.
+    /// Those that the node delivers by: to tell that the control plane is gone, or
+    /// because their plugin runs here.
     pub notifiers: Vec<NotifierAssignment>,
     /// Whether the node tells people that its control plane is gone.
     pub watch: Option<WatchAssignment>,

@@ -13,6 +13,11 @@ pub enum Notifier {
 
 pub const BUILT_IN: [&str; 3] = ["smtp", "webhook", "slack"];
 
+/// Anything else is a plugin's name.
+pub fn is_built_in(plugin: &str) -> bool {
+    BUILT_IN.contains(&plugin)
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Smtp {
     pub host: String,

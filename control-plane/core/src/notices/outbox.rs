@@ -42,6 +42,8 @@ pub struct Waiting {
 pub enum Outcome {
     Taken,
     Failed(String),
+    /// Not before then: who is asked said so.
+    Later(String, Duration),
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -213,7 +215,7 @@ impl Outbox {
     pub fn finish(&mut self, now: Now, number: u64, outcome: Outcome, jitter: u32) -> Option<Effect> {
         self.trying.remove(&number);
         let one = self.waiting.get_mut(&number)?;
-        let why = match outcome {
+        let (why, pause) = match outcome {
             Outcome::Taken => {
                 let notifier = one.notifier.clone();
                 self.remove(number);
@@ -224,7 +226,8 @@ impl Outbox {
                 }
                 return Some(Effect::Forget(number));
             }
-            Outcome::Failed(why) => why,
+            Outcome::Failed(why) => (why, Duration::ZERO),
+            Outcome::Later(why, pause) => (why, pause.min(BACKOFF_MAX)),
         };
         one.attempts = one.attempts.saturating_add(1);
         one.last_error = why;
@@ -233,7 +236,7 @@ impl Outbox {
             self.remove(number);
             return Some(Effect::GaveUp(gone));
         }
-        let wait = back_off(one.attempts, jitter);
+        let wait = back_off(one.attempts, jitter).max(pause);
         self.due.insert(number, now.monotonic + wait);
         Some(Effect::Keep(one.clone()))
     }

@@ -1,9 +1,10 @@
 //! The system itself, its nodes, plugins and secrets, and the rules for touching
 //! them.
 
-use super::Interval;
+use super::{Interval, labels_only};
 use crate::Name;
 use crate::cron::Cron;
+use crate::notifier::is_built_in;
 use crate::plugin::{
     CommandPattern, Digest, Grants, HostPattern, HttpPattern, PathPattern, SocketPattern, WordPattern,
 };
@@ -187,14 +188,26 @@ record! {
 
 record! {
     /// Where notices go.
-    pub struct NotifierSpec {
+    pub struct NotifierSpec, rules notifier_rules {
         /// Whether it also gets what nobody asked for by name: lost nodes, late backups, failed runs.
         default "default": bool, default(false), "default: true";
-        /// What delivers: smtp, webhook or slack.
+        /// What delivers: smtp, webhook, slack, or a pushed plugin of world notifier.
         plugin "plugin": Name, required, "plugin: smtp";
-        /// Where to: smtp takes server, to, tls, from, user and password; webhook takes url and secret; slack takes url.
+        /// The nodes that its plugin may run on; any without it.
+        where_ "where": Selector, optional, "where: role=ops";
+        /// Where to: smtp takes server, to, tls, from, user and password; webhook takes url and secret; slack takes url; a plugin, what it says itself.
         with "with": Config, default(Config::default()), "with: {server: \"mail.example.com:587\", to: admin@example.com}";
     }
+}
+
+fn notifier_rules(spec: &NotifierSpec, node: &Node, reader: &mut Reader<'_>) {
+    let Some(selector) = &spec.where_ else { return };
+    if is_built_in(spec.plugin.as_str()) {
+        let at = node.get("where").map_or(node.at, |found| found.at);
+        let help = Some("leave it out: only plugins run on nodes".to_owned());
+        reader.fault(at, format!("has where, and {} delivers from the control plane", spec.plugin), help);
+    }
+    labels_only(selector, "what a notifier is given", node, reader);
 }
 
 record! {
