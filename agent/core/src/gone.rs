@@ -18,8 +18,9 @@ use std::time::Duration;
 /// An agent that has just started first gets its chance to connect: a fleet is back
 /// within 12 s.
 pub const START_GRACE: Duration = Duration::from_secs(20);
-/// As the control plane's own outbox: what is back is used within five minutes.
-pub const TRY_PACE: Pace = Pace { base: Duration::from_secs(2), cap: Duration::from_secs(300) };
+/// A handful of hosts try, and somebody has to hear it: what is back is used within
+/// half a minute.
+pub const TRY_PACE: Pace = Pace { base: Duration::from_secs(2), cap: Duration::from_secs(30) };
 /// News of the day before yesterday help nobody.
 pub const GIVE_UP_AFTER: Duration = Duration::from_secs(2 * 86_400);
 
