@@ -88,6 +88,11 @@ check:
     assert_eq!(got.headers["authorization"], format!("Bearer {TOKEN}"));
     assert!(got.json()["body"].as_str().unwrap().contains("hostlerctl check show site --node web1"));
 
+    // An answer that is lost with its node means another delivery, under the same id.
+    wait_for("the control plane to know", SOON, || {
+        let events = control_plane.ctl_ok(&["events", "--kind", "notice"]);
+        if events.contains("told ops: site on web1 is critical") { Ok(()) } else { Err(events) }
+    });
     // The other one has the plugin already.
     let gone = ops.iter_mut().find(|agent| agent.name == first).unwrap();
     gone.kill();
