@@ -150,7 +150,7 @@ fn every_notice_arrives_once_to_the_eye_whatever_their_servers_do() {
     mail.behave("ok");
     wait_title("the mail server", WITH_TRIES, "slow on web1 is critical", || by_mail(&mail));
 
-    // Refused for now, and refused for good: both may be a mistake that somebody mends.
+    // 451 and 550: either may be a mistake that somebody mends.
     mail.behave("later");
     hook.answer(500);
     sites[3].answer(503);
