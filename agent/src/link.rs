@@ -277,6 +277,7 @@ impl Link {
             checks: self.view.lock().all_reports(),
             node_id: self.identity.node.to_string(),
             sealing_key: self.sealing_key.clone(),
+            services: Vec::new(),
         };
         Box::pin(async move {
             let unusable = || Trouble::Refused("this host's certificate or key cannot be read".to_owned());
@@ -320,6 +321,8 @@ impl Link {
             Some(to_agent::Message::Goodbye(bye)) => {
                 Input::Goodbye { reason: bye.reason, retry_after: Duration::from_millis(bye.retry_after_ms) }
             }
+            // No services here yet.
+            Some(to_agent::Message::ServiceOrder(_) | to_agent::Message::HealAnswer(_)) => Input::Heard,
             // A newer control plane's message: the handshake made sure that it can do without us.
             None => Input::Heard,
         }
@@ -429,6 +432,7 @@ impl Link {
             clock_skew_known: skew.is_some(),
             plugins: view.take_plugins(),
             bills: view.take_bills(),
+            services: Vec::new(),
         })));
     }
 

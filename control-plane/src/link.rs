@@ -21,7 +21,7 @@ use hostler_proto::agent::{from_agent, spool_record, to_agent};
 use hostler_proto::convert::{checked_digest, sign_desired_state};
 use hostler_proto::store as rest;
 use hostler_store::{Revision, Txn};
-use hostler_types::{DesiredState, EventKind, Facts, Name, NodeId, Timestamp, Transition};
+use hostler_types::{Act, DesiredState, EventKind, Facts, Name, NodeId, Timestamp, Transition};
 use prost::Message;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::SeekFrom;
@@ -361,6 +361,8 @@ impl Session {
                 self.app.fleet.update(&self.node, self.connection, |live| live.line.answered(answer));
                 Ok(())
             }
+            // Nothing here asks for them yet.
+            Some(from_agent::Message::ServiceAnswer(_) | from_agent::Message::HealAsk(_)) => Ok(()),
             Some(from_agent::Message::Hello(_)) => Err(Status::invalid_argument("a second hello in one stream")),
             // A newer agent's message: the handshake made sure that it can do without an answer.
             None => Ok(()),
@@ -480,6 +482,12 @@ impl Session {
                 let kind = if told.kind == EventKind::PLUGIN { EventKind::PLUGIN } else { EventKind::AGENT };
                 event(Timestamp::from_millis(told.at_ms), kind, told.subject, told.message)
             }
+            Some(spool_record::Body::Act(act)) => match Act::try_from(act) {
+                Ok(act) => event(act.at, EventKind::SERVICE, act.service.to_string(), act.to_string()),
+                Err(error) => {
+                    event(now, EventKind::AGENT, node.clone(), format!("sent an act that cannot be read: {error}"))
+                }
+            },
             Some(spool_record::Body::Gap(gap)) => {
                 let message = format!("{} records were lost on the host: {}", gap.count, gap.reason);
                 event(Timestamp::from_millis(gap.at_ms), EventKind::AGENT, node.clone(), message)

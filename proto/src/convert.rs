@@ -2,9 +2,11 @@
 //! here, with an error that names the field; behind this line all is typed.
 
 mod agent;
+mod service;
 mod signing;
 
 pub use agent::*;
+pub use service::*;
 pub use signing::*;
 
 /// A field that does not say what it must.

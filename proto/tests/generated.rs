@@ -17,6 +17,9 @@ fn generated_code_matches_the_proto_files() {
     let fresh = tempfile::tempdir().unwrap();
     let set = protox::compile(FILES, [root]).expect("compile the proto files");
     tonic_prost_build::configure()
+        // Signed: the same always encodes the same.
+        .btree_map(".hostler.agent.v1.ServiceAssignment")
+        .btree_map(".hostler.agent.v1.Program")
         .out_dir(fresh.path())
         .bytes(".hostler.agent.v1.FetchChunk.data")
         .bytes(".hostler.admin.v1.PushPluginRequest.data")

@@ -94,6 +94,8 @@ pub fn desired_state(node: NodeView<'_>, applied: &Applied, catalogue: &Catalogu
         secrets: Vec::new(),
         notifiers,
         watch,
+        services: Vec::new(),
+        brakes: Vec::new(),
     };
     (desired, secrets)
 }

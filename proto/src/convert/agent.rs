@@ -121,6 +121,8 @@ impl From<&DesiredState> for wire::DesiredState {
             secrets: desired.secrets.iter().map(Into::into).collect(),
             notifiers: desired.notifiers.iter().map(Into::into).collect(),
             watch: desired.watch.as_ref().map(Into::into),
+            services: desired.services.iter().map(Into::into).collect(),
+            brakes: desired.brakes.iter().map(Into::into).collect(),
         }
     }
 }
@@ -136,6 +138,8 @@ impl TryFrom<wire::DesiredState> for DesiredState {
             secrets: desired.secrets.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
             notifiers: desired.notifiers.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
             watch: desired.watch.map(TryInto::try_into).transpose()?,
+            services: desired.services.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
+            brakes: desired.brakes.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
         })
     }
 }

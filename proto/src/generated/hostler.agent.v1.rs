@@ -55,7 +55,7 @@ pub struct Credentials {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FromAgent {
-    #[prost(oneof = "from_agent::Message", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "from_agent::Message", tags = "1, 2, 3, 4, 5, 6, 7")]
     pub message: ::core::option::Option<from_agent::Message>,
 }
 /// Nested message and enum types in `FromAgent`.
@@ -72,11 +72,15 @@ pub mod from_agent {
         Facts(super::Facts),
         #[prost(message, tag = "5")]
         Delivered(super::Delivered),
+        #[prost(message, tag = "6")]
+        ServiceAnswer(super::ServiceAnswer),
+        #[prost(message, tag = "7")]
+        HealAsk(super::HealAsk),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ToAgent {
-    #[prost(oneof = "to_agent::Message", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "to_agent::Message", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
     pub message: ::core::option::Option<to_agent::Message>,
 }
 /// Nested message and enum types in `ToAgent`.
@@ -95,6 +99,10 @@ pub mod to_agent {
         Goodbye(super::Goodbye),
         #[prost(message, tag = "6")]
         Deliver(super::Deliver),
+        #[prost(message, tag = "7")]
+        ServiceOrder(super::ServiceOrder),
+        #[prost(message, tag = "8")]
+        HealAnswer(super::HealAnswer),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -125,6 +133,9 @@ pub struct Hello {
     /// Secrets are sealed to this X25519 key, which never leaves the host.
     #[prost(bytes = "vec", tag = "10")]
     pub sealing_key: ::prost::alloc::vec::Vec<u8>,
+    /// Where every replica of a service stands.
+    #[prost(message, repeated, tag = "11")]
+    pub services: ::prost::alloc::vec::Vec<ServiceReport>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Welcome {
@@ -164,6 +175,10 @@ pub struct Heartbeat {
     /// What plugins cost since the agent started; not in every heartbeat.
     #[prost(message, repeated, tag = "7")]
     pub bills: ::prost::alloc::vec::Vec<PluginBill>,
+    /// Replicas whose standing changed since the last heartbeat, or whose use of the
+    /// host was measured anew.
+    #[prost(message, repeated, tag = "8")]
+    pub services: ::prost::alloc::vec::Vec<ServiceReport>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HeartbeatAck {
@@ -194,6 +209,52 @@ pub struct CheckReport {
     pub duration_us: u64,
     #[prost(string, tag = "9")]
     pub details: ::prost::alloc::string::String,
+}
+/// How one replica of a service stands. A picture: what was done is in acts.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ServiceReport {
+    #[prost(string, tag = "1")]
+    pub service: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "2")]
+    pub replica: u32,
+    #[prost(string, tag = "3")]
+    pub state: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "4")]
+    pub since_ms: u64,
+    /// 0: none runs, or none is known.
+    #[prost(uint32, tag = "5")]
+    pub pid: u32,
+    /// Since when that runs.
+    #[prost(uint64, tag = "6")]
+    pub started_ms: u64,
+    /// Restarts by itself since the agent looks after it.
+    #[prost(uint64, tag = "7")]
+    pub restarts: u64,
+    /// What it waits for, or how it ended last.
+    #[prost(string, tag = "8")]
+    pub words: ::prost::alloc::string::String,
+    /// By an operator's wish.
+    #[prost(bool, tag = "9")]
+    pub stopped: bool,
+    #[prost(message, optional, tag = "10")]
+    pub usage: ::core::option::Option<Usage>,
+}
+/// What all processes of one replica use.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Usage {
+    /// Since it was started.
+    #[prost(uint64, tag = "1")]
+    pub cpu_us: u64,
+    #[prost(uint64, tag = "2")]
+    pub memory_bytes: u64,
+    #[prost(uint32, tag = "3")]
+    pub processes: u32,
+    #[prost(uint32, tag = "4")]
+    pub open_files: u32,
+    #[prost(uint32, tag = "5")]
+    pub connections: u32,
+    #[prost(uint64, tag = "6")]
+    pub measured_ms: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PluginReport {
@@ -246,7 +307,7 @@ pub struct SpoolBatch {
 pub struct SpoolRecord {
     #[prost(uint64, tag = "1")]
     pub seq: u64,
-    #[prost(oneof = "spool_record::Body", tags = "2, 3, 4")]
+    #[prost(oneof = "spool_record::Body", tags = "2, 3, 4, 5")]
     pub body: ::core::option::Option<spool_record::Body>,
 }
 /// Nested message and enum types in `SpoolRecord`.
@@ -259,6 +320,8 @@ pub mod spool_record {
         Event(super::AgentEvent),
         #[prost(message, tag = "4")]
         Gap(super::Gap),
+        #[prost(message, tag = "5")]
+        Act(super::Act),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -298,6 +361,89 @@ pub struct Gap {
     pub count: u64,
     #[prost(string, tag = "3")]
     pub reason: ::prost::alloc::string::String,
+}
+/// One act on a service, or its refusal. Sent again under the same id once its
+/// result is known.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Act {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub at_ms: u64,
+    #[prost(string, tag = "3")]
+    pub service: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "4")]
+    pub replica: u32,
+    #[prost(string, tag = "5")]
+    pub deed: ::prost::alloc::string::String,
+    /// Empty: the node itself.
+    #[prost(string, tag = "6")]
+    pub by: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "7")]
+    pub saw: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, tag = "8")]
+    pub rule: ::prost::alloc::string::String,
+    #[prost(string, tag = "9")]
+    pub origin: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "10")]
+    pub allowed: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "11")]
+    pub refused: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, tag = "12")]
+    pub result: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "13")]
+    pub tail: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// What an operator asks of one service here.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ServiceOrder {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    #[prost(string, tag = "2")]
+    pub service: ::prost::alloc::string::String,
+    /// start, stop, restart, reload
+    #[prost(string, tag = "3")]
+    pub verb: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub by: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub reason: ::prost::alloc::string::String,
+    /// Or return what it prints: its last lines.
+    #[prost(uint32, tag = "6")]
+    pub tail_lines: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ServiceAnswer {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// begun, done, failed, refused; begun may come several times.
+    #[prost(string, tag = "2")]
+    pub outcome: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub words: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "4")]
+    pub tail: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// May this node climb a step about a failing check?
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HealAsk {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    #[prost(string, tag = "2")]
+    pub service: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub check: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub step: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HealAnswer {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    #[prost(bool, tag = "2")]
+    pub allowed: bool,
+    #[prost(string, repeated, tag = "3")]
+    pub words: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SpoolAck {
@@ -349,6 +495,172 @@ pub struct DesiredState {
     /// Absent: the node tells nobody by itself.
     #[prost(message, optional, tag = "7")]
     pub watch: ::core::option::Option<Watch>,
+    #[prost(message, repeated, tag = "8")]
+    pub services: ::prost::alloc::vec::Vec<ServiceAssignment>,
+    /// What holds acts on services back.
+    #[prost(message, repeated, tag = "9")]
+    pub brakes: ::prost::alloc::vec::Vec<Brake>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ServiceAssignment {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "6")]
+    pub replicas: u32,
+    /// Those that run on this node too.
+    #[prost(string, repeated, tag = "7")]
+    pub needs: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, tag = "8")]
+    pub on_needs: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "9")]
+    pub restart: ::core::option::Option<RestartPolicy>,
+    #[prost(string, tag = "10")]
+    pub stop_signal: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "11")]
+    pub stop_grace_ms: u64,
+    #[prost(string, repeated, tag = "12")]
+    pub live: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "13")]
+    pub ready: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "14")]
+    pub heal: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(message, repeated, tag = "15")]
+    pub files: ::prost::alloc::vec::Vec<FileAssignment>,
+    #[prost(string, repeated, tag = "16")]
+    pub packages: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Where its lines were written, by their paths; the service itself is at "".
+    #[prost(btree_map = "string, string", tag = "17")]
+    pub origins: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    #[prost(oneof = "service_assignment::Runs", tags = "2, 3, 4, 5")]
+    pub runs: ::core::option::Option<service_assignment::Runs>,
+}
+/// Nested message and enum types in `ServiceAssignment`.
+pub mod service_assignment {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Runs {
+        #[prost(message, tag = "2")]
+        Process(super::Program),
+        #[prost(message, tag = "3")]
+        Unit(super::Unit),
+        #[prost(message, tag = "4")]
+        Written(super::WrittenUnit),
+        #[prost(message, tag = "5")]
+        Container(super::Container),
+    }
+}
+/// Texts as they are written: secrets by their names.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Program {
+    #[prost(string, tag = "1")]
+    pub command: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub user: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub home: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "4")]
+    pub dirs: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(btree_map = "string, string", tag = "5")]
+    pub env: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// 0: none.
+    #[prost(uint32, tag = "6")]
+    pub port: u32,
+    /// 0: no limit.
+    #[prost(uint64, tag = "7")]
+    pub memory_bytes: u64,
+    #[prost(double, tag = "8")]
+    pub cpu: f64,
+    #[prost(uint64, tag = "9")]
+    pub files: u64,
+    #[prost(uint64, tag = "10")]
+    pub processes: u64,
+    #[prost(string, tag = "11")]
+    pub log_path: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "12")]
+    pub log_rotate_bytes: u64,
+    #[prost(uint64, tag = "13")]
+    pub log_every_ms: u64,
+    #[prost(uint32, tag = "14")]
+    pub log_keep: u32,
+    #[prost(bool, tag = "15")]
+    pub log_compress: bool,
+}
+/// A systemd unit that is there already.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Unit {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// unit, hostler
+    #[prost(string, tag = "2")]
+    pub restarter: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WrittenUnit {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub program: ::core::option::Option<Program>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Container {
+    #[prost(string, tag = "1")]
+    pub image: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub program: ::core::option::Option<Program>,
+}
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct RestartPolicy {
+    #[prost(uint64, tag = "1")]
+    pub first_ms: u64,
+    #[prost(uint64, tag = "2")]
+    pub delay_ms: u64,
+    #[prost(double, tag = "3")]
+    pub factor: f64,
+    #[prost(uint64, tag = "4")]
+    pub cap_ms: u64,
+    #[prost(uint32, tag = "5")]
+    pub attempts: u32,
+    #[prost(uint64, tag = "6")]
+    pub within_ms: u64,
+    #[prost(uint64, tag = "7")]
+    pub reset_ms: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FileAssignment {
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub digest: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "3")]
+    pub size_bytes: u64,
+    #[prost(string, tag = "4")]
+    pub validate: ::prost::alloc::string::String,
+    /// reload, restart, nothing
+    #[prost(string, tag = "5")]
+    pub change: ::prost::alloc::string::String,
+    #[prost(string, tag = "6")]
+    pub owner: ::prost::alloc::string::String,
+    /// Permission bits; absent: as they are, or the service's own.
+    #[prost(uint32, optional, tag = "7")]
+    pub mode: ::core::option::Option<u32>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Brake {
+    /// frozen, maintenance, common-cause
+    #[prost(string, tag = "1")]
+    pub kind: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub check: ::prost::alloc::string::String,
+    /// 0: until somebody takes it away.
+    #[prost(uint64, tag = "3")]
+    pub until_ms: u64,
+    #[prost(string, tag = "4")]
+    pub words: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct NotifierAssignment {

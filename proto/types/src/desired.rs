@@ -1,6 +1,7 @@
 //! What a node is asked to do.
 
 use crate::plugin::Grants;
+use crate::service::{Brake, ServiceAssignment};
 use crate::{Name, NodeId};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -16,7 +17,7 @@ pub struct Stamp {
     pub generation: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct DesiredState {
     /// For whom: one node's orders mean nothing on another.
     pub node: NodeId,
@@ -30,9 +31,12 @@ pub struct DesiredState {
     pub notifiers: Vec<NotifierAssignment>,
     /// Whether the node tells people that its control plane is gone.
     pub watch: Option<WatchAssignment>,
+    pub services: Vec<ServiceAssignment>,
+    /// What holds acts on them back.
+    pub brakes: Vec<Brake>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotifierAssignment {
     pub name: Name,
     /// A built-in one's name, or a plugin's.
@@ -41,7 +45,7 @@ pub struct NotifierAssignment {
     pub config_json: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WatchAssignment {
     pub gone_after: Duration,
     /// Names of notifiers.
@@ -49,7 +53,7 @@ pub struct WatchAssignment {
 }
 
 /// A secret's value, which only the node's own key opens.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct SealedSecret {
     pub name: Name,
     /// Counts the values it has had.
@@ -65,7 +69,7 @@ impl SealedSecret {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PluginAssignment {
     pub name: Name,
     pub version: String,
@@ -76,7 +80,7 @@ pub struct PluginAssignment {
     pub grants: Grants,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct CheckAssignment {
     pub name: Name,
     pub plugin: Name,

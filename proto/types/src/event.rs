@@ -35,6 +35,8 @@ pub struct EventKind(String);
 
 impl EventKind {
     pub const CHECK: &'static str = "check";
+    /// What was done about a service, or was not.
+    pub const SERVICE: &'static str = "service";
     pub const NODE: &'static str = "node";
     pub const PLUGIN: &'static str = "plugin";
     pub const SPEC: &'static str = "spec";

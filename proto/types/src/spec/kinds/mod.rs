@@ -11,8 +11,8 @@ pub use care::{BackupPath, BackupSpec, Drill, Keep, Missed, Offline, Overlap, Re
 pub use fleet::{Allow, BudgetSpec, LabelMap, NodeSpec, NotifierSpec, PluginSpec, SecretSpec, SystemSpec, WindowSpec};
 pub use rollout::{Drain, Migrate, Release, Require, Rollout, Strategy};
 pub use service::{
-    Beside, Drift, FileSpec, HealStep, Limits, LogFormat, Logs, OnChange, OnNeeds, Restart, ServiceSpec, ServiceType,
-    Signal, Stop,
+    Beside, Drift, FileSpec, HealStep, Limits, LogFormat, Logs, OnChange, OnNeeds, Restart, Restarter, ServiceSpec,
+    ServiceType, Signal, Stop,
 };
 pub use watch::{AlertSpec, AlertState, CheckSpec, CheckTarget, ObjectiveSpec, Severity};
 

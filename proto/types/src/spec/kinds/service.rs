@@ -85,7 +85,16 @@ words! {
     }
 }
 
-const RESTART_DELAY: Wait = crate::spec::scalars::Span(Duration::from_secs(1));
+words! {
+    /// Who starts a systemd unit again after it ended.
+    pub enum Restarter {
+        /// systemd, as the unit says; Hostler counts, tells, and acts on failed health.
+        Unit "unit",
+        /// Hostler; the unit's own Restart= is switched off by a drop-in.
+        Hostler "hostler",
+    }
+}
+
 const RESTART_CAP: Wait = crate::spec::scalars::Span(Duration::from_secs(300));
 const RESTART_WITHIN: Interval = crate::spec::scalars::Span(Duration::from_secs(600));
 const STOP_GRACE: Wait = crate::spec::scalars::Span(Duration::from_secs(30));
@@ -179,6 +188,12 @@ fn service_rules(spec: &ServiceSpec, node: &Node, reader: &mut Reader<'_>) {
         let at = node.get("unit").map_or(node.at, |found| found.at);
         let help = format!("write its whole name: unit: {unit}.service");
         reader.fault(at, format!("names the unit {unit:?} without its ending"), Some(help));
+    }
+    if spec.restart.as_ref().is_some_and(|restart| restart.by.is_some()) && spec.type_ != ServiceType::Systemd {
+        let at = node.get("restart").map_or(node.at, |found| found.at);
+        let message = format!("has restart.by, and is of type {}", spec.type_.word());
+        let help = "only a systemd unit has another that may restart it; leave by out".to_owned();
+        reader.fault(at, message, Some(help));
     }
     absolute(spec.home.as_ref(), "home", node, reader);
     let files = match node.get("files").map(|files| &files.value) {
@@ -338,9 +353,12 @@ impl Shape for Cpus {
 
 record! {
     /// How a service is started again: the wait grows from `delay` by `factor` up to `cap`.
-    pub struct Restart {
-        /// The first wait.
-        delay "delay": Wait, default(RESTART_DELAY), "delay: 10s";
+    pub struct Restart, short "by" {
+        /// Who starts it again: `unit` leaves a systemd unit to systemd, which is so for one
+        /// that is adopted; `hostler` does it by what stands here.
+        by "by": Restarter, optional, "by: hostler";
+        /// The first wait; without it, the first restart is at once, and the next waits 1s.
+        delay "delay": Wait, optional, "delay: 10s";
         /// What each further wait is multiplied by.
         factor "factor": Number, default(Number(2.0)), "factor: 2";
         /// The longest wait.
@@ -349,6 +367,8 @@ record! {
         attempts "attempts": Whole<1, 1000>, default(Whole(5)), "attempts: 5";
         /// The time in which attempts are counted.
         within "within": Interval, default(RESTART_WITHIN), "within: 10m";
+        /// Once it was healthy for so long, the counting begins anew; without it, `within`.
+        reset "reset": Interval, optional, "reset: 5m";
     }
 }
 
