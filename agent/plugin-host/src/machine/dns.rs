@@ -201,8 +201,13 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_cut_is_asked_for_over_tcp() {
-        let (socket, address) = server().await;
-        let listener = tokio::net::TcpListener::bind(address).await.expect("bind");
+        // A port that is free for the one may be taken for the other.
+        let (socket, address, listener) = loop {
+            let (socket, address) = server().await;
+            if let Ok(listener) = tokio::net::TcpListener::bind(address).await {
+                break (socket, address, listener);
+            }
+        };
         tokio::spawn(async move {
             let mut bytes = [0; 1500];
             let (read, from) = socket.recv_from(&mut bytes).await.expect("a question");

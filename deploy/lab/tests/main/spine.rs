@@ -54,7 +54,7 @@ fn specs_change_what_runs_and_deleting_stops_it() {
     let (control_plane, site) = (ControlPlane::with_plugins(&["http", "disk"]), Site::started());
     let _agent = Agent::joined(&control_plane, "web1", &[]);
     control_plane.wait_node("web1", "ready", SOON);
-    control_plane.apply("check: {disk: {where: role=db, plugin: disk, every: 1s}}");
+    control_plane.apply("check: {disk: {where: role=db, plugin: disk, every: 1s, with: {warn: 99%, critical: 100%}}}");
     assert_eq!(control_plane.ctl_json(&["check", "ls"]), serde_json::json!([]));
     control_plane.apply("node: {web1: {labels: {role: db}}}");
     control_plane.wait_check("web1", "disk", "passing", SOON);

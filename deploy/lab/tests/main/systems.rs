@@ -87,7 +87,7 @@ fn what_leaves_the_folder_leaves_the_fleet() {
     let base = "system: {name: shop}\nservice:\n  shop: {where: role=web, command: bin/shop}\ncheck:\n";
     fs::write(&file, format!("{base}{}{}", check("site"), check("extra"))).expect("written");
     // Loose objects are nobody's.
-    control_plane.apply("check: {loose: {where: all, plugin: disk, every: 1s}}");
+    control_plane.apply("check: {loose: {where: all, plugin: disk, every: 1s, with: {warn: 99%, critical: 100%}}}");
     let folder = folder.display().to_string();
     control_plane.ctl_ok(&["apply", "-f", &folder]);
     let _agent = Agent::joined(&control_plane, "web1", &["role=web"]);
