@@ -15,5 +15,6 @@ pub mod quarantine;
 pub mod retry;
 pub mod session;
 pub mod spool;
+pub mod supervision;
 pub mod timetable;
 pub mod trial;

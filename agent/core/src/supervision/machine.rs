@@ -1,0 +1,307 @@
+//! The machine: what came in is noted, and then all services are looked at anew.
+
+use super::replica::{Phase, Replica};
+use super::service::{CheckSeen, Ladder, Service};
+use super::{Effect, Input, Kept, KeptService, Key, Standing, fingerprint};
+use crate::hash::fnv1a;
+use crate::jitter::Jitter;
+use hostler_types::service::Act;
+use hostler_types::{Brake, BrakeKind, Deed, Name, Now, ServiceAssignment};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// What a host says of itself where an operator did it not.
+pub(super) const ITSELF: &str = "itself";
+pub(super) const ON_THE_HOST: &str = "somebody on the host";
+
+pub struct Supervisor {
+    pub(super) services: BTreeMap<Name, Service>,
+    pub(super) brakes: Vec<Brake>,
+    pub(super) connected: bool,
+    pub(super) effects: Vec<Effect>,
+    pub(super) jitter: Jitter,
+    /// Of services that are not assigned yet, too.
+    kept: Kept,
+    seed: u64,
+    acts: u64,
+    pub(super) ops: u64,
+}
+
+impl Supervisor {
+    pub fn new(seed: u64, kept: Kept) -> Self {
+        Self {
+            services: BTreeMap::new(),
+            brakes: Vec::new(),
+            connected: false,
+            effects: Vec::new(),
+            jitter: Jitter::new(seed),
+            kept,
+            seed,
+            acts: 0,
+            ops: 0,
+        }
+    }
+
+    pub fn assignment(&self, service: &Name) -> Option<&ServiceAssignment> {
+        self.services.get(service).map(|one| &one.assignment)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.services.is_empty()
+    }
+
+    /// Checks that say something of a service here.
+    pub fn watches(&self, check: &Name) -> bool {
+        self.services.values().any(|one| one.checks.contains_key(check))
+    }
+
+    pub fn kept(&self) -> Kept {
+        let mut kept = self.kept.clone();
+        for (name, service) in &self.services {
+            let started = service.replicas.iter().enumerate();
+            let started = started.filter_map(|(index, one)| Some((u32::try_from(index).ok()?, one.runs_as?))).collect();
+            let owned = !service.is_adopted();
+            let (stopped, restarts) = (service.stopped.clone(), service.restarts);
+            let one = KeptService { stopped, started, restarts, owned };
+            kept.services.insert(name.clone(), one);
+        }
+        kept
+    }
+
+    pub fn standings(&self, now: Now) -> Vec<Standing> {
+        self.services.values().flat_map(|one| one.standings(now)).collect()
+    }
+
+    pub fn next_deadline(&self, now: Now) -> Option<Duration> {
+        if self.services.is_empty() {
+            return None;
+        }
+        let end = |brake: &Brake| Some(now.monotonic.saturating_add(brake.until?.since(now.wall)));
+        let brakes = self.brakes.iter().filter_map(end);
+        self.services.values().filter_map(|one| one.deadline(now)).chain(brakes).min()
+    }
+
+    pub fn step(&mut self, now: Now, input: Input) -> Vec<Effect> {
+        match input {
+            Input::Configure(services) => self.configure(now, services),
+            Input::Looked { key, seen } => self.looked(now, &key, seen),
+            Input::Started { key, op, result } => self.started(now, &key, op, result),
+            Input::Stopped { key, op, result } => self.stopped(now, &key, op, result),
+            Input::Reloaded { key, result } => self.reloaded(now, &key, result),
+            Input::Ended { key, pid, end } => self.ended(now, &key, pid, end),
+            Input::Appeared { key, pid } => self.appeared(now, &key, pid),
+            Input::Checked(checked) => self.checked(&checked),
+            Input::Order(order) => self.order(now, order),
+            Input::Brakes(brakes) => self.brakes = brakes,
+            Input::Link { connected } => {
+                self.connected = connected;
+                if !connected {
+                    self.forget_asks();
+                }
+            }
+            Input::HealAnswer { id, allowed, words } => self.heal_answered(now, id, allowed, words),
+            Input::Tick => {}
+        }
+        self.reconcile(now);
+        std::mem::take(&mut self.effects)
+    }
+
+    fn configure(&mut self, now: Now, assignments: Vec<ServiceAssignment>) {
+        let named: BTreeSet<Name> = assignments.iter().map(|one| one.name.clone()).collect();
+        for (name, service) in &mut self.services {
+            if !named.contains(name) {
+                service.leaving = true;
+            }
+        }
+        let orphans = self.kept.services.iter().filter(|(name, one)| {
+            one.owned && !one.started.is_empty() && !named.contains(*name) && !self.services.contains_key(*name)
+        });
+        let orphans: Vec<(Name, u32)> = orphans
+            .map(|(name, one)| (name.clone(), one.started.keys().max().map_or(0, |last| last.saturating_add(1))))
+            .collect();
+        let assigned = assignments.into_iter().map(|one| (one, false));
+        let orphans = orphans.into_iter().map(|(name, replicas)| (orphan(name, replicas), true));
+        for (assignment, leaving) in assigned.chain(orphans) {
+            let fingerprint = fingerprint(&assignment);
+            let checks = |old: &BTreeMap<Name, CheckSeen>| {
+                let names = assignment.live.iter().chain(&assignment.ready);
+                names.map(|check| (check.clone(), old.get(check).cloned().unwrap_or_default())).collect()
+            };
+            let count = usize::try_from(assignment.replicas).unwrap_or(usize::MAX);
+            let name = assignment.name.clone();
+            match self.services.get_mut(&name) {
+                Some(service) => {
+                    service.checks = checks(&service.checks);
+                    service.leaving = false;
+                    // A changed spec may be what mends it.
+                    if service.fingerprint != fingerprint {
+                        for replica in &mut service.replicas {
+                            if matches!(replica.phase, Phase::Backoff { .. } | Phase::Held { .. }) {
+                                replica.enter(now, Phase::Down);
+                            }
+                            replica.pace.reset();
+                        }
+                        service.ladder = Ladder::default();
+                    }
+                    (service.assignment, service.fingerprint) = (assignment, fingerprint);
+                }
+                None => {
+                    let checks = checks(&BTreeMap::new());
+                    let held = self.kept.services.get(&name).cloned().unwrap_or_default();
+                    let service = Service {
+                        assignment,
+                        fingerprint,
+                        stopped: held.stopped,
+                        leaving,
+                        replicas: Vec::new(),
+                        checks,
+                        ladder: Ladder::default(),
+                        well_since: None,
+                        fresh: false,
+                        probe_at: None,
+                        orders: Vec::new(),
+                        restarts: held.restarts,
+                    };
+                    self.services.insert(name.clone(), service);
+                }
+            }
+            self.set_replicas(now, &name, count);
+        }
+    }
+
+    /// More are looked at first: they may run already. Fewer are stopped where they are.
+    fn set_replicas(&mut self, now: Now, name: &Name, count: usize) {
+        let held = self.kept.services.get(name).cloned().unwrap_or_default();
+        let Some(service) = self.services.get_mut(name) else { return };
+        while service.replicas.len() < count {
+            let replica = u32::try_from(service.replicas.len()).unwrap_or(u32::MAX);
+            let mut one = Replica::new(now);
+            one.runs_as = held.started.get(&replica).copied();
+            service.replicas.push(one);
+            self.effects.push(Effect::Look { key: Key { service: name.clone(), replica } });
+        }
+    }
+
+    pub(super) fn replica(&mut self, key: &Key) -> Option<&mut Replica> {
+        self.services.get_mut(&key.service)?.replicas.get_mut(usize::try_from(key.replica).ok()?)
+    }
+
+    /// Brings every service nearer to how it should be.
+    fn reconcile(&mut self, now: Now) {
+        self.brakes.retain(|brake| brake.until.is_none_or(|until| until > now.wall));
+        let names: Vec<Name> = self.services.keys().cloned().collect();
+        for name in &names {
+            self.heal(now, name);
+            let keys: Vec<Key> = self.services.get(name).map(|one| one.keys().collect()).unwrap_or_default();
+            for key in keys {
+                self.reconcile_one(now, &key);
+            }
+            self.drop_surplus(name);
+        }
+        // Twice at most: what became well lets others start, and those take a while.
+        for name in &names {
+            self.became_well(now, name);
+        }
+        for name in &names {
+            let keys: Vec<Key> = self.services.get(name).map(|one| one.keys().collect()).unwrap_or_default();
+            for key in keys {
+                self.reconcile_one(now, &key);
+            }
+            self.probe(now, name);
+            self.settle_orders(now, name);
+            let gone = self
+                .services
+                .get(name)
+                .is_some_and(|one| one.leaving && (one.is_adopted() || one.replicas.iter().all(Replica::is_down)));
+            if gone {
+                self.services.remove(name);
+                self.kept.services.remove(name);
+                self.effects.push(Effect::Keep);
+            }
+        }
+    }
+
+    /// Those beyond the wanted number go once they are down.
+    fn drop_surplus(&mut self, name: &Name) {
+        let Some(service) = self.services.get_mut(name) else { return };
+        let count = usize::try_from(service.assignment.replicas).unwrap_or(usize::MAX);
+        while service.replicas.len() > count && service.replicas.last().is_some_and(Replica::is_down) {
+            service.replicas.pop();
+        }
+    }
+
+    /// What holds acts back now, in words; those about a check only where it is that.
+    pub(super) fn brake(&self, now: Now, check: Option<&Name>) -> Option<String> {
+        let holds = |brake: &&Brake| {
+            brake.until.is_none_or(|until| until > now.wall)
+                && (brake.kind != BrakeKind::CommonCause || (check.is_some() && brake.check.as_ref() == check))
+        };
+        self.brakes.iter().find(holds).map(|brake| match brake.kind {
+            BrakeKind::CommonCause => brake.words.clone(),
+            kind => format!("{kind} {}", brake.words).trim_end().to_owned(),
+        })
+    }
+
+    pub(super) fn act(&mut self, now: Now, key: &Key, deed: Deed, field: &str) -> Act {
+        self.acts += 1;
+        let origin = self.services.get(&key.service).map(|one| one.origin(field)).unwrap_or_default();
+        Act {
+            id: act_id(self.seed, self.acts),
+            at: now.wall,
+            service: key.service.clone(),
+            replica: key.replica,
+            deed,
+            by: ITSELF.to_owned(),
+            saw: Vec::new(),
+            rule: String::new(),
+            origin,
+            allowed: Vec::new(),
+            refused: Vec::new(),
+            result: None,
+            tail: Vec::new(),
+        }
+    }
+
+    /// Records what became of an act that was under way.
+    pub(super) fn settle(&mut self, now: Now, key: &Key, act: Option<(Act, Duration)>, result: String, deed: Deed) {
+        let mut act = act.map_or_else(|| self.act(now, key, deed, ""), |(act, _)| act);
+        if matches!(deed, Deed::Held | Deed::Failed) {
+            act.deed = deed;
+        }
+        act.result = Some(result);
+        self.effects.push(Effect::Record(Box::new(act)));
+    }
+}
+
+/// What is still known of a service whose spec went while no agent ran.
+fn orphan(name: Name, replicas: u32) -> ServiceAssignment {
+    use hostler_types::service::{Program, RestartPolicy, Runs, StopPolicy};
+    ServiceAssignment {
+        name,
+        runs: Runs::Process(Program::default()),
+        replicas,
+        needs: Vec::new(),
+        on_needs: hostler_types::spec::OnNeeds::Stay,
+        restart: RestartPolicy::default(),
+        stop: StopPolicy::default(),
+        live: Vec::new(),
+        ready: Vec::new(),
+        heal: Vec::new(),
+        files: Vec::new(),
+        packages: Vec::new(),
+        origins: BTreeMap::new(),
+    }
+}
+
+/// Short enough to be said aloud; one host does not make so many that two are alike.
+fn act_id(seed: u64, count: u64) -> String {
+    const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+    let mut hash = fnv1a(&[&seed.to_string(), &count.to_string()]);
+    let mut id = String::with_capacity(8);
+    for _ in 0..8 {
+        let letter = usize::try_from(hash & 31).ok().and_then(|index| LETTERS.get(index)).copied().unwrap_or(b'a');
+        id.push(char::from(letter));
+        hash >>= 5;
+    }
+    id
+}

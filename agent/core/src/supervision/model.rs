@@ -1,0 +1,470 @@
+//! The machine against a host that does what it likes: programs end, answers come
+//! late or never, checks fail, people interfere, the agent itself dies.
+
+use super::*;
+use hostler_types::service::{Program, RestartPolicy, Runs, StopPolicy};
+use hostler_types::spec::{HealStep, OnNeeds};
+use hostler_types::{BrakeKind, Now};
+use proptest::prelude::*;
+
+const ATTEMPTS: u32 = 3;
+const WITHIN: Duration = Duration::from_secs(120);
+const CHECK_EVERY: u64 = 5_000;
+
+/// What each service needs: a diamond and one that stands alone.
+const NEEDS: [(&str, &[&str], OnNeeds); 5] = [
+    ("db", &[], OnNeeds::Stay),
+    ("cache", &[], OnNeeds::Stay),
+    ("api", &["db", "cache"], OnNeeds::Restart),
+    ("web", &["api"], OnNeeds::Reload),
+    ("cron", &[], OnNeeds::Stay),
+];
+
+#[derive(Clone, Debug)]
+enum Deed {
+    Pass(u16),
+    Kill(usize),
+    /// Ends at once whenever it is started, or does not any more.
+    Crashes(usize, bool),
+    Sick(usize, bool),
+    Order(usize, ServiceVerb),
+    /// The next answers: lost though done, lost and not done, failed.
+    Trouble(u8),
+    AgentDies,
+    Reboot,
+    Freeze(bool),
+    Cut(bool),
+    /// Another version of what runs.
+    Change(usize),
+    Replicas(usize, u32),
+    Drop(usize, bool),
+}
+
+fn deed() -> impl Strategy<Value = Deed> {
+    let service = 0..NEEDS.len();
+    let verb = proptest::sample::select(ServiceVerb::ALL);
+    prop_oneof![
+        6 => (1u16..20_000).prop_map(Deed::Pass),
+        5 => service.clone().prop_map(Deed::Kill),
+        2 => (service.clone(), any::<bool>()).prop_map(|(one, on)| Deed::Crashes(one, on)),
+        3 => (service.clone(), any::<bool>()).prop_map(|(one, on)| Deed::Sick(one, on)),
+        2 => (service.clone(), verb).prop_map(|(one, verb)| Deed::Order(one, verb)),
+        2 => (0u8..3).prop_map(Deed::Trouble),
+        1 => Just(Deed::AgentDies),
+        1 => Just(Deed::Reboot),
+        1 => any::<bool>().prop_map(Deed::Freeze),
+        1 => any::<bool>().prop_map(Deed::Cut),
+        1 => service.clone().prop_map(Deed::Change),
+        1 => (service.clone(), 0u32..3).prop_map(|(one, count)| Deed::Replicas(one, count)),
+        1 => (service, any::<bool>()).prop_map(|(one, on)| Deed::Drop(one, on)),
+    ]
+}
+
+#[derive(Clone, Debug)]
+struct Real {
+    version: u32,
+    replicas: u32,
+    assigned: bool,
+    crashes: bool,
+    sick: bool,
+    bad_in_a_row: u32,
+    forgiven: Duration,
+    passed: bool,
+}
+
+struct World {
+    now: Now,
+    supervisor: Supervisor,
+    reals: BTreeMap<Name, Real>,
+    /// What runs in truth, and as which version.
+    running: BTreeMap<Key, (u32, Duration)>,
+    /// As far as the supervisor was told.
+    told: BTreeMap<Key, u32>,
+    pids: u32,
+    seed: u64,
+    kept: Kept,
+    /// What comes in, and when.
+    coming: BTreeMap<(Duration, u64), Input>,
+    count: u64,
+    troubles: Vec<u8>,
+    connected: bool,
+    /// Restarts by itself, by key: the counter as it was last seen, and when it grew.
+    restarts: BTreeMap<Key, (u64, Vec<Duration>)>,
+    log: Vec<String>,
+}
+
+fn name(text: &str) -> Name {
+    Name::new(text).expect("a name")
+}
+
+fn check_of(service: &Name) -> Name {
+    name(&format!("{service}-ok"))
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let real = Real {
+            version: 0,
+            replicas: 1,
+            assigned: true,
+            crashes: false,
+            sick: false,
+            bad_in_a_row: 0,
+            forgiven: Duration::ZERO,
+            passed: false,
+        };
+        let now = Now { monotonic: Duration::from_secs(1_000), wall: Timestamp::from_millis(1_000_000_000) };
+        let mut world = Self {
+            now,
+            supervisor: Supervisor::new(seed, Kept::default()),
+            reals: NEEDS.iter().map(|(service, ..)| (name(service), real.clone())).collect(),
+            running: BTreeMap::new(),
+            told: BTreeMap::new(),
+            pids: 100,
+            seed,
+            kept: Kept::default(),
+            coming: BTreeMap::new(),
+            count: 0,
+            troubles: Vec::new(),
+            connected: true,
+            restarts: BTreeMap::new(),
+            log: Vec::new(),
+        };
+        world.begin();
+        world
+    }
+
+    fn begin(&mut self) {
+        self.step(Input::Link { connected: self.connected });
+        self.configure();
+        for service in self.reals.keys().cloned().collect::<Vec<_>>() {
+            self.later(CHECK_EVERY, Input::Checked(self.result(&service)));
+        }
+    }
+
+    fn configure(&mut self) {
+        let assigned = NEEDS.iter().filter_map(|(service, needs, on_needs)| {
+            let real = self.reals.get(&name(service)).filter(|real| real.assigned)?;
+            // cron has no checks: it is well by itself.
+            let live = if *service == "cron" { Vec::new() } else { vec![check_of(&name(service))] };
+            Some(ServiceAssignment {
+                name: name(service),
+                runs: Runs::Process(Program { command: format!("v{}", real.version), ..Program::default() }),
+                replicas: real.replicas,
+                needs: needs.iter().map(|need| name(need)).collect(),
+                on_needs: *on_needs,
+                restart: RestartPolicy {
+                    attempts: ATTEMPTS,
+                    within: WITHIN,
+                    reset: WITHIN,
+                    ..RestartPolicy::default()
+                },
+                stop: StopPolicy::default(),
+                live,
+                ready: Vec::new(),
+                heal: vec![HealStep::Restart, HealStep::Drain, HealStep::Page],
+                files: Vec::new(),
+                packages: Vec::new(),
+                origins: BTreeMap::new(),
+            })
+        });
+        let assigned = assigned.collect();
+        self.step(Input::Configure(assigned));
+    }
+
+    fn later(&mut self, millis: u64, input: Input) {
+        self.count += 1;
+        self.coming.insert((self.now.monotonic + Duration::from_millis(millis), self.count), input);
+    }
+
+    fn result(&self, service: &Name) -> Checked {
+        let real = &self.reals[service];
+        let up = (0..real.replicas.max(1))
+            .all(|replica| self.running.contains_key(&Key { service: service.clone(), replica }));
+        let good = up && !real.sick;
+        Checked {
+            check: check_of(service),
+            good,
+            state: CheckState::Passing,
+            summary: String::new(),
+            began: self.now.monotonic,
+            proven: real.passed,
+        }
+    }
+
+    fn step(&mut self, input: Input) {
+        self.log.push(format!("{:?} {input:?}", self.now.monotonic));
+        match &input {
+            Input::Started { key, result: Ok(pid), .. } | Input::Appeared { key, pid } => {
+                self.told.insert(key.clone(), pid.unwrap_or_default());
+            }
+            Input::Looked { key, seen: Seen::Running { pid, .. } } => {
+                self.told.insert(key.clone(), pid.unwrap_or_default());
+            }
+            Input::Ended { key, pid, .. } if self.told.get(key).copied() == *pid => {
+                self.told.remove(key);
+            }
+            Input::Stopped { key, result: Ok(()), .. } | Input::Looked { key, .. } => {
+                self.told.remove(key);
+            }
+            _ => {}
+        }
+        let effects = self.supervisor.step(self.now, input);
+        for effect in effects {
+            self.carry_out(effect);
+        }
+        self.count_restarts();
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        self.log.push(format!("    -> {effect:?}"));
+        match effect {
+            Effect::Look { key } => {
+                let started = Some(self.now.monotonic.saturating_sub(Duration::from_secs(1)));
+                let seen = match self.running.get(&key) {
+                    Some((pid, _)) => Seen::Running { pid: Some(*pid), started },
+                    None => Seen::Nothing,
+                };
+                self.later(1, Input::Looked { key, seen });
+            }
+            Effect::Start { key, op } => self.start(key, op),
+            Effect::Stop { key, op } => {
+                let result = match self.troubles.pop() {
+                    Some(0) => {
+                        self.running.remove(&key);
+                        Err(Trouble::Lost("gone".into()))
+                    }
+                    Some(1) => Err(Trouble::Lost("gone".into())),
+                    Some(_) => Err(Trouble::Failed("busy".into())),
+                    None => {
+                        self.running.remove(&key);
+                        Ok(())
+                    }
+                };
+                self.later(10, Input::Stopped { key, op, result });
+            }
+            Effect::Reload { key } => self.later(3, Input::Reloaded { key, result: Ok(()) }),
+            Effect::Probe { check } => {
+                let service = name(check.as_str().trim_end_matches("-ok"));
+                self.later(2, Input::Checked(self.result(&service)));
+            }
+            Effect::Forgive { check, until } => {
+                let service = name(check.as_str().trim_end_matches("-ok"));
+                self.reals.get_mut(&service).expect("one").forgiven = until;
+            }
+            Effect::Ask { id, .. } => {
+                assert!(self.connected, "asked while cut off");
+                self.later(5, Input::HealAnswer { id, allowed: true, words: vec!["not frozen".into()] });
+            }
+            Effect::Keep => self.kept = self.supervisor.kept(),
+            Effect::Record(_) | Effect::Answer { .. } => {}
+        }
+    }
+
+    fn start(&mut self, key: Key, op: u64) {
+        let alive = self.running.contains_key(&key);
+        assert!(!alive, "{key} was started while it runs");
+        let (_, needs, _) = NEEDS.iter().find(|(one, ..)| *one == key.service.as_str()).expect("one");
+        for need in *needs {
+            let need = name(need);
+            let Some(real) = self.reals.get(&need).filter(|real| real.assigned) else { continue };
+            for replica in 0..real.replicas {
+                let other = Key { service: need.clone(), replica };
+                assert!(self.told.contains_key(&other), "{key} was started before {other} ran");
+            }
+        }
+        let real = self.reals[&key.service].clone();
+        let lost = match self.troubles.pop() {
+            Some(2) => {
+                return self.later(4, Input::Started { key, op, result: Err(Trouble::Failed("no such file".into())) });
+            }
+            trouble => trouble,
+        };
+        self.pids += 1;
+        let pid = self.pids;
+        let result = match lost {
+            Some(1) => return self.later(30, Input::Started { key, op, result: Err(Trouble::Lost("cut".into())) }),
+            Some(_) => Err(Trouble::Lost("cut".into())),
+            None => Ok(Some(pid)),
+        };
+        self.running.insert(key.clone(), (pid, self.now.monotonic));
+        self.later(8, Input::Started { key: key.clone(), op, result });
+        if real.crashes {
+            self.running.remove(&key);
+            self.later(9, ended(key, pid, How::Exit(1)));
+        }
+    }
+
+    /// By the supervisor's own count.
+    fn count_restarts(&mut self) {
+        for standing in self.supervisor.standings(self.now) {
+            let entry = self.restarts.entry(standing.key.clone()).or_default();
+            if standing.restarts > entry.0 {
+                entry.1.push(self.now.monotonic);
+                let within = entry.1.iter().filter(|at| **at + WITHIN > self.now.monotonic).count();
+                assert!(within <= ATTEMPTS as usize, "{} restarts of {} within the window", within, standing.key);
+            }
+            entry.0 = standing.restarts;
+        }
+    }
+
+    fn pass(&mut self, span: Duration) {
+        let end = self.now.monotonic + span;
+        for _ in 0..20_000 {
+            let coming = self.coming.keys().next().map(|(at, _)| *at);
+            let deadline = self.supervisor.next_deadline(self.now).map(|at| at.max(self.now.monotonic));
+            let Some(next) = coming.into_iter().chain(deadline).min().filter(|at| *at <= end) else {
+                self.now = self.now.plus(end.saturating_sub(self.now.monotonic));
+                return;
+            };
+            self.now = self.now.plus(next.saturating_sub(self.now.monotonic));
+            match self.coming.first_entry().filter(|entry| entry.key().0 <= self.now.monotonic) {
+                Some(entry) => {
+                    let input = entry.remove();
+                    self.come(input);
+                }
+                None => self.step(Input::Tick),
+            }
+        }
+        panic!("it does not come to rest: {:#?}", self.log.iter().rev().take(60).rev().collect::<Vec<_>>());
+    }
+
+    fn come(&mut self, input: Input) {
+        let input = match input {
+            Input::Checked(mut checked) => {
+                let service = name(checked.check.as_str().trim_end_matches("-ok"));
+                let turn = checked.began + Duration::from_millis(CHECK_EVERY) <= self.now.monotonic;
+                if turn {
+                    checked = self.result(&service);
+                    self.later(CHECK_EVERY, Input::Checked(self.result(&service)));
+                }
+                let real = self.reals.get_mut(&service).expect("one");
+                if checked.good {
+                    real.bad_in_a_row = 0;
+                    real.passed = true;
+                } else if self.now.monotonic >= real.forgiven {
+                    real.bad_in_a_row += 1;
+                }
+                checked.proven = real.passed;
+                checked.state = if real.bad_in_a_row >= 3 { CheckState::Critical } else { CheckState::Passing };
+                Input::Checked(checked)
+            }
+            input => input,
+        };
+        self.step(input);
+    }
+
+    fn kill(&mut self, service: &Name) {
+        let key = Key { service: service.clone(), replica: 0 };
+        if let Some((pid, _)) = self.running.remove(&key) {
+            // It is watched from when its start is known.
+            if self.told.get(&key) == Some(&pid) {
+                self.step(ended(key, pid, How::Signal(9)));
+            } else {
+                self.later(10, ended(key, pid, How::Signal(9)));
+            }
+        }
+    }
+
+    fn agent_dies(&mut self) {
+        self.coming.clear();
+        self.told.clear();
+        self.restarts.clear();
+        self.seed += 1;
+        self.supervisor = Supervisor::new(self.seed, self.kept.clone());
+        self.begin();
+    }
+
+    fn does(&mut self, deed: Deed) {
+        let service = |index: usize| name(NEEDS[index].0);
+        match deed {
+            Deed::Pass(millis) => self.pass(Duration::from_millis(millis.into())),
+            Deed::Kill(one) => self.kill(&service(one)),
+            Deed::Crashes(one, on) => self.reals.get_mut(&service(one)).expect("one").crashes = on,
+            Deed::Sick(one, on) => self.reals.get_mut(&service(one)).expect("one").sick = on,
+            Deed::Order(one, verb) => {
+                self.restarts.values_mut().for_each(|(_, at)| at.clear());
+                let order = Order { id: 7, service: service(one), verb, by: "ada".into(), reason: String::new() };
+                self.step(Input::Order(order));
+            }
+            Deed::Trouble(kind) => self.troubles.push(kind),
+            Deed::AgentDies => self.agent_dies(),
+            Deed::Reboot => {
+                self.running.clear();
+                self.agent_dies();
+            }
+            Deed::Freeze(on) => {
+                let words = "by ada".to_owned();
+                let brake = Brake { kind: BrakeKind::Frozen, check: None, until: None, words };
+                self.step(Input::Brakes(if on { vec![brake] } else { Vec::new() }));
+            }
+            Deed::Cut(on) => {
+                self.connected = !on;
+                self.step(Input::Link { connected: self.connected });
+            }
+            Deed::Change(one) => {
+                self.restarts.values_mut().for_each(|(_, at)| at.clear());
+                self.reals.get_mut(&service(one)).expect("one").version += 1;
+                self.configure();
+            }
+            Deed::Replicas(one, count) => {
+                self.reals.get_mut(&service(one)).expect("one").replicas = count;
+                self.configure();
+            }
+            Deed::Drop(one, on) => {
+                self.reals.get_mut(&service(one)).expect("one").assigned = !on;
+                self.configure();
+            }
+        }
+    }
+
+    /// Nothing disturbs any more: everything comes to be as it should.
+    fn settles(&mut self) {
+        self.troubles.clear();
+        self.connected = true;
+        self.step(Input::Link { connected: true });
+        self.step(Input::Brakes(Vec::new()));
+        for real in self.reals.values_mut() {
+            (real.crashes, real.sick, real.assigned) = (false, false, true);
+            real.replicas = real.replicas.max(1);
+        }
+        self.configure();
+        for (index, (service, ..)) in NEEDS.iter().enumerate() {
+            if self.supervisor.services[&name(service)].stopped.is_some() {
+                self.does(Deed::Order(index, ServiceVerb::Start));
+            }
+        }
+        self.pass(Duration::from_secs(3_600));
+        let standings = self.supervisor.standings(self.now);
+        for standing in &standings {
+            assert_eq!(standing.state, ServiceState::Running, "{standing:?}");
+            assert!(self.running.contains_key(&standing.key), "{} does not run", standing.key);
+        }
+        let wanted: u32 = self.reals.values().map(|real| real.replicas).sum();
+        assert_eq!((standings.len(), self.running.len()), (wanted as usize, wanted as usize));
+    }
+}
+
+fn ended(key: Key, pid: u32, how: How) -> Input {
+    Input::Ended { key, pid: Some(pid), end: End { how, tail: Vec::new() } }
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens(deeds in proptest::collection::vec(deed(), 1..60), seed: u64) {
+        let mut world = World::new(seed);
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            for deed in deeds {
+                world.log.push(format!("== {deed:?}"));
+                world.does(deed);
+            }
+            world.log.push("== settles".into());
+            world.settles();
+        }));
+        if let Err(panic) = result {
+            let from = world.log.len().saturating_sub(80);
+            eprintln!("{}", world.log[from..].join("\n"));
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
