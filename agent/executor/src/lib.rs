@@ -4,5 +4,10 @@
 //!
 //! [`protocol`] is what both halves speak, and all that the agent uses of this.
 
+pub mod account;
 pub mod clock;
+pub mod judge;
+pub mod pattern;
+pub mod policy;
 pub mod protocol;
+mod signals;
