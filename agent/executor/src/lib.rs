@@ -5,9 +5,22 @@
 //! [`protocol`] is what both halves speak, and all that the agent uses of this.
 
 pub mod account;
+pub mod act;
+pub mod cli;
 pub mod clock;
+mod files;
 pub mod judge;
+pub mod launch;
+pub mod memory;
+mod parent;
 pub mod pattern;
 pub mod policy;
+pub mod program;
 pub mod protocol;
+mod rotate;
+pub mod run;
+mod sandbox;
+mod seccomp;
+pub mod serve;
 mod signals;
+mod systemd;
