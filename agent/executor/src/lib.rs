@@ -24,3 +24,4 @@ mod seccomp;
 pub mod serve;
 mod signals;
 mod systemd;
+mod wait;

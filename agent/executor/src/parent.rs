@@ -10,7 +10,7 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::rc::Rc;
@@ -107,7 +107,8 @@ impl Parent {
         self.children.borrow_mut().insert(name, Rc::clone(&child));
         if let Some(descriptor) = descriptor {
             tokio::task::spawn_local(async move {
-                end_of(descriptor).await;
+                // Of another's child, that is when it ended.
+                crate::wait::readable(descriptor).await;
                 let ended = child.record.groups.explain(unknown());
                 child.ended.send_replace(Some(ended));
             });
@@ -273,16 +274,6 @@ impl Parent {
 
     pub fn list(&self) -> Vec<Unit> {
         self.children.borrow().iter().map(|(name, child)| child.unit(name)).collect()
-    }
-}
-
-/// Of a process that is another's child: its descriptor can be read from then on.
-#[allow(unsafe_code, reason = "tokio's way to wait for a descriptor; there is no safe one")]
-async fn end_of(process: OwnedFd) {
-    // SAFETY: the descriptor is owned by what waits for it, and is the same until that is
-    // dropped.
-    if let Ok(process) = unsafe { tokio::io::unix::AsyncFd::register(process) } {
-        let _ = process.readable().await;
     }
 }
 

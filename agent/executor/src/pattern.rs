@@ -11,7 +11,7 @@ fn parts(pattern: &[&str], text: &[&str]) -> bool {
     match pattern.split_first() {
         None => text.is_empty(),
         // What it stands for is at least one part: `/etc/nginx/**` is not the folder itself.
-        Some((&"**", rest)) if rest.is_empty() => !text.is_empty(),
+        Some((&"**", [])) => !text.is_empty(),
         Some((&"**", rest)) => (0..=text.len()).any(|from| text.get(from..).is_some_and(|text| parts(rest, text))),
         Some((first, rest)) => text.split_first().is_some_and(|(part, text)| within(first, part) && parts(rest, text)),
     }

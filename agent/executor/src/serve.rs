@@ -5,6 +5,7 @@ use crate::judge::{Refusal, Seen, judge, verb};
 use crate::policy::Policy;
 use crate::protocol::{Act, Answer, Decoder, FrameError, Outcome, Request, encode};
 use crate::{act, clock};
+use hostler_types::terminal::sanitize;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -67,13 +68,13 @@ impl Server {
                 match decoder.take() {
                     Ok(None) => break,
                     Ok(Some(request)) => {
-                        let answer = self.admitted(&request, &last, tasks.len());
+                        let answered = self.turned_down(&request, &last, tasks.len());
                         let (server, answers) = (Rc::clone(&self), answers.clone());
                         tasks.spawn_local(async move {
                             let id = request.id;
-                            let outcome = match answer {
-                                Ok(()) => server.carry_out(request).await,
-                                Err(outcome) => outcome,
+                            let outcome = match answered {
+                                None => server.carry_out(request).await,
+                                Some(outcome) => outcome,
                             };
                             let _ = answers.send(Answer { id, outcome }).await;
                         });
@@ -95,18 +96,18 @@ impl Server {
         Ok(())
     }
 
-    fn admitted(&self, request: &Request, last: &Cell<u64>, at_once: usize) -> Result<(), Outcome> {
+    /// Why it is not carried out, if it is not.
+    fn turned_down(&self, request: &Request, last: &Cell<u64>, at_once: usize) -> Option<Outcome> {
         let seen = Seen { last_id: last.get(), now_ms: clock::boottime_ms() };
         last.set(seen.last_id.max(request.id));
-        judge(&self.policy(), request, seen).map_err(|Refusal { rule, words }| {
-            eprintln!("hostler-executor: refused {} ({rule}): {words}", verb(&request.act));
-            Outcome::Refused { rule: rule.into(), words }
-        })?;
-        if at_once >= AT_ONCE_MAX {
-            let words = format!("{AT_ONCE_MAX} requests are being carried out: wait for their answers");
-            return Err(Outcome::Failed { words });
+        if let Err(Refusal { rule, words }) = judge(&self.policy(), request, seen) {
+            eprintln!("hostler-executor: refused {} ({rule}): {}", verb(&request.act), sanitize(&words));
+            return Some(Outcome::Refused { rule: rule.into(), words });
         }
-        Ok(())
+        (at_once >= AT_ONCE_MAX).then(|| {
+            let words = format!("{AT_ONCE_MAX} requests are being carried out: wait for their answers");
+            Outcome::Failed { words }
+        })
     }
 
     async fn carry_out(&self, request: Request) -> Outcome {

@@ -48,8 +48,11 @@ impl Systemd {
         }
         let result = started?;
         let found = bus.loaded(unit).await?;
-        if result != "done" {
-            let ended = found.and_then(|found| found.ended);
+        let ended = found.as_ref().and_then(|found| found.ended.clone());
+        // One that ran and ended before systemd looked was started all the same.
+        let ran =
+            !process.ready_notify && ended.as_ref().is_some_and(|ended| setup_words(ended).is_none() && ran(ended));
+        if result != "done" && !ran {
             let how = ended.map_or(result, |ended| format!("{} ({})", ended.result, exit_words(&ended)));
             return Err(format!(
                 "{unit} did not start: {how}; what it said is at the end of {}, or in: journalctl -u {unit}",
@@ -167,7 +170,27 @@ impl Systemd {
     }
 }
 
+fn ran(ended: &Ended) -> bool {
+    ended.code.is_some() || ended.signal.is_some()
+}
+
+/// What systemd says by an exit code when it could not make a process.
+fn setup_words(ended: &Ended) -> Option<&'static str> {
+    match ended.code {
+        Some(200) => Some("its folder can't be entered"),
+        Some(203) => Some("its program is not there, or can't be run by its user"),
+        Some(209 | 222) => Some("its output can't be written"),
+        Some(216) => Some("its group can't be taken"),
+        Some(217) => Some("its user can't be taken"),
+        Some(201..=243) => Some("systemd could not set it up"),
+        _ => None,
+    }
+}
+
 fn exit_words(ended: &Ended) -> String {
+    if let Some(words) = setup_words(ended) {
+        return words.into();
+    }
     match (ended.code, ended.signal) {
         (Some(code), _) => format!("exit code {code}"),
         (None, Some(signal)) => format!("signal {signal}"),
@@ -207,7 +230,7 @@ fn properties<'a>(
         ("Slice", "hostler.slice".into()),
     ];
     if process.ready_notify {
-        all.push(("NotifyAccess", "main".into()));
+        all.push(("NotifyAccess", "all".into()));
     }
     if let Some(folder) = &process.folder {
         all.push(("WorkingDirectory", folder.as_str().into()));

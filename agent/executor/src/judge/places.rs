@@ -80,7 +80,7 @@ pub(super) fn system_path(path: &Path) -> Option<&'static str> {
 
 /// Whether something protected lies in the folder: `/`, `/etc`, `/var/lib`.
 pub(super) fn holds_protected(folder: &Path) -> bool {
-    let places = || OWN.iter().chain(&SYSTEM).map(|place| Path::new(place));
+    let places = || OWN.iter().chain(&SYSTEM).map(Path::new);
     places().any(|place| place.ancestors().skip(1).any(|above| above == folder))
         || ["/home", "/opt", "/srv", "/tmp", "/var/tmp", "/var/log", "/var/spool", "/var/cache", "/mnt", "/media"]
             .iter()

@@ -17,10 +17,13 @@ pub(super) struct Groups {
     folders: Vec<PathBuf>,
 }
 
+/// A controller, what it limits, and the file and value of either kind of groups.
+type Asked = (&'static str, &'static str, [(&'static str, String); 2]);
+
 impl Groups {
     /// What is asked for as far as it can be kept, and what can't be.
     pub fn make(unit: &str, limits: &Limits) -> (Self, Option<String>) {
-        let mut asked: Vec<(&str, &str, [(&str, String); 2])> = Vec::new();
+        let mut asked: Vec<Asked> = Vec::new();
         let none = || ("", String::new());
         // Always a group for memory: it says what killed a process, and how much it took.
         let memory = limits.memory_bytes.map(|bytes| bytes.to_string());
