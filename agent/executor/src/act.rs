@@ -98,12 +98,17 @@ impl Hand {
         let name = process.user.as_ref().or(self.user.as_ref());
         // Not root by another name: the judge knows those that were there before.
         let account: Option<Account> = name.map(|name| account::find(name)).transpose()?;
+        // The service's own, since programs open their output again by name; and the
+        // agent's to read.
+        let reader = self.user.as_ref().map(|name| account::find(name)).transpose()?;
+        let owner = account.as_ref().map(|account| (account.uid, reader.as_ref().unwrap_or(account).gid));
+        let output = Place::of(&process.output)?.append(owner)?;
         match &self.services {
             Services::Systemd(systemd) => {
                 let user = account.as_ref().map_or("root", |account| account.name.as_str());
-                systemd.start_process(unit, process, user).await
+                systemd.start_process(unit, process, user, &output).await
             }
-            Services::Parent(parent) => parent.start_process(unit, process, account.as_ref()).await,
+            Services::Parent(parent) => parent.start_process(unit, process, account.as_ref(), &output).await,
         }
     }
 

@@ -8,6 +8,9 @@ use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+/// What a service prints is for itself and for the agent.
+const OUTPUT_MODE: u32 = 0o640;
+
 pub struct Place {
     folder: OwnedFd,
     name: String,
@@ -123,13 +126,17 @@ impl Place {
 
     /// What a service's output is appended to; made if it is not there.
     pub fn append(&self, owner: Option<(u32, u32)>) -> Result<File, String> {
-        let file = self.open_plain(OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE, 0o640)?;
+        let file = self.open_plain(OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE, OUTPUT_MODE)?;
         // Not of use to a program, that may not expect it of its output.
         let flags = rustix::fs::fcntl_getfl(&file).map_err(|error| self.failed("open", error))?;
         rustix::fs::fcntl_setfl(&file, flags - OFlags::NONBLOCK).map_err(|error| self.failed("open", error))?;
-        if let Some((uid, gid)) = owner.filter(|_| file.metadata().is_ok_and(|found| found.len() == 0)) {
-            let (uid, gid) = (rustix::fs::Uid::from_raw(uid), rustix::fs::Gid::from_raw(gid));
-            let _ = rustix::fs::fchown(&file, Some(uid), Some(gid));
+        // Only of a new one: others have been given to whom they belong.
+        if file.metadata().is_ok_and(|found| found.len() == 0) {
+            if let Some((uid, gid)) = owner {
+                let (uid, gid) = (rustix::fs::Uid::from_raw(uid), rustix::fs::Gid::from_raw(gid));
+                let _ = rustix::fs::fchown(&file, Some(uid), Some(gid));
+            }
+            let _ = rustix::fs::fchmod(&file, Mode::from_raw_mode(OUTPUT_MODE));
         }
         Ok(file)
     }

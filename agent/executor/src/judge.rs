@@ -10,6 +10,8 @@ use crate::protocol::{Act, EXPIRY_MS_MAX, Process, Request};
 use hostler_types::Policy as Profile;
 use std::path::Path;
 
+pub(crate) use places::own_unit;
+
 mod names;
 mod places;
 mod text;
@@ -156,7 +158,7 @@ fn check_file(policy: &Policy, command: &[String]) -> Result<(), String> {
 }
 
 fn touch_unit(policy: &Policy, unit: &str) -> Result<(), String> {
-    if places::own_unit(unit) {
+    if own_unit(unit) {
         return Err(format!("unit {unit} is Hostler's own: nothing in {FILE} would allow it"));
     }
     if policy.profile != Profile::Full

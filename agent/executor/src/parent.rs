@@ -10,6 +10,7 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -120,6 +121,7 @@ impl Parent {
         unit: &str,
         process: &Process,
         account: Option<&Account>,
+        output: &File,
     ) -> Result<Done, String> {
         if let Some(child) = self.child(unit) {
             if let Some(pid) = child.pid() {
@@ -143,7 +145,7 @@ impl Parent {
         }
         let ready = if process.ready_notify { Some(notify::Ready::new(&self.folder, unit)?) } else { None };
         let (pid, mut child) =
-            self.spawn(&launch, process, account, ready.as_ref()).await.inspect_err(|_| groups.remove())?;
+            self.spawn(&launch, process, account, ready.as_ref(), output).await.inspect_err(|_| groups.remove())?;
         let record = Record {
             pid,
             started: sessions::started(pid).unwrap_or_default(),
@@ -181,12 +183,12 @@ impl Parent {
         process: &Process,
         account: Option<&Account>,
         ready: Option<&notify::Ready>,
+        output: &File,
     ) -> Result<(i32, tokio::process::Child), String> {
         use tokio::io::AsyncReadExt;
-        let output = crate::files::Place::of(&process.output)?.append(None)?;
         let failed =
             |error: std::io::Error| format!("start {}: {error}", crate::launch::program(&process.command).display());
-        let both = output.try_clone().map_err(failed)?;
+        let (output, both) = (output.try_clone().map_err(failed)?, output.try_clone().map_err(failed)?);
         let (reader, status) = std::io::pipe().map_err(failed)?;
         let mut command = tokio::process::Command::from(launch.command(&process.command)?);
         command.stdin(Stdio::from(status)).stdout(output).stderr(both).env_clear();

@@ -6,6 +6,7 @@
 
 use crate::protocol::{Done, Ended, Process, Unit};
 use bus::{Bus, MANAGER, Manager};
+use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
 use zbus::{Fd, Variant};
@@ -30,7 +31,13 @@ impl Systemd {
         Self { manager: Manager::default(), memory: memory::Watch::default() }
     }
 
-    pub async fn start_process(&self, unit: &str, process: &Process, user: &str) -> Result<Done, String> {
+    pub async fn start_process(
+        &self,
+        unit: &str,
+        process: &Process,
+        user: &str,
+        output: &File,
+    ) -> Result<Done, String> {
         let bus = self.manager.bus().await?;
         if let Some(found) = bus.loaded(unit).await? {
             if let Some(pid) = found.pid {
@@ -38,9 +45,8 @@ impl Systemd {
             }
             self.clear(&bus, unit).await?;
         }
-        let output = crate::files::Place::of(&process.output)?.append(None)?;
         let environment = environment::write(unit, &process.env)?;
-        let properties = properties(process, user, &output, environment.as_deref());
+        let properties = properties(process, user, output, environment.as_deref());
         let started = self.start_transient(&bus, unit, &properties).await;
         if let Some(file) = environment {
             // systemd has read it, and never starts this unit again.
@@ -148,7 +154,8 @@ impl Systemd {
     pub async fn list(&self) -> Result<Vec<Unit>, String> {
         let bus = self.manager.bus().await?;
         let mut units = Vec::new();
-        for name in bus.names("hostler-*.service").await? {
+        let names = bus.names("hostler-*.service").await?;
+        for name in names.into_iter().filter(|name| !crate::judge::own_unit(name)) {
             units.extend(bus.loaded(&name).await?);
         }
         Ok(units.into_iter().map(|unit| self.explained(unit)).collect())
@@ -201,7 +208,7 @@ fn exit_words(ended: &Ended) -> String {
 fn properties<'a>(
     process: &'a Process,
     user: &'a str,
-    output: &'a std::fs::File,
+    output: &'a File,
     environment: Option<&'a Path>,
 ) -> Vec<(&'a str, Variant<'a>)> {
     let program = process.command.first().map_or("", String::as_str);

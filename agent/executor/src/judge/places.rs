@@ -101,7 +101,7 @@ fn below(place: &str, path: &Path) -> bool {
     })
 }
 
-pub(super) fn own_unit(unit: &str) -> bool {
+pub(crate) fn own_unit(unit: &str) -> bool {
     ["hostler-agent", "hostler-control-plane", "hostler-executor"]
         .iter()
         .any(|own| unit.strip_prefix(own).is_some_and(|rest| rest.starts_with(['.', '@'])))
