@@ -13,7 +13,7 @@ const UNIT_FILES: [&str; 2] =
     ["/etc/systemd/system/hostler-agent.service", "/usr/lib/systemd/system/hostler-agent.service"];
 const ACCOUNT: &str = "hostler";
 /// Where the installer puts programs: only those are its own.
-const PROGRAMS: [&str; 2] = ["/usr/bin/hostler-agent", "/usr/bin/hostler-plugin"];
+const PROGRAMS: [&str; 3] = ["/usr/bin/hostler-agent", "/usr/bin/hostler-executor", "/usr/bin/hostler-plugin"];
 /// What a state folder of ours has in it: no other folder is ever removed.
 const STATE_MARK: &str = "identity.json";
 

@@ -18,7 +18,8 @@ use std::time::SystemTime;
 const SCRIPT: &str = include_str!("../../deploy/install/install.sh");
 const UNIT: &str = include_str!("../../deploy/systemd/hostler-agent.service");
 /// What a host needs, and nothing else, so that a path leads nowhere.
-const PROGRAMS: [&str; 2] = ["hostler-agent", "hostler-plugin"];
+const PROGRAMS: [&str; 3] = ["hostler-agent", "hostler-executor", "hostler-plugin"];
+const CHECKSUMS: [&str; 3] = ["@SHA256_AGENT@", "@SHA256_EXECUTOR@", "@SHA256_PLUGIN@"];
 
 #[derive(Clone)]
 struct Offer {
@@ -63,7 +64,7 @@ async fn script(State(offer): State<Offer>) -> Response {
         .replace("@PIN@", &app.pki.server_pin())
         .replace("@VERSION@", env!("CARGO_PKG_VERSION"))
         .replace("@UNIT@", UNIT.trim_end());
-    for (name, mark) in PROGRAMS.into_iter().zip(["@SHA256_AGENT@", "@SHA256_PLUGIN@"]) {
+    for (name, mark) in PROGRAMS.into_iter().zip(CHECKSUMS) {
         match offer.program(name).await {
             Ok(program) => text = text.replace(mark, &program.sha256),
             Err(problem) => {

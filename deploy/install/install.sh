@@ -7,8 +7,9 @@
 #   --policy watch|operate|full   what the control plane may do here (default operate)
 #   --name NAME                   the node's name (default: the host's)
 #
-# It makes: the user hostler, /usr/bin/hostler-agent and /usr/bin/hostler-plugin,
-# /etc/hostler/agent.toml, /var/lib/hostler-agent, and the unit hostler-agent.service.
+# It makes: the user hostler, /usr/bin/hostler-agent, /usr/bin/hostler-executor and
+# /usr/bin/hostler-plugin, /etc/hostler/agent.toml, /var/lib/hostler-agent, and the
+# unit hostler-agent.service.
 # Run again, it brings the programs and the unit up to date and joins nothing twice.
 # `hostler-agent uninstall` undoes it.
 #
@@ -19,6 +20,7 @@ ADDRESS='@ADDRESS@'
 PIN='@PIN@'
 VERSION='@VERSION@'
 SHA256_AGENT='@SHA256_AGENT@'
+SHA256_EXECUTOR='@SHA256_EXECUTOR@'
 SHA256_PLUGIN='@SHA256_PLUGIN@'
 
 BIN=/usr/bin
@@ -180,6 +182,7 @@ main() {
   trap 'rm -rf "$work"' EXIT
   trap 'exit 1' INT TERM HUP
   install_program hostler-agent "$SHA256_AGENT"
+  install_program hostler-executor "$SHA256_EXECUTOR"
   install_program hostler-plugin "$SHA256_PLUGIN"
   make_account
   make_folders

@@ -90,11 +90,16 @@ impl Deployment {
         wait_alive(&self.control_plane, START_MAX, "listen", listens)
     }
 
-    /// The two programs that hosts install, in one folder.
+    /// The programs that hosts install, in one folder.
     fn agent_programs(&self) -> Result<PathBuf> {
         let folder = self.dir.join("programs");
         fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
-        for (name, file) in [("hostler-agent", &self.programs.agent), ("hostler-plugin", &self.programs.plugin_tool)] {
+        let programs = [
+            ("hostler-agent", &self.programs.agent),
+            ("hostler-executor", &self.programs.executor),
+            ("hostler-plugin", &self.programs.plugin_tool),
+        ];
+        for (name, file) in programs {
             let link = folder.join(name);
             let _ = fs::remove_file(&link);
             symlink(file, &link).with_context(|| format!("link {}", link.display()))?;

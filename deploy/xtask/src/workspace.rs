@@ -24,6 +24,7 @@ pub enum Profile {
 pub struct Programs {
     pub control_plane: PathBuf,
     pub agent: PathBuf,
+    pub executor: PathBuf,
     pub ctl: PathBuf,
     pub plugin_tool: PathBuf,
 }
@@ -63,6 +64,7 @@ impl Workspace {
         Programs {
             control_plane: folder.join("hostler-control-plane"),
             agent: folder.join("hostler-agent"),
+            executor: folder.join("hostler-executor"),
             ctl: folder.join("hostlerctl"),
             plugin_tool: match profile {
                 Profile::Dev => crate::plugins::tool_path(&self.root),

@@ -30,7 +30,7 @@ impl Fleet {
 
     /// Its programs, unit and settings on the host; agents find it at an address.
     fn put_control_plane(&self, address: &str) {
-        let programs = ["hostler-control-plane", "hostlerctl", "hostler-agent", "hostler-plugin"];
+        let programs = ["hostler-control-plane", "hostlerctl", "hostler-agent", "hostler-executor", "hostler-plugin"];
         for name in programs {
             self.hosts.put(self.control, &program(name), &format!("/usr/bin/{name}"));
         }
@@ -136,7 +136,7 @@ fn hosts_installed_by_one_command_fail_crash_and_come_back() {
         fleet.wait_check(host, "disk", "passing", SOON);
     }
     // Under the shipped unit: not root, hardened, and the plugins run.
-    let user = fleet.hosts.exec_ok("h1", "ps -o user= -p $(systemctl show -P MainPID hostler-agent)");
+    let user = fleet.hosts.exec_ok("h1", "ps -o user= -p $(pgrep -xo hostler-agent)");
     assert_eq!(user.trim(), "hostler");
 
     fleet.hosts.exec_ok("h1", "systemctl stop nginx");

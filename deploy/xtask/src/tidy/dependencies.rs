@@ -5,15 +5,23 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A crate of ours and those of ours that it may use. A new crate gets its line.
-const DIRECTION: [(&str, &[&str]); 13] = [
+const DIRECTION: [(&str, &[&str]); 14] = [
     ("hostler-types", &[]),
     ("hostler-proto", &["hostler-types"]),
     ("hostler-notify", &["hostler-types"]),
     ("hostler-agent-core", &["hostler-types"]),
     ("hostler-plugin-host", &["hostler-types"]),
+    ("hostler-executor", &["hostler-types"]),
     (
         "hostler-agent",
-        &["hostler-agent-core", "hostler-notify", "hostler-plugin-host", "hostler-proto", "hostler-types"],
+        &[
+            "hostler-agent-core",
+            "hostler-executor",
+            "hostler-notify",
+            "hostler-plugin-host",
+            "hostler-proto",
+            "hostler-types",
+        ],
     ),
     ("hostler-core", &["hostler-types"]),
     ("hostler-store", &["hostler-types"]),

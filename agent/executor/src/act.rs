@@ -1,0 +1,267 @@
+//! Carries out what was judged to be allowed.
+
+use crate::account::{self, Account};
+use crate::files::{self, Place};
+use crate::parent::Parent;
+use crate::program;
+use crate::protocol::{Act, Done, Outcome, Process};
+use crate::systemd::Systemd;
+use std::os::fd::RawFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const UNIT_FOLDER: &str = "/etc/systemd/system";
+const CHECK_MAX: Duration = Duration::from_secs(60);
+const PACKAGES_MAX: Duration = Duration::from_secs(15 * 60);
+const TAIL_MAX: Duration = Duration::from_secs(20);
+
+pub enum Services {
+    Systemd(Systemd),
+    Parent(Parent),
+}
+
+pub struct Hand {
+    pub services: Services,
+    pub net: Option<RawFd>,
+    /// Whom a process runs as for which no user is said.
+    pub user: Option<String>,
+}
+
+impl Hand {
+    pub async fn carry_out(&self, act: Act) -> Outcome {
+        match self.done(act).await {
+            Ok(done) => Outcome::Done(done),
+            Err(words) => Outcome::Failed { words },
+        }
+    }
+
+    async fn done(&self, act: Act) -> Result<Done, String> {
+        match act {
+            Act::StartProcess { unit, process } => self.start_process(&unit, &process).await,
+            Act::Start { unit } => self.job("StartUnit", &unit).await,
+            Act::Stop { unit } => match &self.services {
+                Services::Systemd(systemd) => systemd.job("StopUnit", &unit).await,
+                Services::Parent(parent) => parent.stop(&unit).await,
+            },
+            Act::Restart { unit } => self.job("RestartUnit", &unit).await,
+            Act::Reload { unit } => self.job("ReloadUnit", &unit).await,
+            Act::ResetFailed { unit } => match &self.services {
+                Services::Systemd(systemd) => systemd.reset_failed(&unit).await,
+                Services::Parent(parent) => parent.reset_failed(&unit).await,
+            },
+            Act::Kill { unit, signal } => {
+                let signal = crate::signals::find(&signal).ok_or_else(|| format!("no signal {signal}"))?;
+                match &self.services {
+                    Services::Systemd(systemd) => systemd.kill(&unit, signal.as_raw()).await,
+                    Services::Parent(parent) => parent.kill(&unit, signal),
+                }
+            }
+            Act::WriteUnit { unit, text, enable } => self.write_unit(&unit, &text, enable).await,
+            Act::RemoveUnit { unit } => self.remove_unit(&unit).await,
+            Act::DropIn { unit, name, text } => self.drop_in(&unit, &name, text.as_deref()).await,
+            Act::PutFile { path, content_base64, owner, mode, validate } => {
+                let owner = numbers(owner.as_deref())?;
+                self.put(path, content_base64.0, owner, mode, validate).await
+            }
+            Act::MakeFolder { path, owner, mode } => {
+                changed(files::make_folder(&path, numbers(owner.as_deref())?, mode)?)
+            }
+            Act::MakeUser { name, home } => self.make_user(&name, home.as_deref()).await,
+            Act::InstallPackages { names } => self.install(&names).await,
+            Act::Tail { unit, lines } => self.tail(&unit, lines).await,
+            Act::RotateOutput { path, keep, compress } => {
+                let rotated = blocking(move || crate::rotate::rotate(&path, keep, compress)).await?;
+                let text = rotated.map(|rotated| {
+                    format!("{} bytes{}", rotated.bytes, if rotated.lossless { "" } else { ", cut off" })
+                });
+                Ok(Done { changed: rotated.is_some(), text, ..Done::default() })
+            }
+            Act::Inspect { unit } => {
+                let found = match &self.services {
+                    Services::Systemd(systemd) => systemd.inspect(&unit).await?,
+                    Services::Parent(parent) => parent.inspect(&unit),
+                };
+                let (pid, ended) = found.as_ref().map_or((None, None), |found| (found.pid, found.ended.clone()));
+                Ok(Done { pid, ended, units: found.into_iter().collect(), ..Done::default() })
+            }
+            Act::List => {
+                let units = match &self.services {
+                    Services::Systemd(systemd) => systemd.list().await?,
+                    Services::Parent(parent) => parent.list(),
+                };
+                Ok(Done { units, ..Done::default() })
+            }
+        }
+    }
+
+    async fn start_process(&self, unit: &str, process: &Process) -> Result<Done, String> {
+        let name = process.user.as_ref().or(self.user.as_ref());
+        // Not root by another name: the judge knows those that were there before.
+        let account: Option<Account> = name.map(|name| account::find(name)).transpose()?;
+        // The service's own, since programs open their output again by name; and the
+        // agent's to read.
+        let reader = self.user.as_ref().map(|name| account::find(name)).transpose()?;
+        let owner = account.as_ref().map(|account| (account.uid, reader.as_ref().unwrap_or(account).gid));
+        let output = Place::of(&process.output)?.append(owner)?;
+        match &self.services {
+            Services::Systemd(systemd) => {
+                let user = account.as_ref().map_or("root", |account| account.name.as_str());
+                systemd.start_process(unit, process, user, &output).await
+            }
+            Services::Parent(parent) => parent.start_process(unit, process, account.as_ref(), &output).await,
+        }
+    }
+
+    fn systemd(&self) -> Result<&Systemd, String> {
+        match &self.services {
+            Services::Systemd(systemd) => Ok(systemd),
+            Services::Parent(_) => {
+                Err("systemd does not run on this host, so there are no units: use a process".into())
+            }
+        }
+    }
+
+    async fn job(&self, verb: &str, unit: &str) -> Result<Done, String> {
+        self.systemd()?.job(verb, unit).await
+    }
+
+    async fn write_unit(&self, unit: &str, text: &str, enable: bool) -> Result<Done, String> {
+        let systemd = self.systemd()?;
+        let place = Place::of(&Path::new(UNIT_FOLDER).join(unit))?;
+        let new = place.put(text.as_bytes(), Some((0, 0)), Some(0o644), |_| Ok(()))?;
+        if new {
+            systemd.reload().await?;
+        }
+        if enable {
+            systemd.enable(unit, true).await?;
+        }
+        changed(new)
+    }
+
+    async fn remove_unit(&self, unit: &str) -> Result<Done, String> {
+        let systemd = self.systemd()?;
+        let place = Place::of(&Path::new(UNIT_FOLDER).join(unit))?;
+        if place.read(1)?.is_none() {
+            return Ok(Done { already: true, ..Done::default() });
+        }
+        systemd.enable(unit, false).await?;
+        place.remove(place.name())?;
+        systemd.reload().await?;
+        changed(true)
+    }
+
+    async fn drop_in(&self, unit: &str, name: &str, text: Option<&str>) -> Result<Done, String> {
+        let systemd = self.systemd()?;
+        let folder = Path::new(UNIT_FOLDER).join(format!("{unit}.d"));
+        let path = folder.join(format!("{name}.conf"));
+        let new = match text {
+            Some(text) => {
+                files::make_folder(&folder, None, None)?;
+                Place::of(&path)?.put(text.as_bytes(), Some((0, 0)), Some(0o644), |_| Ok(()))?
+            }
+            None if !folder.exists() => false,
+            None => {
+                let place = Place::of(&path)?;
+                let removed = place.remove(place.name())?;
+                // Only if it is empty.
+                let _ = std::fs::remove_dir(&folder);
+                removed
+            }
+        };
+        if new {
+            systemd.reload().await?;
+        }
+        changed(new)
+    }
+
+    async fn put(
+        &self,
+        path: PathBuf,
+        content: Vec<u8>,
+        owner: Option<(u32, u32)>,
+        mode: Option<u32>,
+        validate: Option<Vec<String>>,
+    ) -> Result<Done, String> {
+        let Some(command) = validate else {
+            return changed(blocking(move || Place::of(&path)?.put(&content, owner, mode, |_| Ok(()))).await?);
+        };
+        let (net, runtime) = (self.net, tokio::runtime::Handle::current());
+        let done = blocking(move || {
+            Place::of(&path)?.put(&content, owner, mode, |new| {
+                let new = new.to_string_lossy();
+                let argv: Vec<String> = command.iter().map(|word| word.replace("${file}", &new)).collect();
+                let ran = runtime.block_on(program::run_free(net, &argv, CHECK_MAX))?;
+                if ran.well {
+                    return Ok(());
+                }
+                let program = crate::launch::program(&argv).display();
+                Err(format!(
+                    "{program} finds fault with the new {}, so the old one stays: {}",
+                    path.display(),
+                    ran.words()
+                ))
+            })
+        });
+        changed(done.await?)
+    }
+
+    async fn make_user(&self, name: &str, home: Option<&Path>) -> Result<Done, String> {
+        if account::find(name).is_ok() {
+            return Ok(Done { already: true, ..Done::default() });
+        }
+        let home = home.map_or("/nonexistent".into(), |home| home.to_string_lossy().into_owned());
+        let words = ["--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", "--home-dir"];
+        let mut argv = vec!["/usr/sbin/useradd".to_owned()];
+        argv.extend(words.map(String::from));
+        argv.extend([home, "--".into(), name.to_owned()]);
+        self.well(&argv, CHECK_MAX).await?;
+        changed(true)
+    }
+
+    async fn install(&self, names: &[String]) -> Result<Done, String> {
+        let mut argv: Vec<String> = ["/usr/bin/dpkg-query", "-W", "-f", "${Status}\\n", "--"].map(String::from).into();
+        argv.extend_from_slice(names);
+        let known = program::run(None, &argv, CHECK_MAX).await?;
+        let installed = known.output.lines().filter(|line| *line == "install ok installed").count();
+        if known.well && installed == names.len() {
+            return Ok(Done { already: true, ..Done::default() });
+        }
+        let words = ["/usr/bin/env", "DEBIAN_FRONTEND=noninteractive", "/usr/bin/apt-get", "install", "-y", "-q"];
+        let mut argv: Vec<String> = words.map(String::from).into();
+        argv.extend(["--no-install-recommends".to_owned(), "--".to_owned()]);
+        argv.extend_from_slice(names);
+        let text = self.well(&argv, PACKAGES_MAX).await?;
+        Ok(Done { changed: true, text: Some(text), ..Done::default() })
+    }
+
+    async fn well(&self, argv: &[String], longest: Duration) -> Result<String, String> {
+        let ran = program::run_free(self.net, argv, longest).await?;
+        if ran.well {
+            return Ok(ran.words().to_owned());
+        }
+        Err(format!("{}: {}", crate::launch::program(argv).display(), ran.words()))
+    }
+
+    async fn tail(&self, unit: &str, lines: u32) -> Result<Done, String> {
+        self.systemd()?;
+        let lines = lines.to_string();
+        let words = ["/usr/bin/journalctl", "--no-pager", "-q", "-u", unit, "-n", &lines, "-o", "cat"];
+        let ran = program::run(None, &words.map(String::from), TAIL_MAX).await?;
+        if !ran.well {
+            return Err(format!("journalctl: {}", ran.words()));
+        }
+        Ok(Done { text: Some(ran.output), ..Done::default() })
+    }
+}
+
+fn changed(changed: bool) -> Result<Done, String> {
+    Ok(Done { changed, already: !changed, ..Done::default() })
+}
+
+fn numbers(owner: Option<&str>) -> Result<Option<(u32, u32)>, String> {
+    owner.map(|name| account::find(name).map(|account| (account.uid, account.gid))).transpose()
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, String> + Send + 'static) -> Result<T, String> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(format!("it broke off: {error}")))
+}

@@ -1,0 +1,241 @@
+//! Whether a request is carried out, decided from the request, the policy and the
+//! time alone. Whatever is refused says which rule, which value, which line of the
+//! policy, and what would allow it.
+//!
+//! What it can't know is the shell's: that no symlink leads around a path
+//! (`files.rs`), and that a user is not root by its number (`account.rs`).
+
+use crate::policy::{FILE, Listed, Policy};
+use crate::protocol::{Act, EXPIRY_MS_MAX, Process, Request};
+use hostler_types::Policy as Profile;
+use std::path::Path;
+
+pub(crate) use places::own_unit;
+
+mod names;
+mod places;
+mod text;
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refusal {
+    pub rule: &'static str,
+    pub words: String,
+}
+
+/// What the executor remembers of the requests before.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen {
+    pub last_id: u64,
+    pub now_ms: u64,
+}
+
+pub fn judge(policy: &Policy, request: &Request, seen: Seen) -> Result<(), Refusal> {
+    fresh(request, seen)?;
+    names::well_formed(&request.act).map_err(|words| Refusal { rule: "malformed", words })?;
+    allowed(policy, &request.act).map_err(|words| Refusal { rule: "policy", words })
+}
+
+fn fresh(request: &Request, seen: Seen) -> Result<(), Refusal> {
+    let (until, now) = (request.expires_at_ms, seen.now_ms);
+    if request.id <= seen.last_id {
+        let words = format!("request {} comes after {}: ids rise, and nothing is done twice", request.id, seen.last_id);
+        return Err(Refusal { rule: "replayed", words });
+    }
+    if until <= now {
+        let words = format!("request {} was good until {until} ms and it is {now}: ask anew", request.id);
+        return Err(Refusal { rule: "expired", words });
+    }
+    if until - now > EXPIRY_MS_MAX {
+        let ahead = until - now;
+        let words = format!(
+            "request {} is good for {ahead} ms, and may be for {EXPIRY_MS_MAX}: let it expire earlier",
+            request.id
+        );
+        return Err(Refusal { rule: "expired", words });
+    }
+    Ok(())
+}
+
+/// By the policy; the request is well formed.
+pub fn allowed(policy: &Policy, act: &Act) -> Result<(), String> {
+    if policy.profile == Profile::Watch && !matches!(act, Act::Inspect { .. } | Act::List | Act::Tail { .. }) {
+        return Err(format!(
+            "{}: {} changes nothing on this host; profile = \"operate\" in {FILE} would allow it",
+            verb(act),
+            profile(policy)
+        ));
+    }
+    match act {
+        Act::Inspect { .. } | Act::List => Ok(()),
+        Act::Tail { unit, .. } => listed("unit", unit, "units", policy.units.as_ref()),
+        Act::StartProcess { unit, process } => {
+            touch_unit(policy, unit)?;
+            run_process(policy, process)
+        }
+        Act::Start { unit }
+        | Act::Stop { unit }
+        | Act::Restart { unit }
+        | Act::Reload { unit }
+        | Act::ResetFailed { unit }
+        | Act::Kill { unit, .. } => touch_unit(policy, unit),
+        Act::WriteUnit { unit, text, .. } => {
+            write_unit(policy, unit)?;
+            text::unit(policy, unit, text)
+        }
+        Act::RemoveUnit { unit } => write_unit(policy, unit),
+        Act::DropIn { unit, text, .. } => {
+            touch_unit(policy, unit)?;
+            text::drop_in(policy, unit, text.as_deref().unwrap_or_default())
+        }
+        Act::PutFile { path, owner, mode, validate, .. } => {
+            path_of(policy, path)?;
+            owned(policy, path, owner.as_deref(), *mode)?;
+            validate.as_deref().map_or(Ok(()), |command| check_file(policy, command))
+        }
+        Act::MakeFolder { path, owner, mode } => {
+            path_of(policy, path)?;
+            if places::holds_protected(path) {
+                return Err(format!("folder {}: it is the system's own, and never made or changed", path.display()));
+            }
+            owned(policy, path, owner.as_deref(), *mode)
+        }
+        Act::MakeUser { name, home } => {
+            listed("user", name, "users", policy.users.as_ref())?;
+            home.as_deref().map_or(Ok(()), |home| path_of(policy, home))
+        }
+        Act::InstallPackages { names } => {
+            names.iter().try_for_each(|name| listed("package", name, "packages", policy.packages.as_ref()))
+        }
+        Act::RotateOutput { path, .. } => path_of(policy, path),
+    }
+}
+
+fn run_process(policy: &Policy, process: &Process) -> Result<(), String> {
+    if let Some(user) = &process.user {
+        run_as(policy, user)?;
+    }
+    let program = process.command.first().map_or("", String::as_str);
+    listed("command", program, "commands", policy.commands.as_ref())?;
+    path_of(policy, &process.output)
+}
+
+/// In `operate` nothing is root unless it is listed.
+fn run_as(policy: &Policy, user: &str) -> Result<(), String> {
+    let root = policy.roots.iter().any(|root| root == user);
+    if root && policy.users.is_none() && policy.profile != Profile::Full {
+        return Err(format!(
+            "user {user}: {} starts nothing as root; users = [\"{user}\"] or profile = \"full\" in {FILE} would allow it",
+            profile(policy)
+        ));
+    }
+    listed("user", user, "users", policy.users.as_ref())
+}
+
+fn owned(policy: &Policy, path: &Path, owner: Option<&str>, mode: Option<u32>) -> Result<(), String> {
+    if let Some(mode) = mode.filter(|mode| mode & !0o777 != 0 && policy.profile != Profile::Full) {
+        return Err(format!(
+            "mode {mode:04o} of {}: {} gives no file the rights of its owner (set-uid, set-gid); profile = \"full\" in {FILE} would allow it",
+            path.display(),
+            profile(policy)
+        ));
+    }
+    // Whoever owns a file is no question of who may run what: root is the usual one.
+    owner
+        .filter(|owner| !policy.roots.iter().any(|root| root == owner))
+        .map_or(Ok(()), |owner| listed("owner", owner, "users", policy.users.as_ref()))
+}
+
+/// It runs as root, on what the control plane sent: so it must be known.
+fn check_file(policy: &Policy, command: &[String]) -> Result<(), String> {
+    let program = command.first().map_or("", String::as_str);
+    if policy.commands.is_none() && policy.profile != Profile::Full {
+        return Err(format!(
+            "command {program}: {} runs no free commands as root; commands = [\"{program}\"] or profile = \"full\" in {FILE} would allow it",
+            profile(policy)
+        ));
+    }
+    listed("command", program, "commands", policy.commands.as_ref())
+}
+
+fn touch_unit(policy: &Policy, unit: &str) -> Result<(), String> {
+    if own_unit(unit) {
+        return Err(format!("unit {unit} is Hostler's own: nothing in {FILE} would allow it"));
+    }
+    if policy.profile != Profile::Full
+        && let Some(kind) = places::system_unit(unit)
+    {
+        return Err(format!(
+            "unit {unit}: {} leaves {kind} alone; profile = \"full\" in {FILE} would allow it",
+            profile(policy)
+        ));
+    }
+    listed("unit", unit, "units", policy.units.as_ref())
+}
+
+fn write_unit(policy: &Policy, unit: &str) -> Result<(), String> {
+    touch_unit(policy, unit)?;
+    if policy.profile != Profile::Full && policy.units.is_none() && !unit.starts_with("hostler-") {
+        return Err(format!(
+            "unit {unit}: {} writes only units that are called hostler-*; units = [\"{unit}\"] or profile = \"full\" in {FILE} would allow it",
+            profile(policy)
+        ));
+    }
+    Ok(())
+}
+
+fn path_of(policy: &Policy, path: &Path) -> Result<(), String> {
+    let text = path.display();
+    if let Some(own) = places::own_path(path) {
+        return Err(format!("path {text}: {own} is Hostler's own: nothing in {FILE} would allow it"));
+    }
+    if policy.profile != Profile::Full
+        && let Some(place) = places::system_path(path)
+    {
+        return Err(format!(
+            "path {text}: {} leaves {place} alone; profile = \"full\" in {FILE} would allow it",
+            profile(policy)
+        ));
+    }
+    listed("path", &path.to_string_lossy(), "paths", policy.paths.as_ref())
+}
+
+/// A list that is there narrows.
+fn listed(what: &str, value: &str, list: &str, patterns: Option<&Listed>) -> Result<(), String> {
+    match patterns {
+        Some(patterns) if !patterns.has(value) => Err(format!(
+            "{what} {value} is not in {list} (line {} of {FILE}); added there, it would be allowed",
+            patterns.line
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn profile(policy: &Policy) -> String {
+    format!("profile {} ({})", policy.profile, policy.said_by)
+}
+
+pub fn verb(act: &Act) -> &'static str {
+    match act {
+        Act::StartProcess { .. } => "start_process",
+        Act::Start { .. } => "start",
+        Act::Stop { .. } => "stop",
+        Act::Restart { .. } => "restart",
+        Act::Reload { .. } => "reload",
+        Act::ResetFailed { .. } => "reset_failed",
+        Act::Kill { .. } => "kill",
+        Act::WriteUnit { .. } => "write_unit",
+        Act::RemoveUnit { .. } => "remove_unit",
+        Act::DropIn { .. } => "drop_in",
+        Act::PutFile { .. } => "put_file",
+        Act::MakeFolder { .. } => "make_folder",
+        Act::MakeUser { .. } => "make_user",
+        Act::InstallPackages { .. } => "install_packages",
+        Act::Tail { .. } => "tail",
+        Act::RotateOutput { .. } => "rotate_output",
+        Act::Inspect { .. } => "inspect",
+        Act::List => "list",
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,284 @@
+use super::*;
+use crate::protocol::{Content, Limits};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+fn policy(profile: Profile) -> Policy {
+    Policy::of(profile, "the default")
+}
+
+fn list(values: &[&str]) -> Option<Listed> {
+    Some(Listed { values: values.iter().map(|&value| value.into()).collect(), line: 3 })
+}
+
+fn process(user: &str) -> Process {
+    Process {
+        command: vec!["/opt/shop/bin/api".into()],
+        user: Some(user.into()),
+        folder: None,
+        env: BTreeMap::new(),
+        limits: Limits::default(),
+        stop_signal: "SIGTERM".into(),
+        grace_ms: 1000,
+        output: "/var/log/shop/api.log".into(),
+        ready_notify: false,
+    }
+}
+
+fn start(user: &str) -> Act {
+    Act::StartProcess { unit: "hostler-shop-1.service".into(), process: process(user) }
+}
+
+fn restart(unit: &str) -> Act {
+    Act::Restart { unit: unit.into() }
+}
+
+fn put(path: &str) -> Act {
+    Act::PutFile { path: path.into(), content_base64: Content::default(), owner: None, mode: None, validate: None }
+}
+
+fn write_unit(unit: &str, text: &str) -> Act {
+    Act::WriteUnit { unit: unit.into(), text: text.into(), enable: false }
+}
+
+fn folder(path: &str) -> Act {
+    Act::MakeFolder { path: path.into(), owner: None, mode: None }
+}
+
+fn verdict(policy: &Policy, act: Act) -> String {
+    let request = Request { id: 5, expires_at_ms: 2000, act };
+    match judge(policy, &request, Seen { last_id: 4, now_ms: 1000 }) {
+        Ok(()) => "allowed".into(),
+        Err(refusal) => format!("{}: {}", refusal.rule, refusal.words),
+    }
+}
+
+#[test]
+fn time_and_order() {
+    let check = |id, expires_at_ms, words: &str| {
+        let request = Request { id, expires_at_ms, act: Act::List };
+        let refusal = judge(&policy(Profile::Full), &request, Seen { last_id: 7, now_ms: 10_000 }).unwrap_err();
+        assert_eq!(format!("{}: {}", refusal.rule, refusal.words), words);
+    };
+    check(8, 10_000, "expired: request 8 was good until 10000 ms and it is 10000: ask anew");
+    check(8, 610_001, "expired: request 8 is good for 600001 ms, and may be for 600000: let it expire earlier");
+    check(7, 11_000, "replayed: request 7 comes after 7: ids rise, and nothing is done twice");
+    check(7, 0, "replayed: request 7 comes after 7: ids rise, and nothing is done twice");
+}
+
+#[test]
+fn what_means_nothing_is_malformed() {
+    let mut rooted = process("0");
+    rooted.user = Some("0".into());
+    let mut relative = process("shop");
+    relative.command = vec!["api".into()];
+    let shop = || "hostler-shop-1.service".to_owned();
+    let acts = [
+        restart("../nginx.service"),
+        restart("nginx"),
+        restart("hostler-.service"),
+        restart(".service"),
+        Act::StartProcess { unit: "nginx.service".into(), process: process("shop") },
+        Act::StartProcess { unit: shop(), process: rooted },
+        Act::StartProcess { unit: shop(), process: relative },
+        put("etc/motd"),
+        put("/etc/../etc/shadow"),
+        put("/srv//a"),
+        put("/srv/./a"),
+        put("/srv/a/"),
+        Act::Kill { unit: "nginx.service".into(), signal: "9".into() },
+        Act::InstallPackages { names: vec!["-o=APT::Update::Pre-Invoke::=sh".into()] },
+        Act::InstallPackages { names: vec!["nginx-".into()] },
+        Act::DropIn { unit: "nginx.service".into(), name: "../x".into(), text: None },
+        Act::MakeUser { name: "Shop:0".into(), home: None },
+    ];
+    for act in acts {
+        let said = verdict(&policy(Profile::Full), act.clone());
+        assert!(said.starts_with("malformed: "), "{act:?}: {said}");
+    }
+}
+
+#[test]
+fn refusals_as_people_read_them() {
+    let operate = policy(Profile::Operate);
+    let narrow = Policy {
+        units: list(&["nginx.service", "hostler-*"]),
+        paths: list(&["/etc/nginx/**"]),
+        users: list(&["shop"]),
+        packages: list(&["nginx"]),
+        commands: list(&["/opt/shop/bin/*"]),
+        ..operate.clone()
+    };
+    let mut other = process("shop");
+    other.command = vec!["/bin/sh".into()];
+    let shown = [
+        verdict(&policy(Profile::Watch), restart("nginx.service")),
+        verdict(&operate, start("root")),
+        verdict(&operate, restart("ssh.service")),
+        verdict(&operate, restart("hostler-agent.service")),
+        verdict(&operate, write_unit("nginx.service", "")),
+        verdict(&operate, put("/etc/shadow-")),
+        verdict(&operate, put("/home/ann/.ssh/authorized_keys")),
+        verdict(&policy(Profile::Full), put("/etc/hostler/policy.toml")),
+        verdict(&operate, write_unit("hostler-a.service", "[Service]\nExecStart=/bin/sh\n")),
+        verdict(&operate, write_unit("hostler-a.service", "[Service]\nUser=shop\nAmbientCapabilities=CAP_SYS_ADMIN")),
+        verdict(&narrow, restart("redis.service")),
+        verdict(&narrow, put("/srv/a")),
+        verdict(&narrow, Act::StartProcess { unit: "hostler-a.service".into(), process: process("ann") }),
+        verdict(&narrow, Act::StartProcess { unit: "hostler-a.service".into(), process: other }),
+        verdict(&narrow, Act::InstallPackages { names: vec!["nginx".into(), "redis".into()] }),
+        verdict(&operate, folder("/etc")),
+    ];
+    insta::assert_snapshot!(shown.join("\n"));
+}
+
+#[test]
+fn what_a_profile_allows() {
+    let operate = policy(Profile::Operate);
+    let unit = "[Unit]\nAfter=network.target\nWants=network-online.target\n[Service]\nUser=shop\nExecStart=/opt/shop/bin/api --x\nRestart=no\nStandardOutput=append:/var/log/shop/api.log\n[Install]\nWantedBy=multi-user.target\n";
+    let fine = [
+        start("shop"),
+        restart("nginx.service"),
+        write_unit("hostler-shop.service", unit),
+        Act::DropIn {
+            unit: "nginx.service".into(),
+            name: "hostler".into(),
+            text: Some("[Service]\nRestart=no\n".into()),
+        },
+        put("/etc/nginx/conf.d/shop.conf"),
+        folder("/srv/shop"),
+        Act::MakeUser { name: "shop".into(), home: Some("/srv/shop".into()) },
+        Act::InstallPackages { names: vec!["nginx".into(), "g++".into()] },
+        Act::RotateOutput { path: "/var/log/shop/api.log".into(), keep: 3, compress: true },
+    ];
+    for act in fine {
+        assert_eq!(verdict(&operate, act.clone()), "allowed", "{act:?}");
+    }
+    let never = [
+        put("/var/lib/hostler-agent/identity.json"),
+        restart("hostler-agent.service"),
+        restart("hostler-control-plane.service"),
+        Act::DropIn { unit: "hostler-agent.service".into(), name: "a".into(), text: None },
+        put("/usr/bin/hostler-agent"),
+    ];
+    for act in never {
+        assert_ne!(verdict(&policy(Profile::Full), act.clone()), "allowed", "{act:?}");
+    }
+    let full_only = [
+        start("root"),
+        restart("systemd-journald.service"),
+        Act::Start { unit: "reboot.target".into() },
+        write_unit("hostler-a.service", "[Service]\nUser=shop\nExecStart=+/bin/sh"),
+        write_unit("hostler-a.service", "[Service]\nUser=shop\nExecStart=/bin/a\nStandardOutput=append:/etc/cron.d/a"),
+        write_unit("hostler-a.service", "[Service]\nUser=shop\nStateDirectory=hostler-agent"),
+        write_unit("hostler-a.service", "[Unit]\nConflicts=ssh.service"),
+        write_unit("hostler-a.service", "[Service]\nUser=sh\\\nop"),
+        Act::DropIn { unit: "nginx.service".into(), name: "a".into(), text: Some("[Service]\nExecStartPre=/a".into()) },
+        Act::DropIn {
+            unit: "nginx.service".into(),
+            name: "a".into(),
+            text: Some("[Service]\nEnvironment=LD_PRELOAD=/a".into()),
+        },
+        put("/etc/cron.d/a"),
+        put("/etc/systemd/system/a.service"),
+        put("/lib64/a.so"),
+    ];
+    for act in full_only {
+        assert_ne!(verdict(&operate, act.clone()), "allowed", "{act:?}");
+        assert_eq!(verdict(&policy(Profile::Full), act.clone()), "allowed", "{act:?}");
+    }
+}
+
+fn any_act() -> impl Strategy<Value = Act> {
+    let unit = prop::sample::select(vec![
+        "nginx.service",
+        "hostler-shop.service",
+        "ssh.service",
+        "hostler-agent.service",
+        "reboot.target",
+        "a.timer",
+    ]);
+    let path = prop::sample::select(vec![
+        "/etc/nginx/a",
+        "/etc/shadow",
+        "/srv/a",
+        "/etc/hostler/a",
+        "/root/a",
+        "/usr/bin/a",
+        "/home/a/.ssh/b",
+        "/etc",
+    ]);
+    let user = prop::sample::select(vec!["root", "shop", "ann"]);
+    let text = prop::sample::select(vec![
+        "",
+        "[Service]\nExecStart=/a\n",
+        "[Service]\nUser=shop\nExecStart=/a\n",
+        "[Service]\nRestart=no",
+    ]);
+    (0..14, unit, path, user, text, prop::option::of(0u32..0o7777)).prop_map(|(kind, unit, path, user, text, mode)| {
+        let unit = unit.to_owned();
+        match kind {
+            0 => start(user),
+            1 => Act::Start { unit },
+            2 => Act::Stop { unit },
+            3 => restart(&unit),
+            4 => Act::Kill { unit, signal: "SIGHUP".into() },
+            5 => write_unit(&unit, text),
+            6 => Act::RemoveUnit { unit },
+            7 => Act::DropIn { unit, name: "a".into(), text: Some(text.into()) },
+            8 => Act::PutFile {
+                path: path.into(),
+                content_base64: Content::default(),
+                owner: Some(user.into()),
+                mode,
+                validate: mode.map(|_| vec!["/usr/sbin/nginx".into()]),
+            },
+            9 => Act::MakeFolder { path: path.into(), owner: Some(user.into()), mode },
+            10 => Act::MakeUser { name: user.into(), home: Some(path.into()) },
+            11 => Act::RotateOutput { path: path.into(), keep: 1, compress: false },
+            12 => Act::Tail { unit, lines: 1 },
+            _ => Act::InstallPackages { names: vec!["nginx".into()] },
+        }
+    })
+}
+
+type Lists = [Option<Listed>; 5];
+
+fn any_lists() -> impl Strategy<Value = Lists> {
+    let of = |values: &'static [&'static str]| {
+        prop::option::of(prop::sample::subsequence(values, 0..=values.len()).prop_map(|v| list(&v).unwrap()))
+    };
+    (
+        of(&["nginx.service", "hostler-*", "ssh.service", "*"]),
+        of(&["/etc/nginx/**", "/srv/*", "/**"]),
+        of(&["root", "shop"]),
+        of(&["nginx"]),
+        of(&["/opt/shop/bin/*", "/usr/sbin/nginx"]),
+    )
+        .prop_map(|(a, b, c, d, e)| [a, b, c, d, e])
+}
+
+fn with(profile: Profile, [units, paths, users, packages, commands]: Lists) -> Policy {
+    Policy { units, paths, users, packages, commands, ..policy(profile) }
+}
+
+proptest! {
+    #[test]
+    fn a_narrower_profile_allows_nothing_more(act in any_act(), lists in any_lists()) {
+        let ok = |profile| allowed(&with(profile, lists.clone()), &act).is_ok();
+        prop_assert!(!ok(Profile::Watch) || ok(Profile::Operate));
+        prop_assert!(!ok(Profile::Operate) || ok(Profile::Full));
+    }
+
+    #[test]
+    fn a_shorter_list_allows_nothing_more(act in any_act(), lists in any_lists(), which in 0usize..5, cut in 0usize..4) {
+        for profile in [Profile::Watch, Profile::Operate, Profile::Full] {
+            let mut shorter = lists.clone();
+            let Some(one) = &mut shorter[which] else { continue };
+            if cut < one.values.len() {
+                one.values.remove(cut);
+            }
+            prop_assert!(allowed(&with(profile, shorter), &act).is_err() || allowed(&with(profile, lists.clone()), &act).is_ok());
+        }
+    }
+}

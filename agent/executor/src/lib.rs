@@ -1,0 +1,27 @@
+//! The root half of an agent: a small program without a network that starts the
+//! agent proper under an unprivileged user and carries out what it asks for, if the
+//! host's policy allows it.
+//!
+//! [`protocol`] is what both halves speak, and all that the agent uses of this.
+
+pub mod account;
+pub mod act;
+pub mod cli;
+pub mod clock;
+mod files;
+pub mod judge;
+pub mod launch;
+pub mod memory;
+mod parent;
+pub mod pattern;
+pub mod policy;
+pub mod program;
+pub mod protocol;
+mod rotate;
+pub mod run;
+mod sandbox;
+mod seccomp;
+pub mod serve;
+mod signals;
+mod systemd;
+mod wait;

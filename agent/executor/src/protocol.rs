@@ -1,0 +1,237 @@
+//! What the two halves of an agent say to each other over their socket pair: JSON,
+//! each message after its length in four bytes, little end first.
+//!
+//! The agent asks with ids that rise, and says until when it may be done; every
+//! request is answered once, by its id, in whatever order they end.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+mod content;
+mod frame;
+
+pub use content::Content;
+pub use frame::{Decoder, FrameError, MESSAGE_BYTES_MAX, encode};
+
+/// The number of the agent's end of the socket pair.
+pub const FD_VARIABLE: &str = "HOSTLER_EXECUTOR_FD";
+
+/// No request may be good for longer: what is that old was decided on by what was
+/// so then.
+pub const EXPIRY_MS_MAX: u64 = 10 * 60 * 1000;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    /// Higher than that of every request before it.
+    pub id: u64,
+    /// By `CLOCK_BOOTTIME` of this host: [`crate::clock::boottime_ms`].
+    pub expires_at_ms: u64,
+    pub act: Act,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Act {
+    /// As a transient unit of its own. One that lives already is left alone.
+    StartProcess {
+        unit: String,
+        process: Process,
+    },
+    Start {
+        unit: String,
+    },
+    /// Answered when it is gone.
+    Stop {
+        unit: String,
+    },
+    Restart {
+        unit: String,
+    },
+    Reload {
+        unit: String,
+    },
+    ResetFailed {
+        unit: String,
+    },
+    Kill {
+        unit: String,
+        signal: String,
+    },
+    /// In `/etc/systemd/system`; systemd reads it anew if it differs.
+    WriteUnit {
+        unit: String,
+        text: String,
+        enable: bool,
+    },
+    RemoveUnit {
+        unit: String,
+    },
+    /// As `/etc/systemd/system/UNIT.d/NAME.conf`; without text it is removed.
+    DropIn {
+        unit: String,
+        name: String,
+        text: Option<String>,
+    },
+    PutFile {
+        path: PathBuf,
+        content_base64: Content,
+        owner: Option<String>,
+        mode: Option<u32>,
+        /// A command that must end well before the file takes its place; in it
+        /// `${file}` is the new file.
+        validate: Option<Vec<String>>,
+    },
+    MakeFolder {
+        path: PathBuf,
+        owner: Option<String>,
+        mode: Option<u32>,
+    },
+    /// A system's user with a group of its own, and without a shell.
+    MakeUser {
+        name: String,
+        home: Option<PathBuf>,
+    },
+    InstallPackages {
+        names: Vec<String>,
+    },
+    /// The last lines of a unit's journal.
+    Tail {
+        unit: String,
+        lines: u32,
+    },
+    /// `PATH` to `PATH.1`, that to `PATH.2`, at most `keep` of them, while whoever
+    /// appends to it goes on.
+    RotateOutput {
+        path: PathBuf,
+        keep: u32,
+        compress: bool,
+    },
+    Inspect {
+        unit: String,
+    },
+    /// Whatever the agent's requests started, and is still known.
+    List,
+}
+
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Process {
+    pub command: Vec<String>,
+    /// Without one: whoever the agent runs as.
+    #[serde(default)]
+    pub user: Option<String>,
+    #[serde(default)]
+    pub folder: Option<String>,
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    #[serde(default)]
+    pub limits: Limits,
+    /// `SIGTERM` or alike.
+    pub stop_signal: String,
+    pub grace_ms: u64,
+    /// Appended to.
+    pub output: PathBuf,
+    /// Running means that it said `READY=1`.
+    #[serde(default)]
+    pub ready_notify: bool,
+}
+
+/// Secrets may be in the values.
+impl fmt::Debug for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Process")
+            .field("command", &self.command)
+            .field("user", &self.user)
+            .field("folder", &self.folder)
+            .field("env", &self.env.keys().collect::<Vec<_>>())
+            .field("limits", &self.limits)
+            .field("stop_signal", &self.stop_signal)
+            .field("grace_ms", &self.grace_ms)
+            .field("output", &self.output)
+            .field("ready_notify", &self.ready_notify)
+            .finish()
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    pub memory_bytes: Option<u64>,
+    /// In processors: 0.5 is half of one.
+    pub cpu: Option<f64>,
+    pub files: Option<u64>,
+    pub processes: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    pub id: u64,
+    pub outcome: Outcome,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    Done(Done),
+    /// It will never be done, unless the policy or the request changes.
+    Refused {
+        /// `expired`, `replayed`, `malformed` or `policy`.
+        rule: String,
+        words: String,
+    },
+    /// It was tried.
+    Failed {
+        words: String,
+    },
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Done {
+    /// The main process, if it lives.
+    pub pid: Option<u32>,
+    /// It was so before: nothing was done.
+    pub already: bool,
+    /// Something is different from before.
+    pub changed: bool,
+    pub text: Option<String>,
+    /// How the main process ended, if it did.
+    pub ended: Option<Ended>,
+    pub units: Vec<Unit>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Ended {
+    pub code: Option<i32>,
+    pub signal: Option<i32>,
+    /// systemd's word: `success`, `exit-code`, `signal`, `oom-kill`, `timeout`.
+    pub result: String,
+    /// Otherwise it ended while nobody watched who could have learned how.
+    pub known: bool,
+    pub memory_peak_bytes: Option<u64>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Unit {
+    pub name: String,
+    /// systemd's words.
+    pub load: String,
+    pub active: String,
+    pub sub: String,
+    pub pid: Option<u32>,
+    pub ended: Option<Ended>,
+}
+
+/// What goes over the socket pair, either way.
+pub trait Message: Serialize + DeserializeOwned {}
+impl Message for Request {}
+impl Message for Answer {}
+
+#[cfg(test)]
+mod tests;

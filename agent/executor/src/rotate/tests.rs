@@ -1,0 +1,90 @@
+use super::*;
+use std::io::Read;
+use std::path::PathBuf;
+
+fn all(path: &Path) -> Vec<u8> {
+    let mut names: Vec<PathBuf> =
+        (1..9).flat_map(|n| ["", ".gz"].map(|end| format!("{}.{n}{end}", path.display()).into())).collect();
+    names.reverse();
+    names.push(path.to_owned());
+    let mut found = Vec::new();
+    for name in names.into_iter().filter(|name| name.exists()) {
+        let file = File::open(&name).unwrap();
+        if name.extension().is_some_and(|end| end == "gz") {
+            flate2::read::GzDecoder::new(file).read_to_end(&mut found).unwrap();
+        } else {
+            File::open(&name).unwrap().read_to_end(&mut found).unwrap();
+        }
+    }
+    found
+}
+
+fn append(path: &Path, bytes: &[u8]) {
+    std::fs::OpenOptions::new().append(true).create(true).open(path).unwrap().write_all(bytes).unwrap();
+}
+
+#[test]
+fn every_byte_is_somewhere_and_in_order() {
+    for compress in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.log");
+        let mut expected = Vec::new();
+        for round in 0..4u8 {
+            let bytes = vec![b'a' + round; 10_000 + usize::from(round)];
+            append(&path, &bytes);
+            expected.extend(bytes);
+            let rotated = rotate(&path, 5, compress).unwrap().unwrap();
+            assert!(rotated.bytes > 0);
+            assert_eq!(all(&path), expected, "round {round}");
+        }
+    }
+}
+
+#[test]
+fn the_oldest_go_and_an_empty_file_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("out.log");
+    append(&path, b"");
+    assert_eq!(rotate(&path, 2, false), Ok(None));
+    for _ in 0..4 {
+        append(&path, &[b'x'; 8192]);
+        rotate(&path, 2, false).unwrap();
+    }
+    let mut names: Vec<_> =
+        std::fs::read_dir(folder.path()).unwrap().map(|one| one.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    assert_eq!(names, ["out.log", "out.log.1", "out.log.2"]);
+}
+
+/// A writer that never stops loses nothing where blocks can be taken out.
+#[test]
+fn nothing_that_is_written_meanwhile_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("out.log");
+    append(&path, b"");
+    let writer = {
+        let path = path.clone();
+        std::thread::spawn(move || (0..40_000u32).for_each(|n| append(&path, format!("{n:07}\n").as_bytes())))
+    };
+    let mut lossless = true;
+    while !writer.is_finished() {
+        if let Some(rotated) = rotate(&path, 100, false).unwrap() {
+            lossless &= rotated.lossless;
+        }
+        if std::fs::metadata(folder.path().join("out.log.99")).is_ok() {
+            break;
+        }
+    }
+    writer.join().unwrap();
+    if lossless {
+        let mut names: Vec<(u32, PathBuf)> = std::fs::read_dir(folder.path())
+            .unwrap()
+            .map(|one| one.unwrap().path())
+            .map(|path| (path.to_str().unwrap().rsplit('.').next().unwrap().parse().unwrap_or(0), path))
+            .collect();
+        names.sort();
+        let text: String = names.iter().rev().map(|(_, path)| std::fs::read_to_string(path).unwrap()).collect();
+        let numbers: Vec<u32> = text.lines().map(|line| line.parse().unwrap()).collect();
+        assert!(numbers.iter().copied().eq(0..40_000), "{} lines", numbers.len());
+    }
+}
