@@ -67,6 +67,7 @@ impl Supervisor {
     pub(super) fn start(&mut self, now: Now, key: &Key) {
         let Some(service) = self.services.get(&key.service) else { return };
         let missing = self.missing(now, service);
+        let fingerprint = service.fingerprint;
         let brake = self.brake(now, None);
         let Some(replica) = self.replica(key) else { return };
         if let Some(words) = brake.filter(|_| !replica.forced) {
@@ -109,6 +110,10 @@ impl Supervisor {
             replica.act = Some((act, now.monotonic));
         }
         let act = replica.act.clone();
+        // Known before it is so: an agent that dies now leaves nothing behind unknown.
+        if replica.runs_as.replace(fingerprint) != Some(fingerprint) {
+            self.effects.push(Effect::Keep);
+        }
         self.effects.push(Effect::Start { key: key.clone(), op });
         self.effects.extend(act.map(|(act, _)| Effect::Record(Box::new(act))));
     }

@@ -173,6 +173,9 @@ impl Supervisor {
     fn set_replicas(&mut self, now: Now, name: &Name, count: usize) {
         let held = self.kept.services.get(name).cloned().unwrap_or_default();
         let Some(service) = self.services.get_mut(name) else { return };
+        // What ran when nobody looked and is too many now is known before it is stopped.
+        let ran = held.started.keys().max().map_or(0, |last| usize::try_from(*last).unwrap_or(0) + 1);
+        let count = if service.replicas.is_empty() { count.max(ran) } else { count };
         while service.replicas.len() < count {
             let replica = u32::try_from(service.replicas.len()).unwrap_or(u32::MAX);
             let mut one = Replica::new(now);

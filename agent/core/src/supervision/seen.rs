@@ -50,16 +50,13 @@ impl Supervisor {
     }
 
     pub(super) fn started(&mut self, now: Now, key: &Key, op: u64, result: Result<Option<u32>, Trouble>) {
-        let Some(fingerprint) = self.services.get(&key.service).map(|one| one.fingerprint) else { return };
         let Some(replica) = self.replica(key).filter(|one| one.phase == Phase::Starting { op }) else { return };
         match result {
             Ok(pid) => {
                 replica.enter(now, Phase::Up);
                 (replica.pid, replica.started) = (pid, Some((now.monotonic, now.wall)));
                 replica.forced = false;
-                replica.runs_as = Some(fingerprint);
                 self.begun(now, &key.service);
-                self.effects.push(Effect::Keep);
             }
             Err(Trouble::Refused(words)) => {
                 let again = Some(now.monotonic.saturating_add(REFUSED_AGAIN));
