@@ -3,17 +3,19 @@
 use crate::checks::{Runner, Trials, Watch};
 use crate::config::Config;
 use crate::deliveries::{self, Deliverer};
+use crate::executor::Executor;
 use crate::gone::{self, Standing, Watcher};
 use crate::identity::Identity;
 use crate::link::Link;
 use crate::local::{self, Who};
 use crate::orders::OrderBook;
 use crate::plugins::{HostTrust, Reverted, Table, Workshop};
+use crate::services::{Ask, Services};
 use crate::spool::Spool;
 use crate::standing::Standings;
 use crate::vault::Vault;
 use crate::view::View;
-use crate::{VERSION, clock, http, memory};
+use crate::{VERSION, clock, http, memory, services};
 use anyhow::{Context, Result};
 use hostler_agent_core::hash::fnv1a;
 use hostler_plugin_host::{Cache, Companion, Machine, MachineConfig, PluginHost};
@@ -93,6 +95,12 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
 
     let (trial_ends, heard_trial_ends) = mpsc::channel(TRIAL_ENDS_MAX);
     let awake = Arc::new(tokio::sync::Notify::new());
+    let (executor, connection) = Executor::inherited();
+    let (check_asks, asked_checks) = mpsc::channel(services::QUEUE);
+    let (checked, heard_checked) = mpsc::channel(services::QUEUE);
+    let watched = watch::Sender::default();
+    let (service_asks, asked_services) = mpsc::channel(services::QUEUE);
+    let (to_control_plane, outgoing) = mpsc::channel(services::QUEUE);
 
     let runner = Runner {
         watch: Watch::new(identity.node.clone(), standings, &vault),
@@ -104,6 +112,24 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
         trials: Trials::default(),
         trial_ends,
         awake: Arc::clone(&awake),
+        asks: asked_checks,
+        watched: watched.subscribe(),
+        checked,
+    };
+    let looking_after = Services {
+        state_dir: config.state_dir.clone(),
+        output: config.output_dir.clone(),
+        executor,
+        vault: Arc::clone(&vault),
+        spool: spool.clone(),
+        view: Arc::clone(&view),
+        orders: orders.subscribe(),
+        standing: standing.subscribe(),
+        checks: check_asks,
+        checked: heard_checked,
+        watched,
+        asks: asked_services,
+        to_control_plane,
     };
     let deliverer = Deliverer { orders: orders.subscribe(), table: table.subscribe(), vault: Arc::clone(&vault) };
     let (deliveries, asked) = mpsc::channel(deliveries::QUEUE);
@@ -134,7 +160,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
         orders: orders.subscribe(),
         standing: standing.subscribe(),
     };
-    serve_local(&config, &identity, &view, &tasks, &stop).await;
+    serve_local(&config, &identity, &view, &service_asks, &tasks, &stop).await;
     // Two agents must not wait alike, and one must not at each start.
     let seed = clock::wall().as_millis() ^ fnv1a(&[identity.node.as_str()]) ^ u64::from(std::process::id()) << 40;
     let link = Link {
@@ -150,7 +176,13 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
         channel,
         awake,
         deliveries,
+        services: service_asks.clone(),
+        outgoing,
     };
+    if let Some(connection) = connection {
+        tasks.spawn("executor", connection.run(stop.clone()));
+    }
+    tasks.spawn("services", looking_after.run(stop.clone(), seed.rotate_left(51)));
     tasks.spawn("checks", runner.run(stop.clone()));
     tasks.spawn("plugins", workshop.run(stop.clone(), seed.rotate_left(17)));
     tasks.spawn("deliveries", deliverer.run(asked, stop.clone()));
@@ -165,12 +197,19 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
 
 /// Neither of the two keeps a host from being watched: what cannot be had is
 /// said, and the agent goes on without it.
-async fn serve_local(config: &Config, identity: &Identity, view: &Arc<View>, tasks: &Tasks, stop: &CancellationToken) {
+async fn serve_local(
+    config: &Config,
+    identity: &Identity,
+    view: &Arc<View>,
+    services: &mpsc::Sender<Ask>,
+    tasks: &Tasks,
+    stop: &CancellationToken,
+) {
     let socket = config.socket();
     match local::bind(&socket) {
         Ok(listener) => {
             let who = Who::of(identity, config);
-            tasks.spawn("local socket", local::serve(listener, who, Arc::clone(view), stop.clone()));
+            tasks.spawn("local socket", local::serve(listener, who, Arc::clone(view), services.clone(), stop.clone()));
         }
         Err(error) => {
             tracing::warn!(path = %socket.display(), error = %error, "no local socket: `hostler-agent status` will not work");
@@ -225,6 +264,7 @@ pub fn forget_node(state_dir: &Path) -> Result<()> {
     OrderBook::forget(state_dir)?;
     Standings::forget(state_dir)?;
     gone::forget(state_dir)?;
+    services::forget(state_dir)?;
     match std::fs::remove_dir_all(state_dir.join(SPOOL)) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).context("remove the spool"),
         _ => Ok(()),

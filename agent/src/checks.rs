@@ -15,11 +15,12 @@ use crate::view::View;
 use crate::{clock, logging, memory};
 use hostler_agent_core::clockwatch::ClockWatch;
 use hostler_agent_core::health::Outcome;
+use hostler_agent_core::supervision::Checked;
 use hostler_agent_core::timetable::RunId;
 use hostler_plugin_host::{LogLevel, LogLine, LogSink, Run, RunContext, RunRequest, Work};
 use hostler_proto::agent::spool_record::Body;
 use hostler_types::{EventKind, Name, Status};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch as latest};
@@ -54,6 +55,14 @@ pub struct Ran {
     pub digest: String,
 }
 
+/// What whoever looks after services asks of their checks.
+pub enum CheckAsk {
+    /// Run it now.
+    Probe(Name),
+    /// Bad results do not count before then.
+    Forgive(Name, Duration),
+}
+
 pub struct Runner {
     pub watch: Watch,
     pub spool: Spool,
@@ -64,6 +73,10 @@ pub struct Runner {
     pub trials: Trials,
     pub trial_ends: mpsc::Sender<TrialEnd>,
     pub awake: Arc<Notify>,
+    pub asks: mpsc::Receiver<CheckAsk>,
+    /// The checks whose every result somebody waits for, and who does.
+    pub watched: latest::Receiver<Arc<BTreeSet<Name>>>,
+    pub checked: mpsc::Sender<Checked>,
 }
 
 impl Runner {
@@ -101,6 +114,10 @@ impl Runner {
                         self.plugins_changed(&mut queue);
                     }
                     Err(_) => break,
+                },
+                Some(ask) = self.asks.recv() => match ask {
+                    CheckAsk::Probe(check) => queue.extend(self.watch.probe(clock::now(), check)),
+                    CheckAsk::Forgive(check, until) => self.watch.forgive(clock::now(), &check, until),
                 },
                 Some(ended) = runs.join_next() => {
                     // Those that ended together become durable together.
@@ -206,7 +223,7 @@ impl Runner {
 
     async fn ended(&mut self, ended: Vec<Ended>, queue: &mut VecDeque<Order>) {
         let mut transitions = Vec::new();
-        let mut seen = Vec::new();
+        let (mut seen, mut results) = (Vec::new(), Vec::new());
         for one in ended {
             let one = Ended { result: one.result.map(|run| self.vault.redact_run(run)), ..one };
             let (said, end) = self.trials.ran(&one);
@@ -221,6 +238,9 @@ impl Runner {
             transitions.extend(counted.transition);
             if let Some(news) = counted.news {
                 self.spool.event(EventKind::PLUGIN, counted.check.as_str(), news).await;
+            }
+            if self.watched.borrow().contains(&counted.check) {
+                results.push(counted.checked);
             }
             seen.push(counted.check);
         }
@@ -241,6 +261,10 @@ impl Runner {
         }
         for check in &seen {
             self.watch.show(check, &self.view);
+        }
+        for result in results {
+            // Whoever is that late looks at the next one.
+            let _ = self.checked.try_send(result);
         }
         if !transitions.is_empty() {
             self.save().await;

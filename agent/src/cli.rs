@@ -1,5 +1,7 @@
 //! The command line.
 
+mod services;
+
 use crate::config::Config;
 use crate::join::Join;
 use crate::status::{self, Output};
@@ -7,7 +9,9 @@ use crate::uninstall::Uninstall;
 use crate::{app, bench, logging};
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use hostler_types::Name;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -45,6 +49,46 @@ enum Command {
         #[arg(short, long, value_enum, default_value_t)]
         output: Output,
     },
+    /// The services of this host: list them, start, stop, restart, reload
+    Service {
+        #[command(flatten)]
+        config: ConfigFile,
+        #[command(subcommand)]
+        what: services::What,
+    },
+    /// The last lines that a service printed
+    Logs {
+        #[command(flatten)]
+        config: ConfigFile,
+        service: Name,
+        /// How many
+        #[arg(short = 'n', long, default_value_t = 50, value_name = "LINES")]
+        lines: u32,
+    },
+    /// What was done about a service of late, or not, and why
+    Why {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// A service; all of them without it
+        service: Option<Name>,
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Leave services that end or fail as they are; checks go on
+    Pause {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// For how long; until `hostler-agent resume` without it
+        #[arg(long = "for", value_name = "DURATION", value_parser = services::duration)]
+        for_: Option<Duration>,
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Look after services again
+    Resume {
+        #[command(flatten)]
+        config: ConfigFile,
+    },
     /// Remove the agent from this host, with all it has kept
     Uninstall(Uninstall),
     /// Measure the whole way of a check
@@ -77,6 +121,11 @@ impl Cli {
             Command::Run { config, check_config: false } => run(config.load()?),
             Command::Status { config, output } => status::status(&config.load()?, output),
             Command::Check { config, output } => status::checks(&config.load()?, output),
+            Command::Service { config, what } => services::run(&config.load()?, what),
+            Command::Logs { config, service, lines } => services::logs(&config.load()?, service, lines),
+            Command::Why { config, service, output } => services::why(&config.load()?, service, output),
+            Command::Pause { config, for_, reason } => services::pause(&config.load()?, for_, reason),
+            Command::Resume { config } => services::resume(&config.load()?),
             Command::Uninstall(uninstall) => uninstall.run(),
             Command::BenchCheck(bench) => bench.run(),
         }
@@ -89,7 +138,7 @@ fn run(config: Config) -> Result<()> {
         .enable_all()
         // Blocking work is a file now and then; idle threads only hold stacks.
         .max_blocking_threads(4)
-        .thread_keep_alive(std::time::Duration::from_secs(2))
+        .thread_keep_alive(Duration::from_secs(2))
         .thread_stack_size(512 * 1024)
         .build()?;
     let outcome = runtime.block_on(async {

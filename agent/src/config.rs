@@ -17,7 +17,8 @@ const PLUGIN_TOOL: &str = "hostler-plugin";
 /// The kernel's limit for a socket's path, with its closing zero.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 const SECRETS_DIR_DEFAULT: &str = "/etc/hostler/secrets";
-const NAMES: [&str; 9] = [
+const OUTPUT_DIR_DEFAULT: &str = "/var/log/hostler";
+const NAMES: [&str; 10] = [
     "state_dir",
     "runtime_dir",
     "policy",
@@ -25,6 +26,7 @@ const NAMES: [&str; 9] = [
     "plugin_keys",
     "http_listen",
     "secrets_dir",
+    "output_dir",
     "public_only",
     "allow",
 ];
@@ -55,6 +57,7 @@ pub struct Settings {
     pub plugin_tool: Option<PathBuf>,
     pub http_listen: Option<String>,
     pub secrets_dir: Option<PathBuf>,
+    pub output_dir: Option<PathBuf>,
     pub plugin_keys: Option<Vec<String>>,
     pub public_only: Option<bool>,
     pub allow: Option<Grants>,
@@ -73,6 +76,8 @@ pub struct Config {
     pub plugin_keys: Vec<TrustedKey>,
     /// This host's own secrets for plugins: a file each.
     pub secrets_dir: PathBuf,
+    /// What services print is kept here.
+    pub output_dir: PathBuf,
     /// Plugins reach no private network from here, but for addresses that their
     /// grants write out.
     pub public_only: bool,
@@ -94,6 +99,7 @@ impl Config {
             plugin_tool: settings.plugin_tool.unwrap_or_else(beside_this_program),
             http_listen: listen(settings.http_listen.as_deref().unwrap_or(HTTP_LISTEN_DEFAULT))?,
             secrets_dir: settings.secrets_dir.unwrap_or_else(|| SECRETS_DIR_DEFAULT.into()),
+            output_dir: settings.output_dir.unwrap_or_else(|| OUTPUT_DIR_DEFAULT.into()),
             plugin_keys: settings.plugin_keys.iter().flatten().map(|text| key(text)).collect::<Result<_, _>>()?,
             public_only: settings.public_only.unwrap_or(false),
             allow: settings.allow,
@@ -102,6 +108,7 @@ impl Config {
             ("state_dir", &config.state_dir),
             ("runtime_dir", &config.runtime_dir),
             ("secrets_dir", &config.secrets_dir),
+            ("output_dir", &config.output_dir),
         ];
         for (setting, path) in folders {
             if !path.is_absolute() {

@@ -3,7 +3,8 @@
 //! Where things are: [`app`] builds and drains; [`link`] holds the stream to the
 //! control plane; [`orders`] keeps what it asks for; [`plugins`] fetches and
 //! loads; [`checks`] runs them and turns results into transitions; [`spool`]
-//! keeps those until they are acked; [`gone`] tells people when the control plane is
+//! keeps those until they are acked; [`services`] looks after what is to run here, with
+//! what [`executor`] does as root; [`gone`] tells people when the control plane is
 //! gone, [`deliveries`] by plugins and for it; [`view`] is what everything else shows.
 
 pub mod app;
@@ -14,6 +15,7 @@ pub mod clock;
 pub mod config;
 pub mod connect;
 pub mod deliveries;
+pub mod executor;
 pub mod files;
 pub mod gone;
 pub mod host;
@@ -28,6 +30,7 @@ pub mod metrics;
 pub mod notify;
 pub mod orders;
 pub mod plugins;
+pub mod services;
 pub mod spool;
 pub mod standing;
 pub mod status;

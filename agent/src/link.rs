@@ -8,6 +8,7 @@ use crate::gone::Standing;
 use crate::identity::{Identity, KeyRequest};
 use crate::logging::whole;
 use crate::orders::{OrderBook, Orders, OrdersError};
+use crate::services::Ask;
 use crate::spool::{Spool, SpoolState};
 use crate::view::View;
 use crate::{VERSION, clock, deliveries, host, memory};
@@ -48,6 +49,9 @@ pub struct Link {
     /// Checks have run, and their reports can go.
     pub awake: Arc<Notify>,
     pub deliveries: mpsc::Sender<deliveries::Asked>,
+    pub services: mpsc::Sender<Ask>,
+    /// What services have to say to the control plane.
+    pub outgoing: mpsc::Receiver<from_agent::Message>,
 }
 
 /// What only lives while the link runs.
@@ -82,6 +86,7 @@ enum Happened {
     Message(Result<Option<wire::ToAgent>, tonic::Status>),
     Spooled,
     Awake,
+    Outgoing(from_agent::Message),
 }
 
 /// Nothing, for ever, where nothing is pending.
@@ -134,7 +139,7 @@ impl Link {
     }
 
     async fn next(
-        &self,
+        &mut self,
         running: &mut Running,
         spooled: &mut watch::Receiver<SpoolState>,
         stop: &CancellationToken,
@@ -159,6 +164,7 @@ impl Link {
             facts = pending(&mut running.facts) => Happened::Facts(facts),
             Ok(()) = spooled.changed() => Happened::Spooled,
             () = self.awake.notified() => Happened::Awake,
+            Some(message) = self.outgoing.recv() => Happened::Outgoing(message),
             () = clock::sleep_until(deadline) => Happened::Time,
         }
     }
@@ -167,6 +173,13 @@ impl Link {
         match happened {
             Happened::Stop | Happened::Spooled => Input::Tick,
             Happened::Awake => Input::Awake,
+            Happened::Outgoing(message) => {
+                // Whoever waits for it asks again when the stream is back.
+                if let Some(stream) = &running.stream {
+                    let _ = stream.outbound.try_send(stream::message(message));
+                }
+                Input::Tick
+            }
             Happened::Time => {
                 if running.stream.is_some() && running.facts_due <= clock::now().monotonic {
                     running.facts_due = clock::now().monotonic.saturating_add(FACTS_EVERY);
@@ -277,7 +290,7 @@ impl Link {
             checks: self.view.lock().all_reports(),
             node_id: self.identity.node.to_string(),
             sealing_key: self.sealing_key.clone(),
-            services: Vec::new(),
+            services: self.view.lock().all_services(),
         };
         Box::pin(async move {
             let unusable = || Trouble::Refused("this host's certificate or key cannot be read".to_owned());
@@ -321,8 +334,15 @@ impl Link {
             Some(to_agent::Message::Goodbye(bye)) => {
                 Input::Goodbye { reason: bye.reason, retry_after: Duration::from_millis(bye.retry_after_ms) }
             }
-            // No services here yet.
-            Some(to_agent::Message::ServiceOrder(_) | to_agent::Message::HealAnswer(_)) => Input::Heard,
+            // Those that are too many are asked for again, by whoever waits for an answer.
+            Some(to_agent::Message::ServiceOrder(order)) => {
+                let _ = self.services.try_send(Ask::Order(order));
+                Input::Heard
+            }
+            Some(to_agent::Message::HealAnswer(answer)) => {
+                let _ = self.services.try_send(Ask::HealAnswer(answer));
+                Input::Heard
+            }
             // A newer control plane's message: the handshake made sure that it can do without us.
             None => Input::Heard,
         }
@@ -432,7 +452,7 @@ impl Link {
             clock_skew_known: skew.is_some(),
             plugins: view.take_plugins(),
             bills: view.take_bills(),
-            services: Vec::new(),
+            services: view.take_services(),
         })));
     }
 

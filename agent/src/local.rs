@@ -2,11 +2,15 @@
 //! without a control plane. One line of JSON asks, one answers.
 
 use crate::config::Config;
+use crate::services::Ask;
 use crate::status::Snapshot;
 use crate::view::View;
-use crate::{files, identity::Identity};
+use crate::{clock, files, identity::Identity};
 use anyhow::{Context, Result, bail};
+use hostler_agent_core::supervision::Outcome;
+use hostler_types::{Brake, BrakeKind, Name, ServiceVerb};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -14,18 +18,41 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 const REQUEST_BYTES_MAX: u64 = 4 * 1024;
 /// A thousand checks with their details.
 const ANSWER_BYTES_MAX: u64 = 16 * 1024 * 1024;
 const TIMEOUT: Duration = Duration::from_secs(2);
+/// People at a terminal, and a script or two; the next one waits.
+const CLIENTS_MAX: usize = 8;
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "want", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Question {
     /// All there is: listings are made of it by who asks.
     Status,
+    /// Answered once it is so, or is known not to become so.
+    Service {
+        verb: ServiceVerb,
+        service: Name,
+    },
+    /// What was done of late, about one service or all.
+    Acts {
+        service: Option<Name>,
+    },
+    Tail {
+        service: Name,
+        lines: u32,
+    },
+    /// Services that end or fail are left as they are, for so long.
+    Pause {
+        for_ms: Option<u64>,
+        reason: String,
+    },
+    Resume,
 }
 
 /// Who the agent is: what the view does not change.
@@ -59,45 +86,125 @@ pub fn bind(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// One question at a time: each is answered from memory within microseconds.
-pub async fn serve(listener: UnixListener, who: Who, view: Arc<View>, stop: CancellationToken) {
+/// Most are answered from memory within microseconds; some wait for a service.
+pub async fn serve(
+    listener: UnixListener,
+    who: Who,
+    view: Arc<View>,
+    services: mpsc::Sender<Ask>,
+    stop: CancellationToken,
+) {
+    let who = Arc::new(who);
+    let mut answering: JoinSet<()> = JoinSet::new();
     loop {
-        let accepted = tokio::select! {
+        tokio::select! {
             () = stop.cancelled() => return,
-            accepted = listener.accept() => accepted,
-        };
-        let answered = match accepted {
-            Ok((stream, _)) => tokio::time::timeout(TIMEOUT, answer(stream, &who, &view)).await,
-            Err(error) => {
-                tokio::time::sleep(TIMEOUT).await;
-                Ok(Err(error))
-            }
-        };
-        match answered {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!(error = %error, "answering on the local socket failed"),
-            Err(_) => tracing::debug!("a client of the local socket did not speak in time"),
+            Some(_) = answering.join_next() => {}
+            accepted = listener.accept(), if answering.len() < CLIENTS_MAX => match accepted {
+                Ok((stream, _)) => {
+                    let (who, view, services) = (Arc::clone(&who), Arc::clone(&view), services.clone());
+                    answering.spawn(async move {
+                        if let Err(error) = answer(stream, &who, &view, &services).await {
+                            tracing::debug!(error = %error, "answering on the local socket failed");
+                        }
+                    });
+                }
+                Err(error) => {
+                    tracing::debug!(error = %error, "nobody can be heard on the local socket");
+                    tokio::time::sleep(TIMEOUT).await;
+                }
+            },
         }
     }
 }
 
-async fn answer(stream: UnixStream, who: &Who, view: &View) -> io::Result<()> {
+async fn answer(stream: UnixStream, who: &Who, view: &View, services: &mpsc::Sender<Ask>) -> io::Result<()> {
+    let by = stream.peer_cred().map(|peer| user_name(peer.uid())).unwrap_or_default();
     let (read, mut write) = stream.into_split();
     let mut line = String::new();
-    BufReader::new(read.take(REQUEST_BYTES_MAX)).read_line(&mut line).await?;
-    let text = match serde_json::from_str(&line) {
-        Ok(Question::Status) => serde_json::to_string(&Snapshot::take(who, &view.lock())),
-        Err(error) => serde_json::to_string(&serde_json::json!({ "error": error.to_string() })),
+    let mut read = BufReader::new(read.take(REQUEST_BYTES_MAX));
+    tokio::time::timeout(TIMEOUT, read.read_line(&mut line)).await.map_err(io::Error::other)??;
+    let answer = match serde_json::from_str(&line) {
+        Ok(Question::Status) => serde_json::to_value(Snapshot::take(who, &view.lock())).map_err(io::Error::other)?,
+        Ok(question) => {
+            tokio::select! {
+                answer = of_services(question, by, services) => answer,
+                // Whoever does not wait any more needs no answer.
+                _ = read.read_line(&mut line) => return Ok(()),
+            }
+        }
+        Err(error) => json!({ "error": error.to_string() }),
     };
-    let mut text = text.map_err(io::Error::other)?;
-    text.push('\n');
-    write.write_all(text.as_bytes()).await
+    write.write_all(format!("{answer}\n").as_bytes()).await
 }
 
-/// Asks the agent that runs here.
+async fn of_services(question: Question, by: String, services: &mpsc::Sender<Ask>) -> serde_json::Value {
+    let gone = || json!({ "error": "the agent stops" });
+    match question {
+        Question::Status => gone(),
+        Question::Service { verb, service } => {
+            let (answer, answered) = oneshot::channel();
+            let _ = services.send(Ask::Local { verb, service, by, answer }).await;
+            answered.await.map_or_else(
+                |_| gone(),
+                |(outcome, words)| match outcome {
+                    Outcome::Done => json!({ "words": words }),
+                    Outcome::Failed | Outcome::Refused => json!({ "error": words }),
+                },
+            )
+        }
+        Question::Acts { service } => {
+            let (answer, answered) = oneshot::channel();
+            let service = service.map(|name| name.to_string()).unwrap_or_default();
+            let _ = services.send(Ask::Acts { service, answer }).await;
+            answered.await.map_or_else(|_| gone(), |acts| json!({ "acts": acts }))
+        }
+        Question::Tail { service, lines } => {
+            let (answer, answered) = oneshot::channel();
+            let _ = services.send(Ask::Tail { service, lines, answer }).await;
+            match answered.await {
+                Ok(Ok(lines)) => json!({ "lines": lines }),
+                Ok(Err(words)) => json!({ "error": words }),
+                Err(_) => gone(),
+            }
+        }
+        Question::Pause { for_ms, reason } => {
+            let until = for_ms.map(|millis| clock::wall().plus(Duration::from_millis(millis)));
+            let words = if reason.is_empty() { format!("by {by}") } else { format!("by {by} ({reason:?})") };
+            let brake = Brake { kind: BrakeKind::Paused, check: None, until, words: words.clone() };
+            match services.send(Ask::Pause(Some(brake))).await {
+                Ok(()) => json!({ "words": words }),
+                Err(_) => gone(),
+            }
+        }
+        Question::Resume => match services.send(Ask::Pause(None)).await {
+            Ok(()) => json!({ "words": "resumed" }),
+            Err(_) => gone(),
+        },
+    }
+}
+
+fn user_name(uid: u32) -> String {
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let named = users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+    });
+    format!("{} on the host", named.unwrap_or_else(|| format!("user {uid}")))
+}
+
+/// Asks the agent that runs here how it does.
 pub fn ask(config: &Config) -> Result<Snapshot> {
+    let answer = question(config, &Question::Status, Some(TIMEOUT * 2))?;
+    serde_json::from_value(answer).context("read the agent's answer (is it of another version?)")
+}
+
+/// Waits for the answer as long as it takes, or as long as is said.
+pub fn question(config: &Config, question: &Question, timeout: Option<Duration>) -> Result<serde_json::Value> {
     let path = config.socket();
-    let asked = talk(&path).map_err(|error| match error.kind() {
+    let line = serde_json::to_string(question).context("write the question")?;
+    let asked = talk(&path, &line, timeout).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => anyhow::anyhow!(
             "no agent runs here (nothing answers at {}): see `systemctl status hostler-agent`",
             path.display()
@@ -107,19 +214,23 @@ pub fn ask(config: &Config) -> Result<Snapshot> {
         }
         _ => anyhow::Error::new(error).context(format!("ask the agent at {}", path.display())),
     })?;
-    if let Ok(refusal) = serde_json::from_slice::<serde_json::Value>(&asked)
-        && let Some(error) = refusal.get("error").and_then(serde_json::Value::as_str)
-    {
-        bail!("the agent does not understand this program ({error}): are they of one version?");
+    let answer: serde_json::Value =
+        serde_json::from_slice(&asked).context("read the agent's answer (is it of another version?)")?;
+    match answer.get("error").and_then(serde_json::Value::as_str) {
+        Some(error) if error.starts_with("unknown variant") => {
+            bail!("the agent does not understand this program ({error}): are they of one version?")
+        }
+        Some(error) => bail!("{error}"),
+        None => Ok(answer),
     }
-    serde_json::from_slice(&asked).context("read the agent's answer (is it of another version?)")
 }
 
-fn talk(path: &Path) -> io::Result<Vec<u8>> {
+fn talk(path: &Path, line: &str, timeout: Option<Duration>) -> io::Result<Vec<u8>> {
     use std::io::{Read, Write};
     let mut stream = std::os::unix::net::UnixStream::connect(path)?;
-    stream.set_read_timeout(Some(TIMEOUT * 2))?;
-    stream.write_all(b"{\"want\":\"status\"}\n")?;
+    stream.set_read_timeout(timeout)?;
+    stream.write_all(line.as_bytes())?;
+    stream.write_all(b"\n")?;
     let mut answer = Vec::new();
     stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
     Ok(answer)

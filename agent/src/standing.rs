@@ -30,6 +30,8 @@ struct One {
     summary: String,
     /// What the check looks at: another target has another history.
     target: u64,
+    #[serde(default)]
+    proven: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -68,7 +70,9 @@ impl Standings {
 
     pub fn get(&self, check: &CheckAssignment) -> Option<Standing> {
         let one = self.held.checks.get(&check.name).filter(|one| one.target == target(check))?;
-        Some(Standing { state: one.state, since: Timestamp::from_millis(one.since_ms), summary: one.summary.clone() })
+        let proven = one.proven || matches!(one.state, CheckState::Passing | CheckState::Warning);
+        let (state, since) = (one.state, Timestamp::from_millis(one.since_ms));
+        Some(Standing { state, since, summary: one.summary.clone(), proven })
     }
 
     pub fn set(&mut self, check: &CheckAssignment, standing: Standing) {
@@ -77,6 +81,7 @@ impl Standings {
             since_ms: standing.since.as_millis(),
             summary: standing.summary,
             target: target(check),
+            proven: standing.proven,
         };
         self.held.checks.insert(check.name.clone(), one);
     }

@@ -9,7 +9,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 use hostler_types::terminal::sanitize;
 use hostler_types::units::format_age;
-use hostler_types::{CheckState, Timestamp};
+use hostler_types::{CheckState, ServiceState, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::io::Write;
 
@@ -31,7 +31,22 @@ pub struct Snapshot {
     pub only_watching: bool,
     pub checks: Vec<Check>,
     pub plugins: Vec<Plugin>,
+    #[serde(default)]
+    pub services: Vec<Service>,
     pub spool: SpoolSeen,
+}
+
+/// One replica.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Service {
+    pub service: String,
+    pub replica: u32,
+    pub state: ServiceState,
+    pub since: String,
+    pub pid: Option<u32>,
+    pub restarts: u64,
+    pub words: String,
+    pub since_ms: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -88,6 +103,16 @@ impl Snapshot {
                 last_run_ms: report.last_run_ms,
             }
         };
+        let service = |one: &hostler_agent_core::supervision::Standing| Service {
+            service: one.key.service.to_string(),
+            replica: one.key.replica,
+            state: one.state,
+            since: time(one.since.as_millis()),
+            pid: one.pid,
+            restarts: one.restarts,
+            words: one.words.clone(),
+            since_ms: one.since.as_millis(),
+        };
         let plugin = |one: &hostler_proto::agent::PluginReport| Plugin {
             name: one.name.clone(),
             version: one.version.clone(),
@@ -105,6 +130,7 @@ impl Snapshot {
             only_watching: view.only_watching,
             checks: view.checks.values().map(check).collect(),
             plugins: view.plugins.values().map(plugin).collect(),
+            services: view.services.values().map(|seen| service(&seen.standing)).collect(),
             spool: SpoolSeen {
                 backlog: view.spool.backlog(),
                 bytes: view.spool.bytes,
@@ -141,6 +167,7 @@ impl Snapshot {
         let age = if self.only_watching { "; older than 30 days, so this host only watches" } else { "" };
         lines.push(("desired state", format!("{orders}{age}")));
         lines.push(("checks", self.counts()));
+        lines.push(("services", self.count_services()));
         for plugin in self.plugins.iter().filter(|plugin| plugin.state != "ready") {
             lines.push(("plugin", format!("{} {}: {} {}", plugin.name, plugin.version, plugin.state, plugin.message)));
         }
@@ -151,6 +178,13 @@ impl Snapshot {
         lines.push(("spool", spool));
         lines.extend(self.spool.trouble.clone().map(|trouble| ("error", trouble)));
         lines
+    }
+
+    fn count_services(&self) -> String {
+        let count = |state: &ServiceState| self.services.iter().filter(|one| one.state == *state).count();
+        let counted = ServiceState::ALL.iter().map(|state| (count(state), state)).filter(|(count, _)| *count > 0);
+        let by_state: Vec<String> = counted.map(|(count, state)| format!("{count} {state}")).collect();
+        if by_state.is_empty() { "none".to_owned() } else { by_state.join(", ") }
     }
 
     fn counts(&self) -> String {

@@ -1,7 +1,9 @@
 //! What the agent knows of itself at this moment: the one place that the link,
 //! the local socket and the HTTP port read from. Nothing decides by it.
 
+use crate::services::report;
 use crate::spool::SpoolState;
+use hostler_agent_core::supervision::{Key, Standing};
 use hostler_plugin_host::Bill;
 use hostler_plugin_host::answer::Sample;
 use hostler_proto::agent::{self as wire, CheckReport, PluginReport};
@@ -34,6 +36,7 @@ pub struct Inner {
     pub checks: BTreeMap<Name, CheckSeen>,
     pub plugins: BTreeMap<Name, PluginReport>,
     plugins_unreported: bool,
+    pub services: BTreeMap<Key, ServiceSeen>,
     pub spool: SpoolState,
     pub counts: Counts,
     beats_until_bills: u32,
@@ -59,6 +62,12 @@ pub struct CheckSeen {
     pub plugin: Name,
     /// What its last run reported.
     pub samples: Vec<Sample>,
+    unreported: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct ServiceSeen {
+    pub standing: Standing,
     unreported: bool,
 }
 
@@ -107,6 +116,10 @@ impl View {
     }
 }
 
+fn same(a: &Standing, b: &Standing) -> bool {
+    (a.state, a.since, a.pid, a.restarts, a.stopped) == (b.state, b.since, b.pid, b.restarts, b.stopped)
+}
+
 impl CheckSeen {
     pub fn new(check: &Name, plugin: Name, state: CheckState) -> Self {
         let report = CheckReport { check: check.to_string(), state: state.word().to_owned(), ..CheckReport::default() };
@@ -146,6 +159,30 @@ impl Inner {
             ..seen.report.clone()
         };
         self.checks.values().map(brief).collect()
+    }
+
+    pub fn set_services(&mut self, standings: Vec<Standing>) {
+        let mut before = std::mem::take(&mut self.services);
+        for standing in standings {
+            let seen = match before.remove(&standing.key) {
+                // What it says of a wait counts down and is no news.
+                Some(seen) if same(&seen.standing, &standing) => ServiceSeen { standing, ..seen },
+                _ => ServiceSeen { standing, unreported: true },
+            };
+            self.services.insert(seen.standing.key.clone(), seen);
+        }
+    }
+
+    /// Those that changed since it was last asked.
+    pub fn take_services(&mut self) -> Vec<wire::ServiceReport> {
+        let news = self.services.values_mut();
+        news.filter_map(|seen| std::mem::take(&mut seen.unreported).then(|| report(&seen.standing))).collect()
+    }
+
+    /// Everything, for a hello.
+    pub fn all_services(&mut self) -> Vec<wire::ServiceReport> {
+        self.services.values_mut().for_each(|seen| seen.unreported = false);
+        self.services.values().map(|seen| report(&seen.standing)).collect()
     }
 
     pub fn set_plugins(&mut self, plugins: BTreeMap<Name, PluginReport>) {

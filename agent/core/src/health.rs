@@ -35,6 +35,8 @@ pub struct Standing {
     pub state: CheckState,
     pub since: Timestamp,
     pub summary: String,
+    /// It has been well since it was last changed itself.
+    pub proven: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -48,6 +50,9 @@ pub struct Health {
     summary: String,
     last: Option<(Timestamp, Outcome)>,
     streaks: Streaks,
+    /// Before then bad results do not count: what it looks at has just been started.
+    forgiven_until: Duration,
+    proven: bool,
 }
 
 /// Consecutive results, each counted against the present state.
@@ -60,7 +65,12 @@ struct Streaks {
 
 impl Health {
     pub fn new(now: Now, check: Name, rules: Rules, stood: Option<Standing>) -> Self {
-        let stood = stood.unwrap_or(Standing { state: CheckState::Starting, since: now.wall, summary: String::new() });
+        let stood = stood.unwrap_or(Standing {
+            state: CheckState::Starting,
+            since: now.wall,
+            summary: String::new(),
+            proven: false,
+        });
         Self {
             check,
             rules,
@@ -70,7 +80,20 @@ impl Health {
             summary: stood.summary,
             last: None,
             streaks: Streaks::default(),
+            forgiven_until: Duration::ZERO,
+            proven: stood.proven,
         }
+    }
+
+    /// Its own grace may be longer.
+    pub fn forgive(&mut self, now: Now, until: Duration) {
+        self.forgiven_until = until.max(now.monotonic.saturating_add(self.rules.grace));
+        self.streaks = Streaks::default();
+    }
+
+    /// It has been well since it was last changed itself.
+    pub fn proven(&self) -> bool {
+        self.proven
     }
 
     pub fn set_rules(&mut self, rules: Rules) {
@@ -94,7 +117,7 @@ impl Health {
     }
 
     pub fn standing(&self) -> Standing {
-        Standing { state: self.state, since: self.since, summary: self.summary.clone() }
+        Standing { state: self.state, since: self.since, summary: self.summary.clone(), proven: self.proven }
     }
 
     /// Takes one result; says so if the state changed by it.
@@ -102,10 +125,10 @@ impl Health {
         let status = outcome.status;
         self.summary.clone_from(&outcome.summary);
         self.last = Some((now.wall, outcome));
-        let forgiven = self.state == CheckState::Starting
-            && status != Status::Ok
-            && now.monotonic.saturating_sub(self.started) < self.rules.grace;
-        if forgiven {
+        self.proven |= matches!(status, Status::Ok | Status::Warning);
+        let starting =
+            self.state == CheckState::Starting && now.monotonic.saturating_sub(self.started) < self.rules.grace;
+        if status != Status::Ok && (starting || now.monotonic < self.forgiven_until) {
             self.streaks = Streaks::default();
             return None;
         }
@@ -235,13 +258,32 @@ mod tests {
 
     #[test]
     fn a_check_goes_on_where_it_stood() {
-        let stood = Standing { state: CheckState::Critical, since: Timestamp::from_millis(7), summary: "503".into() };
+        let stood = Standing {
+            state: CheckState::Critical,
+            since: Timestamp::from_millis(7),
+            summary: "503".into(),
+            proven: true,
+        };
         let mut health = Health::new(start(), Name::new("site").expect("a name"), RULES, Some(stood.clone()));
         assert_eq!(health.standing(), stood);
         assert_eq!(health.step(start(), outcome(Status::Critical)), None);
         assert_eq!(health.since(), Timestamp::from_millis(7));
         assert_eq!(health.step(start(), outcome(Status::Ok)), None);
         assert!(health.step(start(), outcome(Status::Ok)).is_some_and(|one| one.from == CheckState::Critical));
+    }
+
+    #[test]
+    fn what_was_just_started_is_forgiven_for_a_while() {
+        let mut health = health(RULES);
+        health.step(start(), outcome(Status::Ok));
+        assert!(health.proven());
+        health.step(start(), outcome(Status::Critical));
+        health.forgive(start(), start().monotonic + Duration::from_secs(30));
+        for second in 1..33 {
+            health.step(start().plus(Duration::from_secs(second)), outcome(Status::Critical));
+            let critical = health.state() == CheckState::Critical;
+            assert_eq!(critical, second >= 32, "after {second} s");
+        }
     }
 
     proptest! {

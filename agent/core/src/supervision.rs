@@ -51,9 +51,8 @@ pub const ASK_AGAIN: Duration = Duration::from_secs(10);
 pub const REFUSED_AGAIN: Duration = Duration::from_secs(300);
 /// A stop or a look that failed.
 pub const RETRY: Duration = Duration::from_secs(5);
-/// systemd's own restarts wait that long at most by default of its units here; then
-/// it is looked whether it gave up.
-pub const UNIT_PATIENCE: Duration = Duration::from_secs(15);
+/// Between looks at a unit that systemd is to start again.
+pub const THEIRS_AGAIN: Duration = Duration::from_secs(1);
 
 /// One of the programs that a service consists of.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -97,8 +96,8 @@ pub struct End {
 pub enum Seen {
     Running {
         pid: Option<u32>,
-        /// Monotonic, if it is known.
-        started: Option<Duration>,
+        /// For how long, if it is known.
+        age: Option<Duration>,
     },
     /// Somebody else is about to start it.
     Coming,

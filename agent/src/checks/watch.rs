@@ -7,6 +7,7 @@ use crate::vault::Vault;
 use crate::view::{CheckSeen, View};
 use hostler_agent_core::health::{Health, Rules};
 use hostler_agent_core::quarantine::{BREAKS, Change, Quarantine};
+use hostler_agent_core::supervision::Checked;
 use hostler_agent_core::timetable::{Effect, Input, RunId, Timetable};
 use hostler_plugin_host::{Fault, LogSink};
 use hostler_types::{CheckAssignment, CheckState, Name, NodeId, Now, Status, Transition};
@@ -28,6 +29,8 @@ pub struct Order {
 pub struct Counted {
     pub check: Name,
     pub transition: Option<Transition>,
+    /// For whoever looks after a service by it.
+    pub checked: Checked,
     /// What happened to its plugin here.
     pub news: Option<String>,
 }
@@ -138,6 +141,18 @@ impl Watch {
         None
     }
 
+    /// It is wanted before its turn.
+    pub fn probe(&mut self, now: Now, check: Name) -> Vec<Order> {
+        let effects = self.timetable.step(now, Input::Soon(check));
+        self.orders(effects)
+    }
+
+    pub fn forgive(&mut self, now: Now, check: &Name, until: Duration) {
+        if let Some(watched) = self.watched.get_mut(check) {
+            watched.health.forgive(now, until);
+        }
+    }
+
     /// A plugin's checks whose last run was fine.
     pub fn worked(&self, plugin: &Name) -> Vec<Name> {
         let of_plugin = |check: &Name| self.timetable.assignment(check).is_some_and(|one| one.plugin == *plugin);
@@ -222,6 +237,8 @@ impl Watch {
                 }
             }
         }
+        let began = now.monotonic.saturating_sub(outcome.took);
+        let good = matches!(outcome.status, Status::Ok | Status::Warning);
         let watched = self.watched.get_mut(&check)?;
         watched.worked = !fault;
         let news = watched.quarantine.ran(now, broke).map(|change| match change {
@@ -235,7 +252,10 @@ impl Watch {
         if transition.is_some() {
             self.standings.set(assignment, watched.health.standing());
         }
-        Some(Counted { check, transition, news })
+        let health = &watched.health;
+        let (state, proven, summary) = (health.state(), health.proven(), health.summary().to_owned());
+        let checked = Checked { check: check.clone(), good, state, summary, began, proven };
+        Some(Counted { check, transition, checked, news })
     }
 
     /// Brings the view up to date with one check.

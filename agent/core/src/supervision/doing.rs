@@ -4,7 +4,7 @@ use super::machine::Supervisor;
 use super::replica::{Phase, Replica};
 use super::service::{Ladder, Service};
 use super::words::span;
-use super::{Effect, Key, UNIT_PATIENCE};
+use super::{Effect, Key, THEIRS_AGAIN};
 use hostler_types::spec::OnNeeds;
 use hostler_types::{Deed, Name, Now};
 use std::time::Duration;
@@ -24,7 +24,7 @@ impl Supervisor {
                 if !matches!(replica.phase, Phase::Theirs { .. }) {
                     replica.enter(now, Phase::Unknown);
                 } else {
-                    replica.phase = Phase::Theirs { until: now.monotonic.saturating_add(UNIT_PATIENCE) };
+                    replica.phase = Phase::Theirs { until: now.monotonic.saturating_add(THEIRS_AGAIN) };
                 }
                 self.effects.push(Effect::Look { key: key.clone() });
             }

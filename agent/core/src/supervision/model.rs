@@ -220,9 +220,9 @@ impl World {
         self.log.push(format!("    -> {effect:?}"));
         match effect {
             Effect::Look { key } => {
-                let started = Some(self.now.monotonic.saturating_sub(Duration::from_secs(1)));
+                let age = Some(Duration::from_secs(1));
                 let seen = match self.running.get(&key) {
-                    Some((pid, _)) => Seen::Running { pid: Some(*pid), started },
+                    Some((pid, _)) => Seen::Running { pid: Some(*pid), age },
                     None => Seen::Nothing,
                 };
                 self.later(1, Input::Looked { key, seen });

@@ -4,7 +4,7 @@ use super::machine::{ON_THE_HOST, Supervisor};
 use super::pace::Next;
 use super::replica::Phase;
 use super::words::span;
-use super::{Checked, Effect, End, How, Key, Outcome, REFUSED_AGAIN, RETRY, START_GRACE, Seen, Trouble, UNIT_PATIENCE};
+use super::{Checked, Effect, End, How, Key, Outcome, REFUSED_AGAIN, RETRY, START_GRACE, Seen, THEIRS_AGAIN, Trouble};
 use hostler_types::service::Act;
 use hostler_types::units::format_duration;
 use hostler_types::{Deed, Name, Now, ServiceVerb};
@@ -20,11 +20,11 @@ impl Supervisor {
         }
         match seen {
             Seen::Running { pid, .. } if was_theirs => self.appeared(now, key, pid),
-            Seen::Running { pid, started } => {
+            Seen::Running { pid, age } => {
                 replica.enter(now, Phase::Up);
-                let started = started.unwrap_or(now.monotonic);
-                let ago = now.monotonic.saturating_sub(started);
-                (replica.pid, replica.started) = (pid, Some((started, now.wall.minus(ago))));
+                let age = age.unwrap_or_default();
+                let started = now.monotonic.saturating_sub(age);
+                (replica.pid, replica.started) = (pid, Some((started, now.wall.minus(age))));
                 let first = replica.runs_as.is_none();
                 if theirs || first {
                     // What runs is taken as it is: nobody remembers another.
@@ -39,12 +39,13 @@ impl Supervisor {
                     service.probe_at = Some(now.monotonic);
                 }
             }
-            Seen::Coming => replica.enter(now, Phase::Theirs { until: now.monotonic.saturating_add(UNIT_PATIENCE) }),
+            Seen::Coming => replica.enter(now, Phase::Theirs { until: now.monotonic.saturating_add(THEIRS_AGAIN) }),
             Seen::Ended(end) if replica.runs_as.is_some() || was_theirs => self.gone(now, key, end, false),
             Seen::Ended(end) => {
                 replica.last_end = Some(end);
                 replica.enter(now, Phase::Down);
             }
+            Seen::Nothing if was_theirs => self.gone(now, key, End { how: How::Unknown, tail: Vec::new() }, false),
             Seen::Nothing => replica.enter(now, Phase::Down),
         }
     }
@@ -161,9 +162,10 @@ impl Supervisor {
         if theirs {
             "restart.by = unit: systemd starts it again".clone_into(&mut act.rule);
             if let Some(replica) = self.replica(key) {
-                replica.enter(now, Phase::Theirs { until: now.monotonic.saturating_add(UNIT_PATIENCE) });
+                replica.enter(now, Phase::Theirs { until: now.monotonic.saturating_add(THEIRS_AGAIN) });
             }
             self.effects.push(Effect::Record(Box::new(Act { deed: Deed::Ended, ..act.clone() })));
+            self.effects.push(Effect::Look { key: key.clone() });
         } else {
             self.back_off(now, key, &mut act);
         }

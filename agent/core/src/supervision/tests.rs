@@ -347,7 +347,7 @@ fn a_unit_of_theirs_is_left_to_systemd() {
     nginx.live.clear();
     let mut host = Host::new(Vec::new());
     host.step(Input::Configure(vec![nginx]));
-    host.step(Input::Looked { key: key("nginx"), seen: Seen::Running { pid: Some(4), started: None } });
+    host.step(Input::Looked { key: key("nginx"), seen: Seen::Running { pid: Some(4), age: None } });
     assert_eq!(host.act().deed, Deed::Adopted);
     assert_eq!(host.state("nginx").0, ServiceState::Running);
     host.after(500).killed("nginx", 4);
@@ -365,7 +365,8 @@ fn a_unit_of_theirs_is_left_to_systemd() {
     assert_eq!(host.state("nginx").0, ServiceState::Running);
     // It gave up: then it is ours to start it, within the same limits.
     host.after(500).killed("nginx", 11);
-    host.after(15_000).step(Input::Tick);
+    host.step(Input::Looked { key: key("nginx"), seen: Seen::Coming });
+    host.after(1_000).step(Input::Tick);
     assert_eq!(host.effects, [Effect::Look { key: key("nginx") }]);
     let end = End { how: How::Exit(1), tail: Vec::new() };
     host.step(Input::Looked { key: key("nginx"), seen: Seen::Ended(end) });

@@ -1,0 +1,409 @@
+//! The services of this host: what the supervisor decides is done here, and what it
+//! needs to know is seen here.
+
+mod keep;
+mod process;
+mod runtime;
+
+pub use keep::forget;
+
+use crate::checks::CheckAsk;
+use crate::clock;
+use crate::executor::Executor;
+use crate::gone::Standing;
+use crate::orders::Orders;
+use crate::spool::Spool;
+use crate::vault::Vault;
+use crate::view::View;
+use hostler_agent_core::supervision::{Checked, Effect, Input, Key, Order, Outcome, Seen, Supervisor};
+use hostler_proto::agent::spool_record::Body;
+use hostler_proto::agent::{self as wire, from_agent};
+use hostler_types::{Act, Brake, Name, ServiceAssignment, ServiceVerb, Timestamp};
+use keep::Acts;
+use runtime::Runtime;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+/// Orders of people, and answers of the control plane: each is answered at once or
+/// waits in the supervisor.
+pub const QUEUE: usize = 64;
+
+/// What others ask of services here.
+pub enum Ask {
+    /// From the control plane.
+    Order(wire::ServiceOrder),
+    HealAnswer(wire::HealAnswer),
+    /// On this host.
+    Local {
+        verb: ServiceVerb,
+        service: Name,
+        by: String,
+        answer: oneshot::Sender<(Outcome, String)>,
+    },
+    Acts {
+        service: String,
+        answer: oneshot::Sender<Vec<Act>>,
+    },
+    Tail {
+        service: Name,
+        lines: u32,
+        answer: oneshot::Sender<Result<Vec<String>, String>>,
+    },
+    /// By somebody on the host; nothing: not any more.
+    Pause(Option<Brake>),
+}
+
+/// Whoever waits for the end of an order.
+enum Waiting {
+    ControlPlane(u64),
+    Local(oneshot::Sender<(Outcome, String)>),
+}
+
+pub struct Services {
+    pub state_dir: PathBuf,
+    pub output: PathBuf,
+    pub executor: Executor,
+    pub vault: Arc<Vault>,
+    pub spool: Spool,
+    pub view: Arc<View>,
+    pub orders: watch::Receiver<Option<Arc<Orders>>>,
+    pub standing: watch::Receiver<Standing>,
+    pub checks: mpsc::Sender<CheckAsk>,
+    pub checked: mpsc::Receiver<Checked>,
+    /// The checks whose results are wanted.
+    pub watched: watch::Sender<Arc<BTreeSet<Name>>>,
+    pub asks: mpsc::Receiver<Ask>,
+    pub to_control_plane: mpsc::Sender<from_agent::Message>,
+}
+
+struct Running {
+    supervisor: Supervisor,
+    runtime: Runtime,
+    acts: Acts,
+    /// What is under way, each ending in what it tells the supervisor.
+    doing: JoinSet<Vec<Input>>,
+    /// By replica: the program whose end is waited for.
+    watching: BTreeMap<Key, (u32, AbortHandle)>,
+    waiting: BTreeMap<u64, Waiting>,
+    orders_seen: u64,
+    /// What runs as another than it should, by its key: to be stopped as that.
+    last: BTreeMap<Name, Arc<ServiceAssignment>>,
+    paused: Option<Brake>,
+}
+
+impl Services {
+    pub async fn run(mut self, stop: CancellationToken, seed: u64) {
+        let runtime =
+            Runtime { executor: self.executor.clone(), vault: Arc::clone(&self.vault), output: self.output.clone() };
+        let mut running = Running {
+            supervisor: Supervisor::new(seed, keep::load(&self.state_dir)),
+            runtime,
+            acts: Acts::open(&self.state_dir),
+            doing: JoinSet::new(),
+            watching: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            orders_seen: 0,
+            last: BTreeMap::new(),
+            paused: keep::load_pause(&self.state_dir),
+        };
+        let connected = *self.standing.borrow_and_update() == Standing::Connected;
+        self.step(&mut running, Input::Link { connected }).await;
+        self.configure(&mut running).await;
+        loop {
+            let deadline = running.supervisor.next_deadline(clock::now());
+            // Each of these can be dropped half-way: none has taken anything then.
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = clock::sleep_until(deadline) => self.step(&mut running, Input::Tick).await,
+                changed = self.orders.changed() => match changed {
+                    Ok(()) => self.configure(&mut running).await,
+                    Err(_) => break,
+                },
+                Ok(()) = self.standing.changed() => {
+                    let connected = *self.standing.borrow_and_update() == Standing::Connected;
+                    self.step(&mut running, Input::Link { connected }).await;
+                }
+                Some(checked) = self.checked.recv() => self.step(&mut running, Input::Checked(checked)).await,
+                Some(ask) = self.asks.recv() => self.asked(&mut running, ask).await,
+                Some(done) = running.doing.join_next() => {
+                    for input in done.unwrap_or_default() {
+                        self.step(&mut running, input).await;
+                    }
+                }
+            }
+        }
+        running.doing.abort_all();
+    }
+
+    async fn configure(&mut self, running: &mut Running) {
+        let Some(orders) = self.orders.borrow_and_update().clone() else { return };
+        self.brakes(running).await;
+        let services = orders.desired.services.clone();
+        for service in &services {
+            // What runs now is stopped as what it was started as.
+            running.last.entry(service.name.clone()).or_insert_with(|| Arc::new(service.clone()));
+        }
+        self.step(running, Input::Configure(services)).await;
+        let services = &orders.desired.services;
+        let watched: BTreeSet<Name> =
+            services.iter().flat_map(|one| one.live.iter().chain(&one.ready)).cloned().collect();
+        self.watched.send_if_modified(|old| {
+            let news = **old != watched;
+            if news {
+                *old = Arc::new(watched);
+            }
+            news
+        });
+    }
+
+    /// What the control plane holds back, and what somebody on the host does.
+    async fn brakes(&mut self, running: &mut Running) {
+        let orders = self.orders.borrow().clone();
+        let mut brakes = orders.map(|orders| orders.desired.brakes.clone()).unwrap_or_default();
+        brakes.extend(running.paused.clone());
+        self.step(running, Input::Brakes(brakes)).await;
+    }
+
+    async fn step(&mut self, running: &mut Running, input: Input) {
+        let now = clock::now();
+        watch_program(running, &input);
+        let effects = running.supervisor.step(now, input);
+        if effects.is_empty() {
+            return self.show(running);
+        }
+        let mut acts: Vec<Act> = Vec::new();
+        for effect in effects {
+            match effect {
+                // Known before it is done, on whatever the disk makes of it.
+                Effect::Keep => self.keep(running).await,
+                Effect::Record(act) => acts.push(*act),
+                effect => self.carry_out(running, effect),
+            }
+        }
+        self.show(running);
+        if !acts.is_empty() {
+            self.record(running, acts).await;
+        }
+    }
+
+    fn carry_out(&mut self, running: &mut Running, effect: Effect) {
+        let runtime = running.runtime.clone();
+        let assigned =
+            |running: &Running, key: &Key| running.supervisor.assignment(&key.service).cloned().map(Arc::new);
+        match effect {
+            Effect::Look { key } => {
+                let service = assigned(running, &key);
+                running.doing.spawn(async move {
+                    let seen = runtime.look(&key, service.as_deref()).await;
+                    vec![Input::Looked { key, seen }]
+                });
+            }
+            Effect::Start { key, op } => {
+                let Some(service) = assigned(running, &key) else { return };
+                running.last.insert(key.service.clone(), Arc::clone(&service));
+                running.doing.spawn(async move {
+                    let result = runtime.start(&key, &service).await;
+                    vec![Input::Started { key, op, result }]
+                });
+            }
+            Effect::Stop { key, op } => {
+                let service = running.last.get(&key.service).cloned().or_else(|| assigned(running, &key));
+                running.doing.spawn(async move {
+                    let result = runtime.stop(&key, service.as_deref()).await;
+                    vec![Input::Stopped { key, op, result }]
+                });
+            }
+            Effect::Reload { key } => {
+                let service = assigned(running, &key);
+                running.doing.spawn(async move {
+                    let result = runtime.reload(&key, service.as_deref()).await;
+                    vec![Input::Reloaded { key, result }]
+                });
+            }
+            // A queue that is full means that many run anyway.
+            Effect::Probe { check } => drop(self.checks.try_send(CheckAsk::Probe(check))),
+            Effect::Forgive { check, until } => drop(self.checks.try_send(CheckAsk::Forgive(check, until))),
+            Effect::Ask { id, service, check, step } => {
+                let (service, check) = (service.to_string(), check.to_string());
+                let ask = wire::HealAsk { id, service, check, step: step.to_owned() };
+                // What is not sent is asked again.
+                drop(self.to_control_plane.try_send(from_agent::Message::HealAsk(ask)));
+            }
+            Effect::Answer { id, outcome, words } => self.answer(running, id, outcome, words),
+            Effect::Keep | Effect::Record(_) => {}
+        }
+    }
+
+    async fn keep(&self, running: &Running) {
+        let (state_dir, kept) = (self.state_dir.clone(), running.supervisor.kept());
+        let saved = tokio::task::spawn_blocking(move || keep::save(&state_dir, kept)).await;
+        if let Ok(Err(error)) = saved {
+            tracing::error!(error = %error, "what is known of services can't be kept; a restart of the agent looks at them anew");
+        }
+    }
+
+    async fn record(&self, running: &mut Running, acts: Vec<Act>) {
+        for act in &acts {
+            tracing::info!(service = %act.service, replica = act.replica, act = act.id, "{act}");
+        }
+        if let Err(error) = running.acts.add(&acts) {
+            tracing::warn!(error = %error, "an act can't be written down here; the control plane hears of it");
+        }
+        self.spool.append(acts.iter().map(|act| Body::Act(act.into())).collect()).await;
+    }
+
+    fn show(&self, running: &Running) {
+        let standings = running.supervisor.standings(clock::now());
+        self.view.lock().set_services(standings);
+    }
+
+    async fn asked(&mut self, running: &mut Running, ask: Ask) {
+        match ask {
+            Ask::HealAnswer(wire::HealAnswer { id, allowed, words }) => {
+                self.step(running, Input::HealAnswer { id, allowed, words }).await;
+            }
+            Ask::Order(order) => self.ordered(running, order).await,
+            Ask::Local { verb, service, by, answer } => {
+                let id = running.wait(Waiting::Local(answer));
+                let order = Order { id, service, verb, by, reason: String::new() };
+                self.step(running, Input::Order(order)).await;
+            }
+            Ask::Pause(brake) => {
+                if let Err(error) = keep::save_pause(&self.state_dir, brake.as_ref()) {
+                    tracing::error!(error = %error, "the pause can't be kept: it ends when the agent does");
+                }
+                running.paused = brake;
+                self.brakes(running).await;
+            }
+            Ask::Acts { service, answer } => drop(answer.send(running.acts.of(&service))),
+            Ask::Tail { service, lines, answer } => self.tail(running, &service, lines, move |lines| {
+                drop(answer.send(lines));
+            }),
+        }
+    }
+
+    async fn ordered(&mut self, running: &mut Running, order: wire::ServiceOrder) {
+        let wire::ServiceOrder { id, service, verb, by, reason, tail_lines } = order;
+        let refuse = |words: String| wire::ServiceAnswer { id, outcome: "refused".into(), words, tail: Vec::new() };
+        let send = |answer| drop(self.to_control_plane.try_send(from_agent::Message::ServiceAnswer(answer)));
+        let Ok(name) = Name::new(&service) else { return send(refuse(format!("{service:?} is no name"))) };
+        if tail_lines > 0 {
+            let out = self.to_control_plane.clone();
+            return self.tail(running, &name, tail_lines, move |lines| {
+                let answer = match lines {
+                    Ok(tail) => wire::ServiceAnswer { id, outcome: "done".into(), words: String::new(), tail },
+                    Err(words) => wire::ServiceAnswer { id, outcome: "failed".into(), words, tail: Vec::new() },
+                };
+                drop(out.try_send(from_agent::Message::ServiceAnswer(answer)));
+            });
+        }
+        let Ok(verb) = verb.parse::<ServiceVerb>() else {
+            return send(refuse(format!("this agent does not know how to {verb:?} a service")));
+        };
+        let waiting = running.wait(Waiting::ControlPlane(id));
+        let order = Order { id: waiting, service: name, verb, by, reason };
+        self.step(running, Input::Order(order)).await;
+    }
+
+    fn tail(
+        &self,
+        running: &mut Running,
+        service: &Name,
+        lines: u32,
+        answer: impl FnOnce(Result<Vec<String>, String>) + Send + 'static,
+    ) {
+        let Some(assignment) = running.supervisor.assignment(service).cloned() else {
+            return answer(Err(format!("service {service} is not assigned to this node")));
+        };
+        let runtime = running.runtime.clone();
+        running.doing.spawn(async move {
+            let mut all = Vec::new();
+            for replica in 0..assignment.replicas {
+                let key = Key { service: assignment.name.clone(), replica };
+                let tail = runtime.tail(&key, Some(&assignment), lines).await;
+                let several = assignment.replicas > 1;
+                all.extend(tail.into_iter().map(|line| if several { format!("{replica}: {line}") } else { line }));
+            }
+            answer(Ok(all));
+            Vec::new()
+        });
+    }
+
+    fn answer(&self, running: &mut Running, id: u64, outcome: Outcome, words: String) {
+        match running.waiting.remove(&id) {
+            Some(Waiting::Local(answer)) => drop(answer.send((outcome, words))),
+            Some(Waiting::ControlPlane(id)) => {
+                let outcome = match outcome {
+                    Outcome::Done => "done",
+                    Outcome::Failed => "failed",
+                    Outcome::Refused => "refused",
+                };
+                let answer = wire::ServiceAnswer { id, outcome: outcome.to_owned(), words, tail: Vec::new() };
+                drop(self.to_control_plane.try_send(from_agent::Message::ServiceAnswer(answer)));
+            }
+            None => {}
+        }
+    }
+}
+
+impl Running {
+    fn wait(&mut self, waiting: Waiting) -> u64 {
+        self.orders_seen += 1;
+        self.waiting.insert(self.orders_seen, waiting);
+        self.orders_seen
+    }
+}
+
+/// From the moment at which a program is known, its end is waited for.
+fn watch_program(running: &mut Running, input: &Input) {
+    let (key, pid) = match input {
+        Input::Started { key, result: Ok(Some(pid)), .. }
+        | Input::Looked { key, seen: Seen::Running { pid: Some(pid), .. } }
+        | Input::Appeared { key, pid: Some(pid) } => (key.clone(), *pid),
+        Input::Stopped { key, .. } => {
+            if let Some((_, watching)) = running.watching.remove(key) {
+                watching.abort();
+            }
+            return;
+        }
+        _ => return,
+    };
+    if running.watching.get(&key).is_some_and(|(watched, _)| *watched == pid) {
+        return;
+    }
+    let service = running.supervisor.assignment(&key.service).cloned();
+    let runtime = running.runtime.clone();
+    let watched = key.clone();
+    let watching = running.doing.spawn(async move {
+        process::ended(pid).await;
+        let (end, next) = runtime.ended(&key, service.as_ref()).await;
+        let mut inputs = vec![Input::Ended { key: key.clone(), pid: Some(pid), end }];
+        if next.is_some() {
+            inputs.push(Input::Appeared { key, pid: next });
+        }
+        inputs
+    });
+    if let Some((_, before)) = running.watching.insert(watched, (pid, watching)) {
+        before.abort();
+    }
+}
+
+/// How a replica stands, on the wire.
+pub fn report(standing: &hostler_agent_core::supervision::Standing) -> wire::ServiceReport {
+    wire::ServiceReport {
+        service: standing.key.service.to_string(),
+        replica: standing.key.replica,
+        state: standing.state.word().to_owned(),
+        since_ms: standing.since.as_millis(),
+        pid: standing.pid.unwrap_or(0),
+        started_ms: standing.started.map_or(0, Timestamp::as_millis),
+        restarts: standing.restarts,
+        words: standing.words.clone(),
+        stopped: standing.stopped,
+        usage: None,
+    }
+}

@@ -1,0 +1,308 @@
+//! From what the supervisor decides to what the executor is asked, and back from what
+//! it answers.
+
+use super::process;
+use crate::executor::{Executor, Lost};
+use crate::vault::Vault;
+use hostler_agent_core::supervision::{End, How, Key, Seen, Trouble};
+use hostler_executor::protocol::{Act, Done, Ended, Limits, Outcome, Process, Unit};
+use hostler_types::ServiceAssignment;
+use hostler_types::service::{Program, Runs};
+use hostler_types::time::whole_millis;
+use serde_json::json;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// As many as ride on an act.
+const TAIL_LINES: u32 = 50;
+/// What runs a host's services makes room for their output here.
+const OUTPUT_FOLDER_MODE: u32 = 0o755;
+/// Whoever runs what no user is named for: never the agent itself, whose keys it could
+/// read then.
+const USER_DEFAULT: &str = "hostler-run";
+/// What only a service's user and its agent read.
+const HOME_MODE: u32 = 0o755;
+const DIR_MODE: u32 = 0o750;
+
+/// The means to act on services: cheap to clone.
+#[derive(Clone)]
+pub struct Runtime {
+    pub executor: Executor,
+    pub vault: Arc<Vault>,
+    pub output: PathBuf,
+}
+
+/// The unit that a replica runs as.
+pub fn unit_of(key: &Key, service: Option<&ServiceAssignment>) -> String {
+    match service.map(|one| &one.runs) {
+        Some(Runs::Unit { name, .. } | Runs::Written { name, .. }) => name.clone(),
+        _ => format!("hostler-{}-{}.service", key.service, key.replica),
+    }
+}
+
+fn is_own(service: Option<&ServiceAssignment>) -> bool {
+    !matches!(service.map(|one| &one.runs), Some(Runs::Unit { .. } | Runs::Written { .. }))
+}
+
+impl Runtime {
+    pub fn output_of(&self, key: &Key) -> PathBuf {
+        self.output.join(format!("{}-{}.log", key.service, key.replica))
+    }
+
+    async fn done(&self, act: Act) -> Result<Done, Trouble> {
+        match self.executor.ask(act).await {
+            Ok(Outcome::Done(done)) => Ok(done),
+            Ok(Outcome::Refused { words, .. }) => Err(Trouble::Refused(words)),
+            Ok(Outcome::Failed { words }) => Err(Trouble::Failed(words)),
+            Err(Lost) => Err(Trouble::Lost("the executor is gone".to_owned())),
+        }
+    }
+
+    pub async fn look(&self, key: &Key, service: Option<&ServiceAssignment>) -> Seen {
+        let unit = match self.inspect(key, service).await {
+            Ok(Some(unit)) => unit,
+            Ok(None) | Err(_) => return Seen::Nothing,
+        };
+        if let Some(pid) = unit.pid {
+            return Seen::Running { pid: Some(pid), age: process::age(pid) };
+        }
+        match (unit.active.as_str(), is_own(service), unit.ended) {
+            ("activating" | "reloading" | "deactivating", _, _) => Seen::Coming,
+            // Units that only start others have no process of their own.
+            ("active", false, _) => Seen::Running { pid: None, age: None },
+            (_, own, Some(ended)) if own || unit.active == "failed" => {
+                Seen::Ended(self.end(key, service, Some(ended)).await)
+            }
+            _ => Seen::Nothing,
+        }
+    }
+
+    async fn inspect(&self, key: &Key, service: Option<&ServiceAssignment>) -> Result<Option<Unit>, Trouble> {
+        let done = self.done(Act::Inspect { unit: unit_of(key, service) }).await?;
+        Ok(done.units.into_iter().next())
+    }
+
+    /// How a program that is gone ended; and what runs in its place, if something does.
+    pub async fn ended(&self, key: &Key, service: Option<&ServiceAssignment>) -> (End, Option<u32>) {
+        let unit = self.inspect(key, service).await;
+        let stopped = || End { how: How::Stopped, tail: Vec::new() };
+        match unit {
+            // Whoever stops a unit by hand makes systemd forget it, or calls it well.
+            Ok(None) => (stopped(), None),
+            Ok(Some(unit)) => {
+                let well = unit.ended.as_ref().is_none_or(|ended| ended.result == "success");
+                if unit.active == "inactive" && well && unit.pid.is_none() {
+                    return (stopped(), None);
+                }
+                (self.end(key, service, unit.ended).await, unit.pid)
+            }
+            Err(_) => (End { how: How::Unknown, tail: Vec::new() }, None),
+        }
+    }
+
+    async fn end(&self, key: &Key, service: Option<&ServiceAssignment>, ended: Option<Ended>) -> End {
+        let limit = service.and_then(program).and_then(|one| one.limits.memory_bytes);
+        End { how: how(ended, limit), tail: self.tail(key, service, TAIL_LINES).await }
+    }
+
+    pub async fn tail(&self, key: &Key, service: Option<&ServiceAssignment>, lines: u32) -> Vec<String> {
+        let read = if is_own(service) {
+            let path = self.output_of(key);
+            let count = usize::try_from(lines).unwrap_or(usize::MAX);
+            tokio::task::spawn_blocking(move || process::tail(&path, count)).await.ok().and_then(Result::ok)
+        } else {
+            let asked = self.done(Act::Tail { unit: unit_of(key, service), lines }).await;
+            asked.ok().and_then(|done| done.text).map(|text| text.lines().map(str::to_owned).collect())
+        };
+        read.unwrap_or_default().into_iter().map(|line| self.vault.redact(line)).collect()
+    }
+
+    pub async fn start(&self, key: &Key, service: &ServiceAssignment) -> Result<Option<u32>, Trouble> {
+        let unit = unit_of(key, Some(service));
+        match &service.runs {
+            Runs::Unit { .. } => {
+                let done = self.done(Act::Start { unit }).await?;
+                Ok(done.pid)
+            }
+            Runs::Process(program) => {
+                self.prepare(program).await?;
+                let process = self.process(key, service, program)?;
+                let done = self.done(Act::StartProcess { unit, process }).await?;
+                done.pid.map(Some).ok_or_else(|| {
+                    Trouble::Failed(done.ended.map_or("it ended at once".to_owned(), |ended| {
+                        how(Some(ended), program.limits.memory_bytes).to_string()
+                    }))
+                })
+            }
+            Runs::Written { program, .. } => {
+                self.prepare(program).await?;
+                let process = self.process(key, service, program)?;
+                let text = unit_text(service, program, &process.command);
+                self.done(Act::WriteUnit { unit: unit.clone(), text, enable: true }).await?;
+                let done = self.done(Act::Start { unit }).await?;
+                Ok(done.pid)
+            }
+            Runs::Container { .. } => Err(Trouble::Failed(
+                "containers can't be run by this version of the agent: use type: process or systemd".to_owned(),
+            )),
+        }
+    }
+
+    /// Its user and its folders; what is there already is left as it is.
+    async fn prepare(&self, program: &Program) -> Result<(), Trouble> {
+        let home = program.home.as_ref().map(PathBuf::from);
+        let user = user_of(program);
+        if let Some(user) = user.as_ref().filter(|user| !has_user(user)) {
+            self.done(Act::MakeUser { name: user.clone(), home: home.clone() }).await?;
+        }
+        let make = |path: PathBuf, mode| Act::MakeFolder { path, owner: user.clone(), mode: Some(mode) };
+        if let Some(home) = home.as_ref().filter(|home| !home.is_dir()) {
+            self.done(make(home.clone(), HOME_MODE)).await?;
+        }
+        for dir in &program.dirs {
+            let path = home.as_deref().unwrap_or(Path::new("/")).join(dir);
+            if !path.is_dir() {
+                self.done(make(path, DIR_MODE)).await?;
+            }
+        }
+        if !self.output.is_dir() {
+            let mode = Some(OUTPUT_FOLDER_MODE);
+            self.done(Act::MakeFolder { path: self.output.clone(), owner: None, mode }).await?;
+        }
+        Ok(())
+    }
+
+    /// With its secrets in place.
+    fn process(&self, key: &Key, service: &ServiceAssignment, program: &Program) -> Result<Process, Trouble> {
+        let texts = json!({ "command": program.command, "env": program.env }).to_string();
+        let texts = self.vault.configure(&texts.into()).map_err(Trouble::Failed)?;
+        let unreadable = |_| Trouble::Failed("its environment can't be read".to_owned());
+        let mut texts: serde_json::Value = serde_json::from_str(&texts).map_err(unreadable)?;
+        let env = serde_json::from_value(texts["env"].take()).map_err(unreadable)?;
+        let text = texts["command"].as_str().unwrap_or_default();
+        let command = process::command(text, program.home.as_deref()).map_err(Trouble::Failed)?;
+        let limits = program.limits;
+        Ok(Process {
+            command,
+            user: user_of(program),
+            folder: program.home.clone(),
+            env,
+            limits: Limits {
+                memory_bytes: limits.memory_bytes,
+                cpu: limits.cpu,
+                files: limits.files,
+                processes: limits.processes,
+            },
+            stop_signal: format!("SIG{}", service.stop.signal.word()),
+            grace_ms: whole_millis(service.stop.grace),
+            output: self.output_of(key),
+            ready_notify: false,
+        })
+    }
+
+    pub async fn stop(&self, key: &Key, service: Option<&ServiceAssignment>) -> Result<(), Trouble> {
+        self.done(Act::Stop { unit: unit_of(key, service) }).await.map(|_| ())
+    }
+
+    pub async fn reload(&self, key: &Key, service: Option<&ServiceAssignment>) -> Result<(), Trouble> {
+        let unit = unit_of(key, service);
+        if is_own(service) {
+            return self.done(Act::Kill { unit, signal: "SIGHUP".to_owned() }).await.map(|_| ());
+        }
+        self.done(Act::Reload { unit }).await.map(|_| ())
+    }
+}
+
+fn program(service: &ServiceAssignment) -> Option<&Program> {
+    match &service.runs {
+        Runs::Process(program) | Runs::Written { program, .. } | Runs::Container { program, .. } => Some(program),
+        Runs::Unit { .. } => None,
+    }
+}
+
+/// `None` only where executor and agent are one user, as for whoever works on both.
+fn user_of(program: &Program) -> Option<String> {
+    let parent = rustix::process::getppid().map(|pid| format!("/proc/{}", pid.as_raw_nonzero()));
+    let owner = parent.and_then(|path| std::fs::metadata(path).ok()).map(|one| MetadataExt::uid(&one));
+    let apart = owner != Some(rustix::process::getuid().as_raw());
+    program.user.clone().or_else(|| apart.then(|| USER_DEFAULT.to_owned()))
+}
+
+fn has_user(name: &str) -> bool {
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    users.lines().any(|line| line.split(':').next() == Some(name))
+}
+
+fn how(ended: Option<Ended>, limit_bytes: Option<u64>) -> How {
+    match ended {
+        Some(Ended { result, memory_peak_bytes, .. }) if result == "oom-kill" => {
+            How::OutOfMemory { limit_bytes, peak_bytes: memory_peak_bytes }
+        }
+        Some(Ended { code: Some(code), .. }) => How::Exit(code),
+        Some(Ended { signal: Some(signal), .. }) => How::Signal(signal),
+        _ => How::Unknown,
+    }
+}
+
+/// A unit that stands by itself when the agent is gone, and starts with the host.
+fn unit_text(service: &ServiceAssignment, program: &Program, command: &[String]) -> String {
+    let mut text = format!(
+        "# Written by Hostler from the spec of service {0}; changes here are overwritten.\n[Unit]\nDescription={0}\n\
+         After=network.target\n\n[Service]\nExecStart={1}\nRestart=no\nKillMode=mixed\nKillSignal=SIG{2}\n\
+         TimeoutStopSec={3}ms\n",
+        service.name,
+        command.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" "),
+        service.stop.signal.word(),
+        service.stop.grace.as_millis(),
+    );
+    let mut line = |key: &str, value: Option<String>| {
+        if let Some(value) = value {
+            text.push_str(&format!("{key}={value}\n"));
+        }
+    };
+    line("User", user_of(program));
+    line("WorkingDirectory", program.home.clone());
+    for (key, value) in &program.env {
+        line("Environment", Some(quoted(&format!("{key}={value}"))));
+    }
+    line("MemoryMax", program.limits.memory_bytes.map(|one| one.to_string()));
+    line("CPUQuota", program.limits.cpu.map(|one| format!("{:.0}%", one * 100.0)));
+    line("LimitNOFILE", program.limits.files.map(|one| one.to_string()));
+    line("TasksMax", program.limits.processes.map(|one| one.to_string()));
+    text.push_str("\n[Install]\nWantedBy=multi-user.target\n");
+    text
+}
+
+/// As systemd reads it back.
+fn quoted(word: &str) -> String {
+    let escaped = word.replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%").replace('$', "$$");
+    if escaped.contains([' ', '\t', '"', '\'', ';']) || escaped.is_empty() { format!("\"{escaped}\"") } else { escaped }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ends_are_what_systemd_says() {
+        let ended = |code, signal, result: &str| {
+            let result = result.to_owned();
+            Some(Ended { code, signal, result, known: true, memory_peak_bytes: Some(9) })
+        };
+        assert_eq!(how(ended(Some(1), None, "exit-code"), None), How::Exit(1));
+        assert_eq!(how(ended(None, Some(9), "signal"), None), How::Signal(9));
+        let out = How::OutOfMemory { limit_bytes: Some(8), peak_bytes: Some(9) };
+        assert_eq!(how(ended(None, Some(9), "oom-kill"), Some(8)), out);
+        assert_eq!(how(None, None), How::Unknown);
+    }
+
+    #[test]
+    fn words_reach_a_unit_as_they_are() {
+        assert_eq!(quoted("/bin/x"), "/bin/x");
+        assert_eq!(quoted("a b"), "\"a b\"");
+        assert_eq!(quoted("50%$x"), "50%%$$x");
+        assert_eq!(quoted(""), "\"\"");
+        assert_eq!(quoted("say \"hi\""), "\"say \\\"hi\\\"\"");
+    }
+}
