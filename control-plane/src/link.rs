@@ -1,5 +1,6 @@
 //! The server's end of an agent's stream: one session a node.
 
+use crate::acts::{self, Told};
 use crate::app::App;
 use crate::clock;
 use crate::deliveries::Line;
@@ -40,8 +41,12 @@ const OUTBOUND_QUEUE: usize = 16;
 /// Sessions being opened at once. The rest are asked to come back.
 pub const SESSIONS_OPENING_MAX: usize = 256;
 const BUSY_RETRY_AFTER: Duration = Duration::from_secs(2);
-/// By protocol; keeps one batch within one transaction.
+/// By protocol.
 const SPOOL_RECORDS_MAX: usize = 64;
+/// What of a batch goes into one transaction: each record puts one key and drops one at
+/// most, of the 100 that there may be, and as much again goes into the events.
+const SPOOL_COMMIT_RECORDS: usize = 40;
+const SPOOL_COMMIT_BYTES: usize = hostler_store::TXN_BYTES_MAX / 2;
 const HEARTBEAT: Duration = Duration::from_secs(3);
 const FETCH_CHUNK_BYTES: usize = 64 * 1024;
 const FETCH_QUEUE: usize = 4;
@@ -105,10 +110,10 @@ impl AgentLink for LinkService {
         let wire::FetchRequest { digest, offset } = request.into_inner();
         let digest = checked_digest(digest)?;
         let world = self.0.mirror.now();
-        let assigned = self
-            .0
-            .desired_state(&world, &node)
-            .is_some_and(|(desired, _)| desired.plugins.iter().any(|plugin| plugin.digest == digest));
+        let assigned = self.0.desired_state(&world, &node).is_some_and(|(desired, _)| {
+            let files = desired.services.iter().flat_map(|service| &service.files).map(|file| &file.digest);
+            desired.plugins.iter().map(|plugin| &plugin.digest).chain(files).any(|known| *known == digest)
+        });
         if !assigned {
             return Err(Status::permission_denied(format!("{digest} is not assigned to this node")));
         }
@@ -185,6 +190,8 @@ struct Session {
     /// The payload last sent, and the checks in it.
     sent: Vec<u8>,
     assigned: BTreeSet<Name>,
+    /// The services in it, and how many replicas each has.
+    services: BTreeMap<Name, u32>,
     /// What that was made from: while these are the same, so is it.
     basis: Option<Basis>,
     spool: Mark,
@@ -257,6 +264,7 @@ impl Session {
             sealing_key: hello.sealing_key.clone(),
             sent: Vec::new(),
             assigned: BTreeSet::new(),
+            services: BTreeMap::new(),
             basis: None,
             spool,
         };
@@ -282,7 +290,25 @@ impl Session {
         session.send(to_agent::Message::Welcome(welcome)).await?;
         session.push_desired_state().await?;
         session.take_reports(hello.checks.clone());
+        session.take_services(hello.services.clone(), true);
         Ok(session)
+    }
+
+    /// Keeps the reports of services that are this node's; in a hello, they are all
+    /// that there are.
+    fn take_services(&self, reports: Vec<wire::ServiceReport>, all: bool) {
+        let own = |report: wire::ServiceReport| {
+            let name = Name::new(report.service.as_str()).ok()?;
+            let replica = report.replica;
+            let known = self.services.get(&name).is_some_and(|replicas| replica < *replicas);
+            known.then(|| ((name, replica), report.clipped()))
+        };
+        self.app.fleet.report_services(&self.node, self.connection, |standing| {
+            if all {
+                standing.clear();
+            }
+            standing.extend(reports.into_iter().filter_map(own));
+        });
     }
 
     /// Keeps the reports of checks that are this node's.
@@ -338,6 +364,9 @@ impl Session {
         match message.message {
             Some(from_agent::Message::Heartbeat(beat)) => {
                 self.take_reports(beat.checks);
+                if !beat.services.is_empty() {
+                    self.take_services(beat.services, false);
+                }
                 if !beat.plugins.is_empty() {
                     self.app.fleet.report_plugins(&self.node, self.connection, beat.plugins);
                 }
@@ -361,8 +390,12 @@ impl Session {
                 self.app.fleet.update(&self.node, self.connection, |live| live.line.answered(answer));
                 Ok(())
             }
+            Some(from_agent::Message::ServiceAnswer(answer)) => {
+                self.app.fleet.update(&self.node, self.connection, |live| live.line.orders.answered(answer));
+                Ok(())
+            }
             // Nothing here asks for them yet.
-            Some(from_agent::Message::ServiceAnswer(_) | from_agent::Message::HealAsk(_)) => Ok(()),
+            Some(from_agent::Message::HealAsk(_)) => Ok(()),
             Some(from_agent::Message::Hello(_)) => Err(Status::invalid_argument("a second hello in one stream")),
             // A newer agent's message: the handshake made sure that it can do without an answer.
             None => Ok(()),
@@ -392,12 +425,16 @@ impl Session {
         self.send(to_agent::Message::DesiredState(signed)).await?;
         self.sent = payload;
         self.assigned = desired.checks.into_iter().map(|check| check.name).collect();
+        self.services = desired.services.into_iter().map(|service| (service.name, service.replicas)).collect();
         self.forget_unassigned(&world).await
     }
 
     async fn forget_unassigned(&self, world: &World) -> Result<(), Status> {
         self.app.fleet.update(&self.node, self.connection, |live| {
             live.checks.retain(|check, _| self.assigned.iter().any(|name| name.as_str() == check));
+        });
+        self.app.fleet.report_services(&self.node, self.connection, |standing| {
+            standing.retain(|(name, replica), _| self.services.get(name).is_some_and(|count| replica < count));
         });
         let gone = world.known_health(&self.node).filter(|check| !self.assigned.contains(check));
         let txn = gone
@@ -409,7 +446,8 @@ impl Session {
         self.app.store.commit(txn).await.map(drop).map_err(store_status)
     }
 
-    /// Everything new in the batch becomes durable in one commit, then is acked.
+    /// Everything new in the batch becomes durable, in as few commits as it fits into,
+    /// then is acked.
     async fn take_spool(&mut self, batch: wire::SpoolBatch) -> Result<(), Status> {
         if batch.records.len() > SPOOL_RECORDS_MAX {
             return Err(Status::invalid_argument(format!("more than {SPOOL_RECORDS_MAX} records in a batch")));
@@ -417,34 +455,82 @@ impl Session {
         if batch.spool_id != self.spool.spool_id {
             self.spool = Mark::load(&self.app, &self.node, batch.spool_id).await?;
         }
+        let (mut part, mut bytes) = (Vec::new(), 0);
+        for record in batch.records {
+            let size = record.encoded_len();
+            if part.len() == SPOOL_COMMIT_RECORDS || (bytes + size > SPOOL_COMMIT_BYTES && !part.is_empty()) {
+                self.keep_spool(batch.spool_id, std::mem::take(&mut part)).await?;
+                bytes = 0;
+            }
+            bytes += size;
+            part.push(record);
+        }
+        self.keep_spool(batch.spool_id, part).await?;
+        self.send(to_agent::Message::SpoolAck(wire::SpoolAck { spool_id: batch.spool_id, seq: self.spool.acked })).await
+    }
+
+    async fn keep_spool(&mut self, spool_id: u64, records: Vec<wire::SpoolRecord>) -> Result<(), Status> {
         let now = clock::wall();
-        let mut events = Vec::new();
+        let (mut events, mut told) = (Vec::new(), Told::default());
         let mut health: BTreeMap<Name, Health> = BTreeMap::new();
         let mut acked = self.spool.acked;
-        for record in batch.records {
+        for record in records {
             // Sent again after a lost ack.
             if record.seq <= acked {
                 continue;
             }
             acked = record.seq;
-            events.push(self.event_of(record, &mut health, now));
-        }
-        if acked > self.spool.acked {
-            let key = spool_key(&self.node);
-            let mark = records::encode(&rest::SpoolMark { spool_id: batch.spool_id, acked });
-            let mut txn = match self.spool.revision {
-                Some(revision) => Txn::new().expect(key.as_str(), revision),
-                None => Txn::new().expect_absent(key.as_str()),
-            };
-            txn = txn.put(key.as_str(), mark);
-            for (check, health) in &health {
-                txn = txn.put(health_key(&self.node, check), health.encode());
+            match record.body {
+                Some(spool_record::Body::Act(act)) => events.extend(self.take_act(act, &mut told, now).await?),
+                _ => events.push(self.event_of(record, &mut health, now)),
             }
-            let revision =
-                self.app.store.commit(self.app.journal.record(txn, now, &events)).await.map_err(store_status)?;
-            self.spool = Mark { spool_id: batch.spool_id, acked, revision: Some(revision) };
         }
-        self.send(to_agent::Message::SpoolAck(wire::SpoolAck { spool_id: batch.spool_id, seq: self.spool.acked })).await
+        if acked == self.spool.acked {
+            return Ok(());
+        }
+        let key = spool_key(&self.node);
+        let mark = records::encode(&rest::SpoolMark { spool_id, acked });
+        let mut txn = match self.spool.revision {
+            Some(revision) => Txn::new().expect(key.as_str(), revision),
+            None => Txn::new().expect_absent(key.as_str()),
+        };
+        txn = txn.put(key.as_str(), mark);
+        for (check, health) in &health {
+            txn = txn.put(health_key(&self.node, check), health.encode());
+        }
+        let txn = self.app.journal.record(told.write(txn), now, &events);
+        let revision = self.app.store.commit(txn).await.map_err(store_status)?;
+        self.spool = Mark { spool_id, acked, revision: Some(revision) };
+        Ok(())
+    }
+
+    /// Keeps an act of a service that there is, or was on this node: a node's words alone
+    /// make no new ones.
+    async fn take_act(&self, act: wire::Act, told: &mut Told, now: Timestamp) -> Result<Option<NewEvent>, Status> {
+        let unreadable = |problem: String| {
+            let (node, message) = (self.name.to_string(), format!("sent an act that cannot be read: {problem}"));
+            Some(NewEvent {
+                at: now,
+                kind: EventKind::AGENT,
+                subject: node.clone(),
+                node,
+                message: clipped(&message, MESSAGE_BYTES_MAX),
+            })
+        };
+        let act = match Act::try_from(act) {
+            Ok(act) => act,
+            Err(error) => return Ok(unreadable(error.to_string())),
+        };
+        told.read(&*self.app.store, &self.node, &act.service).await.map_err(store_status)?;
+        let is_known = told.knows(&act.service) || self.app.mirror.now().specs.applied.service(&act.service).is_some();
+        if !is_known {
+            return Ok(unreadable(format!("there is no service {}", act.service)));
+        }
+        let Some(news) = told.take(&self.node, &act) else {
+            return Ok(unreadable("its id has other characters than letters and digits, or too many".to_owned()));
+        };
+        let event = acts::event(&self.name, &act, news);
+        Ok(event.map(|event| NewEvent { message: clipped(&event.message, MESSAGE_BYTES_MAX), ..event }))
     }
 
     fn event_of(&self, record: wire::SpoolRecord, health: &mut BTreeMap<Name, Health>, now: Timestamp) -> NewEvent {
@@ -482,17 +568,14 @@ impl Session {
                 let kind = if told.kind == EventKind::PLUGIN { EventKind::PLUGIN } else { EventKind::AGENT };
                 event(Timestamp::from_millis(told.at_ms), kind, told.subject, told.message)
             }
-            Some(spool_record::Body::Act(act)) => match Act::try_from(act) {
-                Ok(act) => event(act.at, EventKind::SERVICE, act.service.to_string(), act.to_string()),
-                Err(error) => {
-                    event(now, EventKind::AGENT, node.clone(), format!("sent an act that cannot be read: {error}"))
-                }
-            },
             Some(spool_record::Body::Gap(gap)) => {
                 let message = format!("{} records were lost on the host: {}", gap.count, gap.reason);
                 event(Timestamp::from_millis(gap.at_ms), EventKind::AGENT, node.clone(), message)
             }
-            None => event(now, EventKind::AGENT, node.clone(), "sent a record of an unknown kind".into()),
+            // Acts have their own way.
+            Some(spool_record::Body::Act(_)) | None => {
+                event(now, EventKind::AGENT, node.clone(), "sent a record of an unknown kind".into())
+            }
         }
     }
 

@@ -6,7 +6,9 @@ use crate::approvals::Hand;
 use crate::clock;
 use crate::enroll::store_status;
 use crate::fleet::Live;
-use crate::records::{HEALTH, Member, NewEvent, Revocation, liveness_key, member_key, member_name_key, spool_key};
+use crate::records::{
+    HEALTH, Member, NewEvent, Revocation, acts_prefix, liveness_key, member_key, member_name_key, spool_key,
+};
 use crate::world::World;
 use hostler_core::access::{Ask, Noun, Verb};
 use hostler_core::liveness::Input;
@@ -181,11 +183,13 @@ pub async fn remove(
     let world = app.mirror.now();
     let member = found(&world, &hand.caller, Verb::Act, &request.node)?;
     removable(app, member)?;
-    let health = format!("{HEALTH}{}/", member.id);
-    let standing = app.store.scan(&health, None).await.map_err(store_status)?;
-    for keys in standing.entries.chunks(DELETE_BATCH) {
-        let txn = keys.iter().fold(Txn::new(), |txn, (key, _)| txn.delete(key.as_ref()));
-        app.store.commit(txn).await.map_err(store_status)?;
+    let services = world.specs.applied.of_kind(Kind::Service).map(|one| acts_prefix(&one.object.name, &member.id));
+    for known in services.chain([format!("{HEALTH}{}/", member.id)]) {
+        let standing = app.store.scan(&known, None).await.map_err(store_status)?;
+        for keys in standing.entries.chunks(DELETE_BATCH) {
+            let txn = keys.iter().fold(Txn::new(), |txn, (key, _)| txn.delete(key.as_ref()));
+            app.store.commit(txn).await.map_err(store_status)?;
+        }
     }
     let now = clock::wall();
     let event = NewEvent {
