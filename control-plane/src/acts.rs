@@ -119,12 +119,12 @@ pub fn event(node: &Name, act: &Act, news: News) -> Option<NewEvent> {
 pub async fn newest(
     store: &dyn Store,
     service: &Name,
-    nodes: impl IntoIterator<Item = (NodeId, Name)>,
+    nodes: &[(NodeId, Name)],
     limit: usize,
 ) -> Result<Vec<(Name, Act)>, ActsError> {
     let mut found: Vec<(Name, Act)> = Vec::new();
     for (id, name) in nodes {
-        let snapshot = store.scan(&acts_prefix(service, &id), None).await?;
+        let snapshot = store.scan(&acts_prefix(service, id), None).await?;
         for (key, entry) in snapshot.entries.iter().rev().take(limit) {
             found.push((name.clone(), decode_act(key, &entry.value)?));
         }
@@ -154,6 +154,7 @@ pub enum ActsError {
 mod tests {
     use super::*;
     use hostler_types::{Deed, Timestamp};
+    use std::slice;
 
     fn node() -> NodeId {
         NodeId::from_random([1; 10])
@@ -195,7 +196,7 @@ mod tests {
 
     async fn kept(store: &dyn Store, limit: usize) -> Vec<Act> {
         let nodes = [(node(), name("dev1")), (NodeId::from_random([2; 10]), name("dev2"))];
-        let found = newest(store, &name("hello"), nodes, limit).await.expect("reads");
+        let found = newest(store, &name("hello"), &nodes, limit).await.expect("reads");
         found.into_iter().map(|(_, act)| act).collect()
     }
 
@@ -203,16 +204,16 @@ mod tests {
     async fn an_act_is_told_first_and_once_more_with_its_result() {
         let store = hostler_store::open_memory().expect("opens");
         let (open, ended) = (act(7, None), act(7, Some("passing 4.3 s later")));
-        assert_eq!(take(&*store, &[open.clone()]).await, [News::First]);
-        assert_eq!(take(&*store, &[open.clone()]).await, [News::Nothing]);
-        assert_eq!(take(&*store, &[ended.clone()]).await, [News::Result]);
+        assert_eq!(take(&*store, slice::from_ref(&open)).await, [News::First]);
+        assert_eq!(take(&*store, slice::from_ref(&open)).await, [News::Nothing]);
+        assert_eq!(take(&*store, slice::from_ref(&ended)).await, [News::Result]);
         // An old one that comes late takes nothing back.
         assert_eq!(take(&*store, &[ended.clone(), open]).await, [News::Nothing, News::Nothing]);
-        assert_eq!(kept(&*store, 10).await, [ended.clone()]);
+        assert_eq!(kept(&*store, 10).await, slice::from_ref(&ended));
         // Both in one batch.
         let (open, ended) = (act(8, None), act(8, Some("it ended at once")));
         assert_eq!(take(&*store, &[open, ended.clone()]).await, [News::First, News::Result]);
-        assert_eq!(kept(&*store, 1).await, [ended.clone()]);
+        assert_eq!(kept(&*store, 1).await, slice::from_ref(&ended));
         let told = |news| event(&name("dev1"), &ended, news).map(|event| event.message);
         assert_eq!(told(News::First).expect("told"), "restarted by itself: ended by KILL after 3m; it ended at once");
         assert_eq!(told(News::Result).expect("told"), "restarted: it ended at once");

@@ -1,5 +1,7 @@
 //! From the spec of a service to what one node is asked to run.
 
+pub mod words;
+
 use hostler_types::service::{
     DELAY_DEFAULT, FileAssignment, Limits, LogPolicy, Program, RestartPolicy, Runs, ServiceAssignment, StopPolicy,
 };

@@ -262,6 +262,27 @@ fn sees(world: &World, caller: &Caller, check: &CheckAssignment, labels: &hostle
     })
 }
 
+/// The checks on one node that are wanted, as far as whoever asks may see them.
+pub fn checks_on(
+    app: &App,
+    world: &World,
+    caller: &Caller,
+    member: &Member,
+    wanted: impl Fn(&hostler_types::Name) -> bool,
+) -> Vec<wire::Check> {
+    let Some((desired, _)) = app.desired_state(world, &member.id) else { return Vec::new() };
+    let live = app.fleet.live(&member.id);
+    let state = app.fleet.seen(&member.id).map_or(NodeState::Joining, |seen| seen.state);
+    let labels = world.labels(member);
+    let all = access::may(world, caller, &Ask::new(Verb::Read, CHECK));
+    let shown = |check: &&CheckAssignment| wanted(&check.name) && (all || sees(world, caller, check, &labels));
+    let to_wire = |check: &CheckAssignment| wire::Check {
+        node_state: state.word().to_owned(),
+        ..standing(world, live.as_ref(), member, check)
+    };
+    desired.checks.iter().filter(shown).map(to_wire).collect()
+}
+
 pub fn checks(
     app: &App,
     caller: &Caller,
@@ -272,20 +293,10 @@ pub fn checks(
         "" => None,
         text => Some(find(&world, text)?.id.clone()),
     };
-    let all = access::may(&world, caller, &Ask::new(Verb::Read, CHECK));
     let mut checks = Vec::new();
     for member in world.members.values().filter(|member| only.as_ref().is_none_or(|id| *id == member.id)) {
-        let Some((desired, _)) = app.desired_state(&world, &member.id) else { continue };
-        let live = app.fleet.live(&member.id);
-        let state = app.fleet.seen(&member.id).map_or(NodeState::Joining, |seen| seen.state);
-        let labels = world.labels(member);
-        for check in desired.checks.iter().filter(|check| all || sees(&world, caller, check, &labels)) {
-            if request.check.is_empty() || check.name.as_str() == request.check {
-                let mut one = standing(&world, live.as_ref(), member, check);
-                one.node_state = state.word().to_owned();
-                checks.push(one);
-            }
-        }
+        let wanted = |name: &hostler_types::Name| request.check.is_empty() || name.as_str() == request.check;
+        checks.extend(checks_on(app, &world, caller, member, wanted));
     }
     if checks.is_empty()
         && !request.check.is_empty()
