@@ -103,9 +103,9 @@ fn list(out: &Out, format: Format, answer: &wire::ListServicesResponse, is_all: 
     }
     if answer.rows.is_empty() {
         return out.line(if is_all {
-            "no services.  Write one: hostlerctl explain service, hostlerctl apply -f FILE"
+            "no service runs on any node.  What is applied: hostlerctl get service; write one: hostlerctl apply -f FILE"
         } else {
-            "none of them is there.  Which nodes they run on: hostlerctl get service"
+            "they run on none of these nodes.  Where they do: hostlerctl service ls"
         });
     }
     out.print(&table(out, &answer.rows, answer.wall_ms))
