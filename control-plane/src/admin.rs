@@ -10,6 +10,7 @@ mod operators;
 pub mod plugins;
 mod roles;
 pub mod secrets;
+mod services;
 pub mod specs;
 mod tokens;
 mod trust;
@@ -79,6 +80,37 @@ impl Admin for AdminService {
         on(&request, "node", &request.get_ref().node);
         on(&request, "check", &request.get_ref().check);
         nodes::checks(&self.0, &caller(&request)?, &request.into_inner()).map(Response::new)
+    }
+
+    async fn list_services(&self, request: Request<wire::ListServicesRequest>) -> Answer<wire::ListServicesResponse> {
+        request.get_ref().services.iter().for_each(|name| on(&request, "service", name));
+        on(&request, "node", &request.get_ref().node);
+        services::list(&self.0, &caller(&request)?, &request.into_inner()).map(Response::new)
+    }
+
+    async fn get_service(&self, request: Request<wire::GetServiceRequest>) -> Answer<wire::GetServiceResponse> {
+        on(&request, "service", &request.get_ref().service);
+        on(&request, "node", &request.get_ref().node);
+        services::get(&self.0, &caller(&request)?, &request.into_inner()).map(Response::new)
+    }
+
+    async fn list_acts(&self, request: Request<wire::ListActsRequest>) -> Answer<wire::ListActsResponse> {
+        on(&request, "service", &request.get_ref().service);
+        on(&request, "node", &request.get_ref().node);
+        services::acts(&self.0, &caller(&request)?, request.get_ref()).await.map(Response::new)
+    }
+
+    type ActOnServicesStream = services::Steps;
+
+    async fn act_on_services(&self, request: Request<wire::ActOnServicesRequest>) -> Answer<Self::ActOnServicesStream> {
+        let (caller, call) = (caller(&request)?, names(&request));
+        services::act(&self.0, &caller, &call, request.into_inner()).map(Response::new)
+    }
+
+    async fn tail_service(&self, request: Request<wire::TailServiceRequest>) -> Answer<wire::TailServiceResponse> {
+        on(&request, "service", &request.get_ref().service);
+        on(&request, "node", &request.get_ref().node);
+        services::tail(&self.0, &caller(&request)?, request.get_ref()).await.map(Response::new)
     }
 
     async fn create_token(&self, request: Request<wire::CreateTokenRequest>) -> Answer<wire::CreateTokenResponse> {

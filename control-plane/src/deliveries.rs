@@ -3,6 +3,7 @@
 use crate::app::App;
 use crate::link::{Outbound, to_agent_message};
 use crate::notices::Refusal;
+use crate::orders::Orders;
 use hostler_proto::agent::{self as wire, to_agent};
 use hostler_types::notice::{Notice, mail_text};
 use hostler_types::terminal::sanitize;
@@ -23,11 +24,12 @@ static NEXT: AtomicU64 = AtomicU64::new(1);
 pub struct Line {
     outbound: Outbound,
     waiting: Mutex<BTreeMap<u64, oneshot::Sender<wire::Delivered>>>,
+    pub orders: Orders,
 }
 
 impl Line {
     pub fn new(outbound: Outbound) -> Self {
-        Self { outbound, waiting: Mutex::default() }
+        Self { orders: Orders::new(outbound.clone()), outbound, waiting: Mutex::default() }
     }
 
     fn waiting(&self) -> MutexGuard<'_, BTreeMap<u64, oneshot::Sender<wire::Delivered>>> {

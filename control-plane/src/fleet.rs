@@ -10,7 +10,7 @@ use hostler_core::liveness::{Change, ConnectionId, Input, LEASE, Liveness};
 use hostler_proto::agent as wire;
 use hostler_store::{Store, StoreError, Txn};
 use hostler_types::units::format_duration;
-use hostler_types::{EventKind, Facts, NodeId, NodeState, Now, Timestamp};
+use hostler_types::{EventKind, Facts, Name, NodeId, NodeState, Now, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -54,9 +54,14 @@ pub struct Seen {
     pub last_seen: Timestamp,
 }
 
-/// Locks are taken in the order of the fields: `live`, `liveness`, `news`.
+/// How each replica of a node's services stands, as it was heard last.
+pub type Standing = BTreeMap<(Name, u32), wire::ServiceReport>;
+
+/// Locks are taken in the order of the fields: `live`, `services`, `liveness`, `news`.
 pub struct Fleet {
     live: Mutex<BTreeMap<NodeId, Live>>,
+    /// Also of nodes that are away: what runs there runs on.
+    services: Mutex<BTreeMap<NodeId, Standing>>,
     liveness: Mutex<Liveness>,
     /// What is to be written, and by whom it is waited for: one task.
     news: Mutex<News>,
@@ -94,6 +99,7 @@ impl Fleet {
         Arc::new(Self {
             liveness: Mutex::new(liveness),
             live: Mutex::new(BTreeMap::new()),
+            services: Mutex::new(BTreeMap::new()),
             news: Mutex::new(News::default()),
             wake: Notify::new(),
             connections: AtomicU64::new(1),
@@ -191,6 +197,9 @@ impl Fleet {
     /// Ends a node's stream at once, wherever it is.
     pub fn cut(&self, node: &NodeId, input: Input) {
         let mut live = lock(&self.live);
+        if matches!(input, Input::Removed { .. }) {
+            lock(&self.services).remove(node);
+        }
         self.input(input);
         if let Some(live) = live.remove(node) {
             live.cut.cancel();
@@ -203,6 +212,15 @@ impl Fleet {
         self.update(node, connection, |live| {
             live.checks.extend(checks.map(wire::CheckReport::clipped).map(|report| (report.check.clone(), report)));
         });
+    }
+
+    /// Of the node's own services, as above.
+    pub fn report_services(&self, node: &NodeId, connection: ConnectionId, change: impl FnOnce(&mut Standing)) {
+        self.update(node, connection, |_| change(lock(&self.services).entry(node.clone()).or_default()));
+    }
+
+    pub fn services(&self, node: &NodeId) -> Standing {
+        lock(&self.services).get(node).cloned().unwrap_or_default()
     }
 
     pub fn report_plugins(&self, node: &NodeId, connection: ConnectionId, plugins: Vec<wire::PluginReport>) {
@@ -396,7 +414,7 @@ mod tests {
         crate::blobs::Blobs::open(tempfile::tempdir().expect("a folder").path()).expect("opens")
     }
     use crate::records::{Member, member_key};
-    use hostler_types::{Labels, Name, Policy};
+    use hostler_types::{Labels, Policy};
 
     fn member(n: u8) -> Member {
         Member {
@@ -453,5 +471,27 @@ mod tests {
         fleet.ended(&node, new);
         assert_eq!(fleet.seen(&node).map(|seen| seen.state), Some(NodeState::Disconnected));
         assert_eq!(fleet.connected(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_a_node_said_of_its_services_outlives_its_session_and_not_the_node() {
+        let store = hostler_store::open_memory().expect("opens");
+        let fleet = Fleet::new(&Mirror::load(&*store, no_blobs()).await.expect("loads"));
+        let (node, address) = (member(1).id, SocketAddr::from(([127, 0, 0, 1], 1)));
+        fleet.joined(node.clone(), Timestamp::default());
+        let connect = || fleet.connect(&node, &wire::Hello::default(), address, CancellationToken::new(), unread()).0;
+        let report = |state: &str| wire::ServiceReport { state: state.into(), ..wire::ServiceReport::default() };
+        let hello = (Name::new("hello").expect("a name"), 0);
+        let (old, new) = (connect(), connect());
+        let say = |connection, state| {
+            fleet.report_services(&node, connection, |all| drop(all.insert(hello.clone(), report(state))));
+        };
+        say(new, "running");
+        say(old, "stopped");
+        fleet.ended(&node, new);
+        let state = || fleet.services(&node).get(&hello).map(|report| report.state.clone());
+        assert_eq!(state().as_deref(), Some("running"));
+        fleet.cut(&node, Input::Removed { node: node.clone() });
+        assert_eq!(state(), None);
     }
 }

@@ -14,6 +14,7 @@ pub mod upkeep;
 mod vault;
 
 mod access;
+mod acts;
 mod addresses;
 mod admin;
 mod blobs;
@@ -32,6 +33,7 @@ mod journal;
 mod link;
 mod listener;
 mod notices;
+mod orders;
 mod pki;
 mod records;
 mod serve;

@@ -1,12 +1,15 @@
 //! The server's end of an agent's stream: one session a node.
 
+mod spool;
+
+use self::spool::Mark;
 use crate::app::App;
 use crate::clock;
 use crate::deliveries::Line;
 use crate::enroll::store_status;
 use crate::gate::{calling_node, refuse_revoked};
 use crate::listener::Connection;
-use crate::records::{self, Health, Member, NewEvent, health_key, spool_key};
+use crate::records::{Member, NewEvent, health_key};
 use crate::systems::Systems;
 use crate::vault;
 use crate::watchers::Duty;
@@ -17,11 +20,11 @@ use hostler_core::liveness::ConnectionId;
 use hostler_core::version::refuse_skew;
 use hostler_proto::agent as wire;
 use hostler_proto::agent::agent_link_server::AgentLink;
-use hostler_proto::agent::{from_agent, spool_record, to_agent};
+use hostler_proto::agent::{from_agent, to_agent};
 use hostler_proto::convert::{checked_digest, sign_desired_state};
 use hostler_proto::store as rest;
-use hostler_store::{Revision, Txn};
-use hostler_types::{Act, DesiredState, EventKind, Facts, Name, NodeId, Timestamp, Transition};
+use hostler_store::Txn;
+use hostler_types::{DesiredState, EventKind, Facts, Name, NodeId};
 use prost::Message;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::SeekFrom;
@@ -40,18 +43,11 @@ const OUTBOUND_QUEUE: usize = 16;
 /// Sessions being opened at once. The rest are asked to come back.
 pub const SESSIONS_OPENING_MAX: usize = 256;
 const BUSY_RETRY_AFTER: Duration = Duration::from_secs(2);
-/// By protocol; keeps one batch within one transaction.
-const SPOOL_RECORDS_MAX: usize = 64;
 const HEARTBEAT: Duration = Duration::from_secs(3);
 const FETCH_CHUNK_BYTES: usize = 64 * 1024;
 const FETCH_QUEUE: usize = 4;
 /// An agent that takes no chunk for so long has gone, and the file is closed.
 const FETCH_SEND_TIMEOUT: Duration = Duration::from_secs(30);
-/// As long as a summary gets in an event. In bytes: with its subject, a whole
-/// batch of such events stays below the 64 KiB of one value.
-const MESSAGE_BYTES_MAX: usize = 600;
-const SUBJECT_BYTES_MAX: usize = 128;
-
 #[derive(Clone)]
 pub struct LinkService(pub Arc<App>);
 
@@ -105,10 +101,10 @@ impl AgentLink for LinkService {
         let wire::FetchRequest { digest, offset } = request.into_inner();
         let digest = checked_digest(digest)?;
         let world = self.0.mirror.now();
-        let assigned = self
-            .0
-            .desired_state(&world, &node)
-            .is_some_and(|(desired, _)| desired.plugins.iter().any(|plugin| plugin.digest == digest));
+        let assigned = self.0.desired_state(&world, &node).is_some_and(|(desired, _)| {
+            let files = desired.services.iter().flat_map(|service| &service.files).map(|file| &file.digest);
+            desired.plugins.iter().map(|plugin| &plugin.digest).chain(files).any(|known| *known == digest)
+        });
         if !assigned {
             return Err(Status::permission_denied(format!("{digest} is not assigned to this node")));
         }
@@ -144,15 +140,6 @@ async fn read_chunks(
     }
 }
 
-fn clipped(text: &str, bytes_max: usize) -> String {
-    text.chars()
-        .scan(0, |length, c| {
-            *length += c.len_utf8();
-            (*length <= bytes_max).then_some(c)
-        })
-        .collect()
-}
-
 pub fn to_agent_message(message: to_agent::Message) -> wire::ToAgent {
     wire::ToAgent { message: Some(message) }
 }
@@ -185,6 +172,8 @@ struct Session {
     /// The payload last sent, and the checks in it.
     sent: Vec<u8>,
     assigned: BTreeSet<Name>,
+    /// The services in it, and how many replicas each has.
+    services: BTreeMap<Name, u32>,
     /// What that was made from: while these are the same, so is it.
     basis: Option<Basis>,
     spool: Mark,
@@ -220,14 +209,6 @@ impl Drop for Session {
     }
 }
 
-/// Up to where the node's spool is durable here.
-#[derive(Clone, Copy, Debug, Default)]
-struct Mark {
-    spool_id: u64,
-    acked: u64,
-    revision: Option<Revision>,
-}
-
 impl Session {
     async fn open(
         app: Arc<App>,
@@ -257,6 +238,7 @@ impl Session {
             sealing_key: hello.sealing_key.clone(),
             sent: Vec::new(),
             assigned: BTreeSet::new(),
+            services: BTreeMap::new(),
             basis: None,
             spool,
         };
@@ -282,7 +264,25 @@ impl Session {
         session.send(to_agent::Message::Welcome(welcome)).await?;
         session.push_desired_state().await?;
         session.take_reports(hello.checks.clone());
+        session.take_services(hello.services.clone(), true);
         Ok(session)
+    }
+
+    /// Keeps the reports of services that are this node's; in a hello, they are all
+    /// that there are.
+    fn take_services(&self, reports: Vec<wire::ServiceReport>, all: bool) {
+        let own = |report: wire::ServiceReport| {
+            let name = Name::new(report.service.as_str()).ok()?;
+            let replica = report.replica;
+            let known = self.services.get(&name).is_some_and(|replicas| replica < *replicas);
+            known.then(|| ((name, replica), report.clipped()))
+        };
+        self.app.fleet.report_services(&self.node, self.connection, |standing| {
+            if all {
+                standing.clear();
+            }
+            standing.extend(reports.into_iter().filter_map(own));
+        });
     }
 
     /// Keeps the reports of checks that are this node's.
@@ -338,6 +338,9 @@ impl Session {
         match message.message {
             Some(from_agent::Message::Heartbeat(beat)) => {
                 self.take_reports(beat.checks);
+                if !beat.services.is_empty() {
+                    self.take_services(beat.services, false);
+                }
                 if !beat.plugins.is_empty() {
                     self.app.fleet.report_plugins(&self.node, self.connection, beat.plugins);
                 }
@@ -361,8 +364,12 @@ impl Session {
                 self.app.fleet.update(&self.node, self.connection, |live| live.line.answered(answer));
                 Ok(())
             }
+            Some(from_agent::Message::ServiceAnswer(answer)) => {
+                self.app.fleet.update(&self.node, self.connection, |live| live.line.orders.answered(answer));
+                Ok(())
+            }
             // Nothing here asks for them yet.
-            Some(from_agent::Message::ServiceAnswer(_) | from_agent::Message::HealAsk(_)) => Ok(()),
+            Some(from_agent::Message::HealAsk(_)) => Ok(()),
             Some(from_agent::Message::Hello(_)) => Err(Status::invalid_argument("a second hello in one stream")),
             // A newer agent's message: the handshake made sure that it can do without an answer.
             None => Ok(()),
@@ -392,12 +399,16 @@ impl Session {
         self.send(to_agent::Message::DesiredState(signed)).await?;
         self.sent = payload;
         self.assigned = desired.checks.into_iter().map(|check| check.name).collect();
+        self.services = desired.services.into_iter().map(|service| (service.name, service.replicas)).collect();
         self.forget_unassigned(&world).await
     }
 
     async fn forget_unassigned(&self, world: &World) -> Result<(), Status> {
         self.app.fleet.update(&self.node, self.connection, |live| {
             live.checks.retain(|check, _| self.assigned.iter().any(|name| name.as_str() == check));
+        });
+        self.app.fleet.report_services(&self.node, self.connection, |standing| {
+            standing.retain(|(name, replica), _| self.services.get(name).is_some_and(|count| replica < count));
         });
         let gone = world.known_health(&self.node).filter(|check| !self.assigned.contains(check));
         let txn = gone
@@ -407,93 +418,6 @@ impl Session {
             return Ok(());
         }
         self.app.store.commit(txn).await.map(drop).map_err(store_status)
-    }
-
-    /// Everything new in the batch becomes durable in one commit, then is acked.
-    async fn take_spool(&mut self, batch: wire::SpoolBatch) -> Result<(), Status> {
-        if batch.records.len() > SPOOL_RECORDS_MAX {
-            return Err(Status::invalid_argument(format!("more than {SPOOL_RECORDS_MAX} records in a batch")));
-        }
-        if batch.spool_id != self.spool.spool_id {
-            self.spool = Mark::load(&self.app, &self.node, batch.spool_id).await?;
-        }
-        let now = clock::wall();
-        let mut events = Vec::new();
-        let mut health: BTreeMap<Name, Health> = BTreeMap::new();
-        let mut acked = self.spool.acked;
-        for record in batch.records {
-            // Sent again after a lost ack.
-            if record.seq <= acked {
-                continue;
-            }
-            acked = record.seq;
-            events.push(self.event_of(record, &mut health, now));
-        }
-        if acked > self.spool.acked {
-            let key = spool_key(&self.node);
-            let mark = records::encode(&rest::SpoolMark { spool_id: batch.spool_id, acked });
-            let mut txn = match self.spool.revision {
-                Some(revision) => Txn::new().expect(key.as_str(), revision),
-                None => Txn::new().expect_absent(key.as_str()),
-            };
-            txn = txn.put(key.as_str(), mark);
-            for (check, health) in &health {
-                txn = txn.put(health_key(&self.node, check), health.encode());
-            }
-            let revision =
-                self.app.store.commit(self.app.journal.record(txn, now, &events)).await.map_err(store_status)?;
-            self.spool = Mark { spool_id: batch.spool_id, acked, revision: Some(revision) };
-        }
-        self.send(to_agent::Message::SpoolAck(wire::SpoolAck { spool_id: batch.spool_id, seq: self.spool.acked })).await
-    }
-
-    fn event_of(&self, record: wire::SpoolRecord, health: &mut BTreeMap<Name, Health>, now: Timestamp) -> NewEvent {
-        let node = self.name.to_string();
-        let event = |at, kind, subject: String, message: String| NewEvent {
-            at,
-            kind,
-            node: node.clone(),
-            subject: clipped(&subject, SUBJECT_BYTES_MAX),
-            message: clipped(&message, MESSAGE_BYTES_MAX),
-        };
-        match record.body {
-            Some(spool_record::Body::Transition(transition)) => match Transition::try_from(transition) {
-                Ok(transition) => {
-                    let standing = Health {
-                        check: transition.check.clone(),
-                        state: transition.to,
-                        since: transition.at,
-                        summary: clipped(&transition.summary, MESSAGE_BYTES_MAX),
-                    };
-                    // It happened, so it is told; but nobody waits for that check any more.
-                    if self.assigned.contains(&transition.check) {
-                        health.insert(transition.check.clone(), standing);
-                    }
-                    event(transition.at, EventKind::CHECK, transition.check.to_string(), transition.to_string())
-                }
-                Err(error) => event(
-                    now,
-                    EventKind::AGENT,
-                    node.clone(),
-                    format!("sent a transition that cannot be read: {error}"),
-                ),
-            },
-            Some(spool_record::Body::Event(told)) => {
-                let kind = if told.kind == EventKind::PLUGIN { EventKind::PLUGIN } else { EventKind::AGENT };
-                event(Timestamp::from_millis(told.at_ms), kind, told.subject, told.message)
-            }
-            Some(spool_record::Body::Act(act)) => match Act::try_from(act) {
-                Ok(act) => event(act.at, EventKind::SERVICE, act.service.to_string(), act.to_string()),
-                Err(error) => {
-                    event(now, EventKind::AGENT, node.clone(), format!("sent an act that cannot be read: {error}"))
-                }
-            },
-            Some(spool_record::Body::Gap(gap)) => {
-                let message = format!("{} records were lost on the host: {}", gap.count, gap.reason);
-                event(Timestamp::from_millis(gap.at_ms), EventKind::AGENT, node.clone(), message)
-            }
-            None => event(now, EventKind::AGENT, node.clone(), "sent a record of an unknown kind".into()),
-        }
     }
 
     /// The node refuses whatever is sent to it then, and nothing else would show it.
@@ -512,19 +436,5 @@ impl Session {
         let name = self.name.to_string();
         let (at, kind, node, subject) = (clock::wall(), EventKind::NODE, name.clone(), name);
         self.app.tell(NewEvent { at, kind, node, subject, message }).await;
-    }
-}
-
-impl Mark {
-    /// Where the spool stands; another spool than the stored one starts anew.
-    async fn load(app: &App, node: &NodeId, spool_id: u64) -> Result<Self, Status> {
-        let key = spool_key(node);
-        let Some(entry) = app.store.get(&key).await.map_err(store_status)? else {
-            return Ok(Self { spool_id, acked: 0, revision: None });
-        };
-        let mark: rest::SpoolMark =
-            records::decode(&key, &entry.value).map_err(|error| Status::internal(error.to_string()))?;
-        let acked = if mark.spool_id == spool_id { mark.acked } else { 0 };
-        Ok(Self { spool_id, acked, revision: Some(entry.modified) })
     }
 }

@@ -4,8 +4,10 @@
 //! Every value begins with a format byte and a version, so that a later release
 //! can tell what it reads.
 
+mod acts;
 mod notices;
 
+pub use acts::{act_id, act_key, acts_prefix, decode_act, encode_act};
 pub use notices::{
     alert_key, decode_alert, decode_silence, decode_waiting, encode_alert, encode_silence, encode_waiting, silence_key,
     waiting_key,
@@ -56,6 +58,8 @@ pub const ALERTS: &str = "/alert/";
 pub const SILENCES: &str = "/silence/";
 /// Notices on their way.
 pub const WAITING: &str = "/waiting-notice/";
+/// What was done to services, and what was held back.
+pub const ACTS: &str = "/act/";
 /// Acts that wait for a second person, and those that did.
 pub const APPROVALS: &str = "/approval/";
 /// The last backup of the control plane itself.

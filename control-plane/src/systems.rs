@@ -6,7 +6,7 @@ use crate::records::{self, RecordError};
 use hostler_core::applied::Applied;
 use hostler_proto::store as rest;
 use hostler_store::{Store, StoreError};
-use hostler_types::spec::{Object, read_json};
+use hostler_types::spec::{Kind, Object, read_json};
 use hostler_types::{Name, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -142,7 +142,9 @@ impl Systems {
             let object = read_json(&document.kind, &document.name, &document.body, &document.origin);
             let object: Object =
                 object.map_err(|problems| RecordError::Damaged { key: key.clone(), problem: problems.to_string() })?;
-            objects.push(Arc::new(object));
+            // Acts on services name the lines of their rules; nothing else asks for them.
+            let origins = if object.kind() == Kind::Service { document.origins } else { BTreeMap::new() };
+            objects.push(Arc::new(Object { origins, ..object }));
         }
         self.applied.set_system(&version.system, objects);
         self.versions.insert(version.system.clone(), Arc::new(version));

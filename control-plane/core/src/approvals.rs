@@ -8,6 +8,7 @@ use crate::applied::Applied;
 use crate::catalogue::Catalogue;
 use crate::effects::Reach;
 use crate::plan::{Act, Basis, Change, Plan};
+use crate::services::secrets;
 use hostler_types::spec::{Body, Kind, secrets_in};
 use hostler_types::{Name, Timestamp};
 use std::collections::BTreeSet;
@@ -82,7 +83,11 @@ fn given<'a>(catalogue: &Catalogue, applied: &Applied, reach: &Reach<'a>, secret
         secrets_in(&serde_json::Value::Object(with.clone())).contains(secret)
     };
     let checks = applied.checks().filter(|(_, check)| named(&check.with.0) || granted(&check.plugin));
-    checks.flat_map(|(_, check)| (*reach.runs_on(applied, check)).clone()).collect()
+    let services = applied.of_kind(Kind::Service).filter_map(|one| match &one.object.body {
+        Body::Service(spec) if secrets(spec).contains(secret) => Some((*reach.taken(&spec.where_)).clone()),
+        _ => None,
+    });
+    checks.map(|(_, check)| (*reach.runs_on(applied, check)).clone()).chain(services).flatten().collect()
 }
 
 /// The nodes that get a secret's new value.

@@ -2,8 +2,9 @@
 
 use crate::applied::Applied;
 use crate::catalogue::{Catalogue, Chosen};
+use crate::services;
 use hostler_types::notifier::is_built_in;
-use hostler_types::spec::{Body, Kind, on_node, secrets_in};
+use hostler_types::spec::{Body, Kind, ServiceSpec, on_node, secrets_in};
 use hostler_types::{
     CheckAssignment, DesiredState, Facts, Labels, Name, NodeId, NotifierAssignment, PluginAssignment, WatchAssignment,
 };
@@ -29,8 +30,8 @@ pub struct NodeView<'a> {
 /// whose plugin is gone is left out: applying refuses such a spec, so it is one
 /// whose plugin was removed by force. A node that watches the control plane gets the
 /// default notifiers as well, and one that delivers by a plugin gets that notifier.
-/// With it the names of the secrets that all these are
-/// given.
+/// The services are those whose selector takes the node. With it the names of the
+/// secrets that all these are given.
 pub fn desired_state(node: NodeView<'_>, applied: &Applied, catalogue: &Catalogue) -> (DesiredState, BTreeSet<Name>) {
     let facts = node.facts.map(Facts::selectable).unwrap_or_default();
     let known = |word: &str| match word.strip_prefix("label.") {
@@ -84,6 +85,20 @@ pub fn desired_state(node: NodeView<'_>, applied: &Applied, catalogue: &Catalogu
         let config_json = with.to_string();
         notifiers.push(NotifierAssignment { name: name.clone(), plugin: spec.plugin.clone(), config_json });
     }
+    let taken = |spec: &ServiceSpec| spec.where_.matches(node.labels, &facts);
+    let here = |name: &Name| applied.service(name).is_some_and(taken);
+    let mut assigned = Vec::new();
+    for one in applied.of_kind(Kind::Service) {
+        let Body::Service(spec) = &one.object.body else { continue };
+        if !taken(spec) {
+            continue;
+        }
+        if !spec.where_.names_facts() {
+            let declared = |name: &Name| applied.get(Kind::Secret, name).is_some();
+            secrets.extend(services::secrets(spec).into_iter().filter(declared));
+        }
+        assigned.push(services::assignment(&one.object, spec, here, &known));
+    }
     let watch = node.watch.filter(|_| !tell.is_empty()).map(|gone_after| WatchAssignment { gone_after, tell });
     let desired = DesiredState {
         node: node.id.clone(),
@@ -94,7 +109,7 @@ pub fn desired_state(node: NodeView<'_>, applied: &Applied, catalogue: &Catalogu
         secrets: Vec::new(),
         notifiers,
         watch,
-        services: Vec::new(),
+        services: assigned,
         brakes: Vec::new(),
     };
     (desired, secrets)

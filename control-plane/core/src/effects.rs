@@ -91,9 +91,9 @@ impl<'a> Effects<'a> {
                 format!("{}; {LATER}", self.service(change, was, is))
             }
             (_, Some(Body::Service(is))) => {
-                format!("starts {} on {}; {LATER}", change.name, nodes(new.taken(&is.where_).len()))
+                format!("starts {} on {}", change.name, nodes(new.taken(&is.where_).len()))
             }
-            (Some(Body::Service(was)), None) => format!("stops on {}; {LATER}", nodes(old.taken(&was.where_).len())),
+            (Some(Body::Service(was)), None) => format!("stops on {}", nodes(old.taken(&was.where_).len())),
             (_, Some(Body::Node(_))) => self.node(&change.name),
             (Some(Body::Node(_)), None) => "its labels go".to_owned(),
             (_, Some(Body::Plugin(_))) => self.plugin(&change.name),

@@ -16,5 +16,6 @@ pub mod liveness;
 pub mod lockout;
 pub mod notices;
 pub mod plan;
+pub mod services;
 pub mod watchers;
 pub use hostler_types::version;

@@ -158,7 +158,7 @@ fn a_plan_says_what_it_does_deletions_first() {
         [
             "create system shop: a new system",
             "create node web1: its labels; 2 checks start there",
-            "create service shop: starts shop on 2 nodes; accepted; takes effect in a later version",
+            "create service shop: starts shop on 2 nodes",
             "create check disk: runs on 3 nodes",
             "create check site: runs on 2 nodes",
         ]

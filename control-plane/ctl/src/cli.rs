@@ -3,9 +3,11 @@
 
 mod access;
 mod approvals;
+mod services;
 
 pub use access::{CanArgs, Given, OperatorCommand, OperatorTokenCommand, RoleCommand, RoleSetArgs};
 pub use approvals::ApproveCommand;
+pub use services::{ActArgs, ServiceCommand, WhyArgs};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hostler_types::selector::parse_label;
@@ -57,6 +59,11 @@ pub enum Command {
     /// Checks, and where each stands on each node
     #[command(subcommand)]
     Check(CheckCommand),
+    /// Services: what runs on nodes
+    #[command(subcommand)]
+    Service(ServiceCommand),
+    /// Why a service is as it is: what was seen, which rule, what was refused
+    Why(WhyArgs),
     /// Join codes, by which hosts get in
     #[command(subcommand)]
     Token(TokenCommand),
@@ -480,10 +487,10 @@ pub struct EventsArgs {
     /// Only those of one node
     #[arg(long)]
     pub node: Option<String>,
-    /// Only of one kind: node, check, plugin, spec, agent, operator, secret, server, notice, approval
+    /// Only of one kind: node, check, service, plugin, spec, agent, operator, secret, server, notice, approval
     #[arg(long)]
     pub kind: Option<String>,
-    /// Only about one check, plugin or node
+    /// Only about one check, service, plugin or node
     #[arg(long)]
     pub subject: Option<String>,
     /// Only those of the last so long, such as 1h

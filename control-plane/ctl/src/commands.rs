@@ -19,8 +19,10 @@ mod operators;
 mod plugins;
 mod roles;
 mod secrets;
+mod services;
 mod specs;
 mod systems;
+mod why;
 
 use crate::cli::{Cli, Command, Format, Global, SystemCommand};
 use crate::client;
@@ -59,6 +61,7 @@ async fn act(global: &Global, out: &Out, command: Command) -> Result<ExitCode, P
         Command::Audit(args) => audit::run(global, out, args).await,
         Command::Approve(command) => approvals::run(global, out, command).await,
         Command::Doctor => doctor::run(global, out).await,
+        Command::Service(command) => services::run(client::connect(global).await?, out, format, command).await,
         Command::Can(args) => roles::can(client::connect(global).await?, out, format, args).await,
         command => ask(global, out, command).await.map(|()| ExitCode::SUCCESS),
     }
@@ -70,6 +73,7 @@ async fn ask(global: &Global, out: &Out, command: Command) -> Result<(), Problem
     match command {
         Command::Node(command) => nodes::run(client, out, format, command).await,
         Command::Check(command) => checks::run(client, out, format, command).await,
+        Command::Why(args) => why::run(client, out, format, args).await,
         Command::Token(command) => access::token(client, out, format, command).await,
         Command::Secret(command) => secrets::run(client, out, format, command).await,
         Command::Operator(command) => operators::run(client, out, global, command).await,
@@ -82,6 +86,7 @@ async fn ask(global: &Global, out: &Out, command: Command) -> Result<(), Problem
         Command::Alert(command) => alerts::run(client, out, format, command).await,
         Command::Status => status(client, out, format).await,
         Command::Can(_)
+        | Command::Service(_)
         | Command::Context(_)
         | Command::Explain(_)
         | Command::Schema(_)

@@ -43,9 +43,10 @@ impl Cell {
     /// Coloured by what the word means; the word itself always stands there.
     pub fn state(word: &str) -> Self {
         let tone = match word {
-            "passing" | "ready" => Tone::Good,
+            "passing" | "ready" | "running" => Tone::Good,
             "warning" | "starting" | "joining" | "disconnected" | "unknown" => Tone::Uneasy,
-            "critical" | "lost" | "revoked" => Tone::Bad,
+            "waiting" | "unwell" | "stopping" | "stopped" | "backoff" | "held" => Tone::Uneasy,
+            "critical" | "lost" | "revoked" | "crashing" => Tone::Bad,
             _ => Tone::Plain,
         };
         Self { tone, ..Self::new(word) }
@@ -200,7 +201,10 @@ pub fn ago(at_ms: u64, now_ms: u64) -> String {
 
 /// `2 passing, 1 critical`: the worst last.
 pub fn counts<'a>(counts: impl IntoIterator<Item = (&'a str, u32)>) -> String {
-    const ORDER: [&str; 5] = ["passing", "starting", "warning", "unknown", "critical"];
+    const ORDER: [&str; 13] = [
+        "passing", "running", "starting", "waiting", "stopping", "stopped", "warning", "unwell", "unknown", "held",
+        "backoff", "critical", "crashing",
+    ];
     let mut counts: Vec<(&str, u32)> = counts.into_iter().filter(|(_, count)| *count > 0).collect();
     counts.sort_by_key(|(word, _)| ORDER.iter().position(|known| known == word));
     let parts: Vec<String> = counts.iter().map(|(word, count)| format!("{count} {word}")).collect();

@@ -50,6 +50,7 @@ const fn call(method: &'static str, need: Need) -> Call {
 
 const NODE: Noun = Noun::Spec(Kind::Node);
 const CHECK: Noun = Noun::Spec(Kind::Check);
+const SERVICE: Noun = Noun::Spec(Kind::Service);
 const PLUGIN: Noun = Noun::Spec(Kind::Plugin);
 const ALERT: Noun = Noun::Spec(Kind::Alert);
 const NOTIFIER: Noun = Noun::Spec(Kind::Notifier);
@@ -67,6 +68,11 @@ pub const CALLS: &[Call] = &[
     call("RevokeNode", OnNode(Act, NODE)),
     call("RemoveNode", OnNode(Act, NODE)),
     call("ListChecks", InSystemOnNode(Read, CHECK)),
+    call("ListServices", InSystemOnNode(Read, SERVICE)),
+    call("GetService", InSystemOnNode(Read, SERVICE)),
+    call("ListActs", InSystemOnNode(Read, SERVICE)),
+    call("ActOnServices", InSystemOnNode(Act, SERVICE)),
+    call("TailService", InSystemOnNode(Read, SERVICE)),
     call("CreateToken", Everywhere(Change, Noun::Token)),
     call("ListTokens", Everywhere(Read, Noun::Token)),
     call("RemoveToken", Everywhere(Change, Noun::Token)),

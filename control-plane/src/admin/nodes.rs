@@ -6,7 +6,9 @@ use crate::approvals::Hand;
 use crate::clock;
 use crate::enroll::store_status;
 use crate::fleet::Live;
-use crate::records::{HEALTH, Member, NewEvent, Revocation, liveness_key, member_key, member_name_key, spool_key};
+use crate::records::{
+    HEALTH, Member, NewEvent, Revocation, acts_prefix, liveness_key, member_key, member_name_key, spool_key,
+};
 use crate::world::World;
 use hostler_core::access::{Ask, Noun, Verb};
 use hostler_core::liveness::Input;
@@ -181,11 +183,13 @@ pub async fn remove(
     let world = app.mirror.now();
     let member = found(&world, &hand.caller, Verb::Act, &request.node)?;
     removable(app, member)?;
-    let health = format!("{HEALTH}{}/", member.id);
-    let standing = app.store.scan(&health, None).await.map_err(store_status)?;
-    for keys in standing.entries.chunks(DELETE_BATCH) {
-        let txn = keys.iter().fold(Txn::new(), |txn, (key, _)| txn.delete(key.as_ref()));
-        app.store.commit(txn).await.map_err(store_status)?;
+    let services = world.specs.applied.of_kind(Kind::Service).map(|one| acts_prefix(&one.object.name, &member.id));
+    for known in services.chain([format!("{HEALTH}{}/", member.id)]) {
+        let standing = app.store.scan(&known, None).await.map_err(store_status)?;
+        for keys in standing.entries.chunks(DELETE_BATCH) {
+            let txn = keys.iter().fold(Txn::new(), |txn, (key, _)| txn.delete(key.as_ref()));
+            app.store.commit(txn).await.map_err(store_status)?;
+        }
     }
     let now = clock::wall();
     let event = NewEvent {
@@ -258,6 +262,27 @@ fn sees(world: &World, caller: &Caller, check: &CheckAssignment, labels: &hostle
     })
 }
 
+/// The checks on one node that are wanted, as far as whoever asks may see them.
+pub fn checks_on(
+    app: &App,
+    world: &World,
+    caller: &Caller,
+    member: &Member,
+    wanted: impl Fn(&hostler_types::Name) -> bool,
+) -> Vec<wire::Check> {
+    let Some((desired, _)) = app.desired_state(world, &member.id) else { return Vec::new() };
+    let live = app.fleet.live(&member.id);
+    let state = app.fleet.seen(&member.id).map_or(NodeState::Joining, |seen| seen.state);
+    let labels = world.labels(member);
+    let all = access::may(world, caller, &Ask::new(Verb::Read, CHECK));
+    let shown = |check: &&CheckAssignment| wanted(&check.name) && (all || sees(world, caller, check, &labels));
+    let to_wire = |check: &CheckAssignment| wire::Check {
+        node_state: state.word().to_owned(),
+        ..standing(world, live.as_ref(), member, check)
+    };
+    desired.checks.iter().filter(shown).map(to_wire).collect()
+}
+
 pub fn checks(
     app: &App,
     caller: &Caller,
@@ -268,20 +293,10 @@ pub fn checks(
         "" => None,
         text => Some(find(&world, text)?.id.clone()),
     };
-    let all = access::may(&world, caller, &Ask::new(Verb::Read, CHECK));
     let mut checks = Vec::new();
     for member in world.members.values().filter(|member| only.as_ref().is_none_or(|id| *id == member.id)) {
-        let Some((desired, _)) = app.desired_state(&world, &member.id) else { continue };
-        let live = app.fleet.live(&member.id);
-        let state = app.fleet.seen(&member.id).map_or(NodeState::Joining, |seen| seen.state);
-        let labels = world.labels(member);
-        for check in desired.checks.iter().filter(|check| all || sees(&world, caller, check, &labels)) {
-            if request.check.is_empty() || check.name.as_str() == request.check {
-                let mut one = standing(&world, live.as_ref(), member, check);
-                one.node_state = state.word().to_owned();
-                checks.push(one);
-            }
-        }
+        let wanted = |name: &hostler_types::Name| request.check.is_empty() || name.as_str() == request.check;
+        checks.extend(checks_on(app, &world, caller, member, wanted));
     }
     if checks.is_empty()
         && !request.check.is_empty()

@@ -9,6 +9,7 @@ use crate::records::{self, NewEvent, secret_key};
 use crate::vault::VALUE_BYTES_MAX;
 use crate::world::World;
 use hostler_core::access::{Ask, Noun, Verb};
+use hostler_core::services::secrets;
 use hostler_proto::admin as wire;
 use hostler_proto::store as rest;
 use hostler_store::{StoreError, Txn};
@@ -119,14 +120,14 @@ fn generated(length: u32) -> Result<Zeroizing<Vec<u8>>, Status> {
     Ok(value)
 }
 
-/// The nodes, checks and notifiers that each secret goes to.
+/// The nodes, checks, notifiers and services that each secret goes to.
 type Uses = BTreeMap<Name, (BTreeSet<String>, BTreeSet<String>)>;
 
 fn uses(app: &App, world: &World) -> Uses {
     let mut uses = Uses::new();
     for (id, member) in world.members.iter() {
-        let Some((desired, secrets)) = app.desired_state(world, id) else { continue };
-        for secret in secrets {
+        let Some((desired, given)) = app.desired_state(world, id) else { continue };
+        for secret in given {
             let granted = |plugin: &Name| {
                 let of_plugin = desired.plugins.iter().find(|one| one.name == *plugin);
                 of_plugin.is_some_and(|one| {
@@ -139,9 +140,13 @@ fn uses(app: &App, world: &World) -> Uses {
             let checks: Vec<String> = checks.map(|check| format!("check/{}", check.name)).collect();
             let notifiers = desired.notifiers.iter().filter(|one| granted(&one.plugin));
             let notifiers: Vec<String> = notifiers.map(|one| format!("notifier/{}", one.name)).collect();
+            let applied = &world.specs.applied;
+            let names = |service: &Name| applied.service(service).is_some_and(|spec| secrets(spec).contains(&secret));
+            let services = desired.services.iter().filter(|one| names(&one.name));
+            let services: Vec<String> = services.map(|one| format!("service/{}", one.name)).collect();
             let (nodes, used_by) = uses.entry(secret).or_default();
             nodes.insert(member.name.to_string());
-            used_by.extend(checks.into_iter().chain(notifiers));
+            used_by.extend(checks.into_iter().chain(notifiers).chain(services));
         }
     }
     uses

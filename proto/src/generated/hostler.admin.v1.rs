@@ -142,6 +142,251 @@ pub struct Check {
     #[prost(uint32, tag = "15")]
     pub passes: u32,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListServicesRequest {
+    /// Empty: all of them.
+    #[prost(string, repeated, tag = "1")]
+    pub services: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Of nodes.
+    #[prost(string, tag = "2")]
+    pub selector: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub node: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub system: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListServicesResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub rows: ::prost::alloc::vec::Vec<ServiceRow>,
+    #[prost(uint64, tag = "2")]
+    pub wall_ms: u64,
+}
+/// One replica on one node, as it was heard last.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ServiceRow {
+    #[prost(string, tag = "1")]
+    pub service: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub node: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "3")]
+    pub replica: u32,
+    #[prost(string, tag = "4")]
+    pub state: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "5")]
+    pub since_ms: u64,
+    #[prost(uint32, tag = "6")]
+    pub pid: u32,
+    #[prost(uint64, tag = "7")]
+    pub started_ms: u64,
+    #[prost(uint64, tag = "8")]
+    pub restarts: u64,
+    #[prost(string, tag = "9")]
+    pub words: ::prost::alloc::string::String,
+    #[prost(bool, tag = "10")]
+    pub stopped: bool,
+    #[prost(message, optional, tag = "11")]
+    pub usage: ::core::option::Option<super::super::agent::v1::Usage>,
+    #[prost(string, tag = "12")]
+    pub node_state: ::prost::alloc::string::String,
+    #[prost(string, tag = "13")]
+    pub system: ::prost::alloc::string::String,
+    /// Of how many on this node.
+    #[prost(uint32, tag = "14")]
+    pub replicas: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetServiceRequest {
+    #[prost(string, tag = "1")]
+    pub service: ::prost::alloc::string::String,
+    /// Empty: on all of them.
+    #[prost(string, tag = "2")]
+    pub node: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetServiceResponse {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub system: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub origin: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub r#type: ::prost::alloc::string::String,
+    /// What runs: a command, a unit, an image.
+    #[prost(string, tag = "5")]
+    pub runs: ::prost::alloc::string::String,
+    #[prost(string, tag = "6")]
+    pub r#where: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "7")]
+    pub replicas: u32,
+    #[prost(message, repeated, tag = "8")]
+    pub needs: ::prost::alloc::vec::Vec<ServiceNeed>,
+    #[prost(string, repeated, tag = "9")]
+    pub live: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "10")]
+    pub ready: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "11")]
+    pub heal: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// In words.
+    #[prost(string, tag = "12")]
+    pub restart: ::prost::alloc::string::String,
+    #[prost(string, tag = "13")]
+    pub stop: ::prost::alloc::string::String,
+    #[prost(string, tag = "14")]
+    pub limits: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "15")]
+    pub files: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(message, repeated, tag = "16")]
+    pub rows: ::prost::alloc::vec::Vec<ServiceRow>,
+    #[prost(message, repeated, tag = "17")]
+    pub checks: ::prost::alloc::vec::Vec<Check>,
+    #[prost(uint64, tag = "18")]
+    pub wall_ms: u64,
+}
+/// On each node, what it needs there.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ServiceNeed {
+    #[prost(string, tag = "1")]
+    pub node: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub service: ::prost::alloc::string::String,
+    #[prost(bool, tag = "3")]
+    pub well: bool,
+    #[prost(string, tag = "4")]
+    pub state: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListActsRequest {
+    #[prost(string, tag = "1")]
+    pub service: ::prost::alloc::string::String,
+    /// Empty: on all of them.
+    #[prost(string, tag = "2")]
+    pub node: ::prost::alloc::string::String,
+    /// 0: 20.
+    #[prost(uint32, tag = "3")]
+    pub limit: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListActsResponse {
+    /// The newest first.
+    #[prost(message, repeated, tag = "1")]
+    pub acts: ::prost::alloc::vec::Vec<ServiceAct>,
+    #[prost(uint64, tag = "2")]
+    pub wall_ms: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ServiceAct {
+    #[prost(string, tag = "1")]
+    pub node: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub act: ::core::option::Option<super::super::agent::v1::Act>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ActOnServicesRequest {
+    /// start, stop, restart, reload
+    #[prost(string, tag = "1")]
+    pub verb: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "2")]
+    pub services: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Of nodes.
+    #[prost(string, tag = "3")]
+    pub selector: ::prost::alloc::string::String,
+    /// Empty: all of the services' nodes.
+    #[prost(string, repeated, tag = "4")]
+    pub nodes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, tag = "5")]
+    pub reason: ::prost::alloc::string::String,
+    /// So many nodes at once, such as 2 or 25%. Empty: one at a time for what runs;
+    /// a start is at once everywhere.
+    #[prost(string, tag = "6")]
+    pub max: ::prost::alloc::string::String,
+    /// Only says which nodes it would be.
+    #[prost(bool, tag = "7")]
+    pub dry_run: bool,
+}
+/// Each message has one of them.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ActOnServicesResponse {
+    #[prost(message, optional, tag = "1")]
+    pub choice: ::core::option::Option<ActChoice>,
+    #[prost(message, optional, tag = "2")]
+    pub step: ::core::option::Option<ActStep>,
+    #[prost(message, optional, tag = "3")]
+    pub summary: ::core::option::Option<ActSummary>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ActChoice {
+    #[prost(string, repeated, tag = "1")]
+    pub nodes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "2")]
+    pub services: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Nodes at once.
+    #[prost(uint32, tag = "3")]
+    pub max: u32,
+    /// Nodes on which one of the services runs now.
+    #[prost(uint32, tag = "4")]
+    pub running: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ActStep {
+    #[prost(string, tag = "1")]
+    pub node: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub service: ::prost::alloc::string::String,
+    /// begun, done, failed, refused, unreachable, skipped
+    #[prost(string, tag = "3")]
+    pub outcome: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub words: ::prost::alloc::string::String,
+    /// Since it was asked for there.
+    #[prost(uint64, tag = "5")]
+    pub after_ms: u64,
+    /// The last lines that it printed, where it ended badly.
+    #[prost(string, repeated, tag = "6")]
+    pub tail: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ActSummary {
+    #[prost(uint32, tag = "1")]
+    pub done: u32,
+    #[prost(uint32, tag = "2")]
+    pub failed: u32,
+    #[prost(uint32, tag = "3")]
+    pub refused: u32,
+    #[prost(uint32, tag = "4")]
+    pub unreachable: u32,
+    #[prost(uint32, tag = "5")]
+    pub skipped: u32,
+    #[prost(uint64, tag = "6")]
+    pub took_ms: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TailServiceRequest {
+    #[prost(string, tag = "1")]
+    pub service: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub selector: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub node: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "4")]
+    pub lines: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TailServiceResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub tails: ::prost::alloc::vec::Vec<ServiceTail>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ServiceTail {
+    #[prost(string, tag = "1")]
+    pub node: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "2")]
+    pub lines: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Why there are none.
+    #[prost(string, tag = "3")]
+    pub words: ::prost::alloc::string::String,
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CreateTokenRequest {
     #[prost(uint64, tag = "1")]
@@ -1597,6 +1842,130 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("hostler.admin.v1.Admin", "ListChecks"));
             self.inner.unary(req, path, codec).await
         }
+        /// Where each replica stands on each node.
+        pub async fn list_services(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListServicesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListServicesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hostler.admin.v1.Admin/ListServices",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("hostler.admin.v1.Admin", "ListServices"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn get_service(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetServiceRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetServiceResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hostler.admin.v1.Admin/GetService",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("hostler.admin.v1.Admin", "GetService"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What was done to services and what was held back, each with its reasons.
+        pub async fn list_acts(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListActsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListActsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hostler.admin.v1.Admin/ListActs",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("hostler.admin.v1.Admin", "ListActs"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Starts, stops, restarts or reloads, and tells how it goes.
+        pub async fn act_on_services(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ActOnServicesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::ActOnServicesResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hostler.admin.v1.Admin/ActOnServices",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("hostler.admin.v1.Admin", "ActOnServices"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// The last lines that it printed, on each of its nodes.
+        pub async fn tail_service(
+            &mut self,
+            request: impl tonic::IntoRequest<super::TailServiceRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::TailServiceResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hostler.admin.v1.Admin/TailService",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("hostler.admin.v1.Admin", "TailService"));
+            self.inner.unary(req, path, codec).await
+        }
         pub async fn create_token(
             &mut self,
             request: impl tonic::IntoRequest<super::CreateTokenRequest>,
@@ -2901,6 +3270,51 @@ pub mod admin_server {
             tonic::Response<super::ListChecksResponse>,
             tonic::Status,
         >;
+        /// Where each replica stands on each node.
+        async fn list_services(
+            &self,
+            request: tonic::Request<super::ListServicesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListServicesResponse>,
+            tonic::Status,
+        >;
+        async fn get_service(
+            &self,
+            request: tonic::Request<super::GetServiceRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetServiceResponse>,
+            tonic::Status,
+        >;
+        /// What was done to services and what was held back, each with its reasons.
+        async fn list_acts(
+            &self,
+            request: tonic::Request<super::ListActsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListActsResponse>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the ActOnServices method.
+        type ActOnServicesStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::ActOnServicesResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Starts, stops, restarts or reloads, and tells how it goes.
+        async fn act_on_services(
+            &self,
+            request: tonic::Request<super::ActOnServicesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::ActOnServicesStream>,
+            tonic::Status,
+        >;
+        /// The last lines that it printed, on each of its nodes.
+        async fn tail_service(
+            &self,
+            request: tonic::Request<super::TailServiceRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::TailServiceResponse>,
+            tonic::Status,
+        >;
         async fn create_token(
             &self,
             request: tonic::Request<super::CreateTokenRequest>,
@@ -3584,6 +3998,226 @@ pub mod admin_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListChecksSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hostler.admin.v1.Admin/ListServices" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListServicesSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::UnaryService<super::ListServicesRequest>
+                    for ListServicesSvc<T> {
+                        type Response = super::ListServicesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListServicesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::list_services(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListServicesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hostler.admin.v1.Admin/GetService" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetServiceSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::GetServiceRequest>
+                    for GetServiceSvc<T> {
+                        type Response = super::GetServiceResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetServiceRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::get_service(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetServiceSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hostler.admin.v1.Admin/ListActs" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListActsSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::ListActsRequest>
+                    for ListActsSvc<T> {
+                        type Response = super::ListActsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListActsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::list_acts(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListActsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hostler.admin.v1.Admin/ActOnServices" => {
+                    #[allow(non_camel_case_types)]
+                    struct ActOnServicesSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::ServerStreamingService<super::ActOnServicesRequest>
+                    for ActOnServicesSvc<T> {
+                        type Response = super::ActOnServicesResponse;
+                        type ResponseStream = T::ActOnServicesStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ActOnServicesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::act_on_services(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ActOnServicesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hostler.admin.v1.Admin/TailService" => {
+                    #[allow(non_camel_case_types)]
+                    struct TailServiceSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::TailServiceRequest>
+                    for TailServiceSvc<T> {
+                        type Response = super::TailServiceResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::TailServiceRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::tail_service(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = TailServiceSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -500,3 +500,33 @@ pub struct NotifierTaken {
     #[prost(uint64, tag = "1")]
     pub at_ms: u64,
 }
+/// One act on a service. Its key names service, node and time.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ServiceAct {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub at_ms: u64,
+    #[prost(string, tag = "3")]
+    pub service: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "4")]
+    pub replica: u32,
+    #[prost(string, tag = "5")]
+    pub deed: ::prost::alloc::string::String,
+    #[prost(string, tag = "6")]
+    pub by: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "7")]
+    pub saw: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, tag = "8")]
+    pub rule: ::prost::alloc::string::String,
+    #[prost(string, tag = "9")]
+    pub origin: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "10")]
+    pub allowed: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "11")]
+    pub refused: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, tag = "12")]
+    pub result: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "13")]
+    pub tail: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}

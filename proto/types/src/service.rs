@@ -250,7 +250,7 @@ pub struct Act {
 impl fmt::Display for Act {
     /// As an event says it: `restarted by itself: ended by KILL after 3m (attempt 1 of 5 in 10m)`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} by {}", self.deed, self.by)?;
+        write!(f, "{} by {}", self.deed, if self.by.is_empty() { "itself" } else { &self.by })?;
         if let Some(saw) = self.saw.first() {
             write!(f, ": {saw}")?;
         }

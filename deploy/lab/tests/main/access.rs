@@ -122,7 +122,7 @@ async fn answer(channel: &Channel, method: &str, streams: bool, token: &str) -> 
 fn no_call_is_allowed_unexpectedly() {
     let control_plane = ControlPlane::started();
     let reads = |method: &str| {
-        ["Get", "List", "Watch", "Find", "Verify", "Plan", "Who", "Can", "Decide", "Diagnose"]
+        ["Get", "List", "Watch", "Find", "Verify", "Plan", "Who", "Can", "Decide", "Diagnose", "Tail"]
             .iter()
             .any(|one| method.starts_with(one))
     };
@@ -140,7 +140,7 @@ fn no_call_is_allowed_unexpectedly() {
         "UntrustKey",
     ];
     // Those that name nothing are refused for what they leave out, in the handler.
-    const CI: [&str; 17] = [
+    const CI: [&str; 21] = [
         "Can",
         // On what they may do themselves.
         "DecideApproval",
@@ -150,14 +150,18 @@ fn no_call_is_allowed_unexpectedly() {
         "GetFile",
         "GetObjects",
         "GetServer",
+        "GetService",
+        "ListActs",
         "ListApprovals",
         "ListChecks",
         "ListSecrets",
+        "ListServices",
         "ListSystems",
         "PushPlugin",
         "PutFile",
         "RemoveSecret",
         "SetSecret",
+        "TailService",
         "WhoAmI",
     ];
     let methods = methods();

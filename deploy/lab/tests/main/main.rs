@@ -16,6 +16,7 @@ mod outage;
 mod plugins;
 mod refusals;
 mod secrets;
+mod services;
 mod spine;
 mod systems;
 mod terminal;

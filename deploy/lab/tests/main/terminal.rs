@@ -232,7 +232,7 @@ impl Server {
     }
 }
 
-const COMMANDS: [&str; 56] = [
+const COMMANDS: [&str; 64] = [
     "status",
     "whoami",
     "can change check disk",
@@ -242,6 +242,14 @@ const COMMANDS: [&str; 56] = [
     "node rm web1 --yes",
     "check ls",
     "check show disk",
+    "service ls",
+    "service show hello",
+    "service restart hello --yes",
+    "service stop hello api",
+    "service logs hello",
+    "service history hello",
+    "why service/hello",
+    "why service/hello --node web1 -n 3",
     "token create",
     "token ls",
     "token rm abcd2345",

@@ -1,0 +1,93 @@
+//! Services, and why things are as they are.
+
+use clap::{Args, Subcommand};
+
+#[derive(Subcommand, Debug)]
+pub enum ServiceCommand {
+    /// List services and where they stand
+    Ls {
+        /// Only these
+        names: Vec<String>,
+        /// Only on nodes that a selector takes: role=app, `role in (a, b)`
+        #[arg(short = 'l', long = "where", value_name = "SELECTOR")]
+        selector: Option<String>,
+        /// Only on one node
+        #[arg(long)]
+        node: Option<String>,
+        /// Only of one system
+        #[arg(long)]
+        system: Option<String>,
+    },
+    /// Everything about one service: what it is, where it stands, its checks and needs
+    Show {
+        service: String,
+        /// Only on one node
+        #[arg(long)]
+        node: Option<String>,
+    },
+    /// Start services
+    Start(ActArgs),
+    /// Stop services: they stay so until somebody starts them
+    Stop(ActArgs),
+    /// Restart services, one node after the other
+    Restart(ActArgs),
+    /// Tell services to read their configuration again
+    Reload(ActArgs),
+    /// The last lines that a service printed, node by node
+    Logs {
+        service: String,
+        /// So many lines of each node
+        #[arg(short = 'n', long = "lines", default_value_t = 50)]
+        lines: u32,
+        /// Only on nodes that a selector takes
+        #[arg(short = 'l', long = "where", value_name = "SELECTOR")]
+        selector: Option<String>,
+        /// Only on one node
+        #[arg(long)]
+        node: Option<String>,
+    },
+    /// What was done to a service, and what was held back, the newest first
+    History {
+        service: String,
+        /// Only on one node
+        #[arg(long)]
+        node: Option<String>,
+        /// The newest so many
+        #[arg(short = 'n', long, default_value_t = 20)]
+        limit: u32,
+    },
+}
+
+#[derive(Args, Debug)]
+pub struct ActArgs {
+    #[arg(required = true)]
+    pub names: Vec<String>,
+    /// Only on nodes that a selector takes: role=app, `role in (a, b)`
+    #[arg(short = 'l', long = "where", value_name = "SELECTOR")]
+    pub selector: Option<String>,
+    /// Only on this node; may be given more than once
+    #[arg(long = "node", value_name = "NODE")]
+    pub nodes: Vec<String>,
+    /// So many nodes at once, such as 2 or 25% [default: 1 for what runs, all for a start]
+    #[arg(long, value_name = "N|%")]
+    pub max: Option<String>,
+    /// Kept with the act
+    #[arg(long, default_value = "")]
+    pub reason: String,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct WhyArgs {
+    /// What is asked about: service/NAME
+    #[arg(value_name = "KIND/NAME")]
+    pub subject: String,
+    /// Only on one node
+    #[arg(long)]
+    pub node: Option<String>,
+    /// The newest so many acts of each node
+    #[arg(short = 'n', long, default_value_t = 1)]
+    pub limit: u32,
+}
