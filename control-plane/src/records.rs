@@ -4,6 +4,7 @@
 //! Every value begins with a format byte and a version, so that a later release
 //! can tell what it reads.
 
+pub mod brakes;
 mod notices;
 
 pub use notices::{
