@@ -6,6 +6,7 @@ use crate::clock;
 use crate::world::World;
 use hostler_core::brakes::ask::{Answer, Budget, Question, answer, most_down};
 use hostler_proto::agent as wire;
+use hostler_types::spec::kinds::BudgetSpec;
 use hostler_types::spec::{Body, Kind};
 use hostler_types::{CheckState, Labels, Name, NodeId, NodeState};
 use std::collections::{BTreeMap, BTreeSet};
@@ -97,7 +98,7 @@ fn judge(app: &App, world: &World, node: &NodeId, assigned: &BTreeSet<Name>, one
 fn budgets(world: &World, node: &NodeId, labels: &Labels) -> Vec<Budget> {
     let (applied, no_facts) = (&world.specs.applied, BTreeMap::new());
     let shared = applied.of_kind(Kind::Budget).filter_map(|one| match &one.object.body {
-        Body::Budget(spec) if spec.where_.matches(labels, &no_facts) => Some((&one.object.name, spec)),
+        Body::Budget(spec) if spec.where_.matches(labels, &no_facts) => Some((&one.object.name, &**spec)),
         _ => None,
     });
     let live: BTreeSet<&Name> = applied
@@ -115,7 +116,7 @@ fn budgets(world: &World, node: &NodeId, labels: &Labels) -> Vec<Budget> {
             health.is_some_and(|health| health.state == CheckState::Critical)
         })
     };
-    let budget = |(name, spec): (&Name, &hostler_types::spec::kinds::BudgetSpec)| {
+    let budget = |(name, spec): (&Name, &BudgetSpec)| {
         let members = world.members.values().filter(|member| member.revoked.is_none());
         let members: Vec<_> = members.filter(|member| spec.where_.matches(&world.labels(member), &no_facts)).collect();
         let down = members.iter().filter(|member| member.id != *node && is_down(&member.id));

@@ -3,10 +3,12 @@
 
 mod access;
 mod approvals;
+pub mod brakes;
 
 pub use access::{CanArgs, Given, OperatorCommand, OperatorTokenCommand, RoleCommand, RoleSetArgs};
 pub use approvals::ApproveCommand;
 
+use brakes::{FreezeArgs, MaintenanceArgs, ThawArgs};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hostler_types::selector::parse_label;
 use hostler_types::units::parse_duration;
@@ -92,6 +94,10 @@ pub enum Command {
     /// Alerts: what is wrong, who was told, and who sees to it
     #[command(subcommand)]
     Alert(AlertCommand),
+    /// Hold back whatever acts by itself: healing, runs, schedules, deploys; checks and alerts go on
+    Freeze(FreezeArgs),
+    /// Let it act again
+    Thaw(ThawArgs),
     /// What waits for a second person's yes
     #[command(subcommand)]
     Approve(ApproveCommand),
@@ -124,6 +130,8 @@ pub enum NodeCommand {
     },
     /// Everything about one node
     Show { node: String },
+    /// Hold back whatever acts by itself on some nodes, while somebody works on them
+    Maintenance(MaintenanceArgs),
     /// Shut a node out: its stream is cut, and it stays out
     Revoke {
         node: String,

@@ -140,7 +140,7 @@ fn no_call_is_allowed_unexpectedly() {
         "UntrustKey",
     ];
     // Those that name nothing are refused for what they leave out, in the handler.
-    const CI: [&str; 17] = [
+    const CI: [&str; 18] = [
         "Can",
         // On what they may do themselves.
         "DecideApproval",
@@ -151,6 +151,8 @@ fn no_call_is_allowed_unexpectedly() {
         "GetObjects",
         "GetServer",
         "ListApprovals",
+        // Of nodes, those that they may see.
+        "ListBrakes",
         "ListChecks",
         "ListSecrets",
         "ListSystems",

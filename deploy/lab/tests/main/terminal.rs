@@ -232,16 +232,20 @@ impl Server {
     }
 }
 
-const COMMANDS: [&str; 56] = [
+const COMMANDS: [&str; 60] = [
     "status",
     "whoami",
     "can change check disk",
     "node ls",
     "node show web1",
+    "node maintenance web1 on --for 2h",
+    "node maintenance web1 off",
     "node revoke web1 --yes",
     "node rm web1 --yes",
     "check ls",
     "check show disk",
+    "freeze --for 1h --reason x",
+    "thaw",
     "token create",
     "token ls",
     "token rm abcd2345",
