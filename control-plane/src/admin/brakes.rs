@@ -66,7 +66,8 @@ pub fn list(app: &App, caller: &Caller) -> wire::ListBrakesResponse {
     let mut brakes: Vec<wire::Brake> = world.brakes.freezes.values().map(freeze_to_wire).collect();
     let seen = |id: &NodeId| {
         let member = world.members.get(id)?;
-        let ask = on_node(Ask::new(Verb::Read, NODE), member.name.as_str(), &world.labels(member));
+        let labels = world.labels(member);
+        let ask = on_node(Ask::new(Verb::Read, NODE), member.name.as_str(), &labels);
         access::may(&world, caller, &ask).then_some(())?;
         maintenance_of(&world, member)
     };
