@@ -554,7 +554,7 @@ pub enum AlertCommand {
         #[arg(long)]
         all: bool,
     },
-    /// Everything about one alert: NODE, NODE/CHECK, or FLEET
+    /// Everything about one alert: NODE, NODE/CHECK, FLEET or FLEET/CHECK
     Show {
         #[arg(value_name = "ALERT")]
         name: String,
