@@ -5,7 +5,7 @@ use super::nodes::time;
 use crate::cli::Format;
 use crate::cli::brakes::{FreezeArgs, MaintenanceArgs, Switch, ThawArgs};
 use crate::client::Client;
-use crate::output::{Out, plural};
+use crate::output::Out;
 use crate::problem::Problem;
 use hostler_proto::admin as wire;
 use hostler_types::terminal::sanitize;
@@ -182,7 +182,7 @@ fn lines(answer: &wire::ListBrakesResponse) -> Vec<String> {
             nodes.iter().take(NAMED_MAX).map(|one| format!("{} {}", sanitize(&one.node), works(one, answer.wall_ms)));
         let more = match nodes.len().saturating_sub(NAMED_MAX) {
             0 => String::new(),
-            more => format!(", and {} more", plural(more, "node")),
+            more => format!(", and {more} more"),
         };
         let undo = "hostlerctl node maintenance NODE off";
         let named = named.collect::<Vec<_>>().join(", ");
