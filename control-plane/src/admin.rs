@@ -3,6 +3,7 @@
 mod alerts;
 mod approvals;
 mod audit;
+mod brakes;
 mod doctor;
 mod events;
 pub mod nodes;
@@ -33,6 +34,11 @@ use tonic::{Request, Response, Status, Streaming};
 pub struct AdminService(pub Arc<App>);
 
 type Answer<T> = Result<Response<T>, Status>;
+
+/// What a freeze is on, for the audit log.
+fn frozen(selector: &str) -> &str {
+    if selector.is_empty() { "all" } else { selector }
+}
 
 #[tonic::async_trait]
 impl Admin for AdminService {
@@ -74,6 +80,31 @@ impl Admin for AdminService {
         let request = request.into_inner();
         let hand = cleared(&self.0, &call, hand, &Act::RemoveNode(request.clone())).await?;
         nodes::remove(&self.0, &hand, &request).await.map(Response::new)
+    }
+
+    async fn set_maintenance(
+        &self,
+        request: Request<wire::SetMaintenanceRequest>,
+    ) -> Answer<wire::SetMaintenanceResponse> {
+        request.get_ref().nodes.iter().for_each(|node| on(&request, "node", node));
+        let caller = caller(&request)?;
+        brakes::maintenance(&self.0, &caller, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn freeze(&self, request: Request<wire::FreezeRequest>) -> Answer<wire::Brake> {
+        on(&request, "freeze", frozen(&request.get_ref().selector));
+        let operator = calling_operator(&request)?;
+        brakes::freeze(&self.0, &operator, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn thaw(&self, request: Request<wire::ThawRequest>) -> Answer<wire::ThawResponse> {
+        on(&request, "freeze", frozen(&request.get_ref().selector));
+        let operator = calling_operator(&request)?;
+        brakes::thaw(&self.0, &operator, &request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_brakes(&self, request: Request<wire::ListBrakesRequest>) -> Answer<wire::ListBrakesResponse> {
+        Ok(Response::new(brakes::list(&self.0, &caller(&request)?)))
     }
 
     async fn list_checks(&self, request: Request<wire::ListChecksRequest>) -> Answer<wire::ListChecksResponse> {

@@ -4,6 +4,7 @@
 use crate::access::Proving;
 use crate::audit::{self, AuditError};
 use crate::blobs::Blobs;
+use crate::brakes::{self, Watched};
 use crate::config::Config;
 use crate::fleet::Fleet;
 use crate::journal::{Journal, JournalError};
@@ -42,6 +43,8 @@ pub struct App {
     pub notices: Arc<Notices>,
     /// The nodes that tell people when this control plane is gone.
     pub duties: watch::Sender<Arc<Duties>>,
+    /// Who fails what, and whether many do together.
+    pub watched: Watched,
     /// Tokens that operators show, and who shows wrong ones.
     pub proving: Proving,
     /// Plugins, and the files of specs.
@@ -187,6 +190,7 @@ impl App {
         let audit = audit::open(&data, config.audit_days, &*store, &pki).await?;
         // Before anybody connects, so that no watcher is told to forget what it told.
         let duties = watch::Sender::new(Arc::new(watchers::chosen(&mirror.now(), &config)));
+        let watched = Watched::new(&mirror.now().brakes);
         Ok(Arc::new(Self {
             agents_port: sockets.agents_port(),
             operators_port: sockets.operators_port(),
@@ -198,6 +202,7 @@ impl App {
             fleet,
             notices: Notices::new(clock::now()),
             duties,
+            watched,
             pki,
             vault,
             audit,
@@ -222,6 +227,7 @@ impl App {
         self.tracker.spawn(Arc::clone(self).tell_of_store());
         self.tracker.spawn(audit::follow(Arc::clone(self)));
         self.tracker.spawn(watchers::run(Arc::clone(self)));
+        self.tracker.spawn(brakes::run(Arc::clone(self)));
         self.tracker.spawn(approvals::run(Arc::clone(self)));
         self.tracker.spawn(Arc::clone(&self.mirror).run(store(), stop()));
         self.tracker.spawn(Arc::clone(&self.journal).run(store(), stop()));

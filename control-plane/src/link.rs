@@ -8,6 +8,7 @@ use crate::clock;
 use crate::deliveries::Line;
 use crate::enroll::store_status;
 use crate::gate::{calling_node, refuse_revoked};
+use crate::heal::Asks;
 use crate::listener::Connection;
 use crate::records::{Member, NewEvent, health_key};
 use crate::systems::Systems;
@@ -15,6 +16,7 @@ use crate::vault;
 use crate::watchers::Duty;
 use crate::world::World;
 use hostler_core::assign::{NodeView, desired_state};
+use hostler_core::brakes::Brakes;
 use hostler_core::catalogue::Catalogue;
 use hostler_core::liveness::ConnectionId;
 use hostler_core::version::refuse_skew;
@@ -156,7 +158,10 @@ impl App {
         let duty = self.duties.borrow().of(node);
         let (watch, delivers) = (duty.watches.then_some(self.config.gone_after), &duty.delivers);
         let view = NodeView { id: node, name: &member.name, labels: &labels, facts: facts.as_ref(), watch, delivers };
-        Some(desired_state(view, &world.specs.applied, &world.catalogue))
+        let (mut desired, secrets) = desired_state(view, &world.specs.applied, &world.catalogue);
+        let checks = desired.checks.iter().map(|check| &check.name);
+        desired.brakes = world.brakes.on(node, &member.name, &labels, checks);
+        Some((desired, secrets))
     }
 }
 
@@ -177,6 +182,7 @@ struct Session {
     /// What that was made from: while these are the same, so is it.
     basis: Option<Basis>,
     spool: Mark,
+    asks: Asks,
 }
 
 struct Basis {
@@ -184,13 +190,15 @@ struct Basis {
     specs: Arc<Systems>,
     catalogue: Arc<Catalogue>,
     secrets: Arc<BTreeMap<Name, Arc<rest::Secret>>>,
+    brakes: Arc<Brakes>,
     duty: Duty,
 }
 
 impl Basis {
     fn of(world: &World, member: &Arc<Member>, duty: Duty) -> Self {
         let (specs, catalogue) = (Arc::clone(&world.specs), Arc::clone(&world.catalogue));
-        Self { member: Arc::clone(member), specs, catalogue, secrets: Arc::clone(&world.secrets), duty }
+        let (secrets, brakes) = (Arc::clone(&world.secrets), Arc::clone(&world.brakes));
+        Self { member: Arc::clone(member), specs, catalogue, secrets, brakes, duty }
     }
 
     fn is(&self, other: &Self) -> bool {
@@ -198,6 +206,7 @@ impl Basis {
             && Arc::ptr_eq(&self.specs, &other.specs)
             && Arc::ptr_eq(&self.catalogue, &other.catalogue)
             && Arc::ptr_eq(&self.secrets, &other.secrets)
+            && Arc::ptr_eq(&self.brakes, &other.brakes)
             && self.duty == other.duty
     }
 }
@@ -241,6 +250,7 @@ impl Session {
             services: BTreeMap::new(),
             basis: None,
             spool,
+            asks: Asks::default(),
         };
         if let Some(other) = other {
             let (new, old) = (connection.address, other.address);
@@ -314,10 +324,11 @@ impl Session {
                     Err(status) => Err(status),
                 },
                 changed = changes.changed() => match changed {
-                    Ok(()) => self.push_desired_state().await,
+                    Ok(()) => self.take_changes().await,
                     Err(_) => break "the control plane stops".to_owned(),
                 },
                 Ok(()) = duties.changed() => self.push_desired_state().await,
+                () = self.asks.due() => self.answer_asks().await,
             };
             if let Err(status) = outcome {
                 let reason = status.message().to_owned();
@@ -326,6 +337,18 @@ impl Session {
             }
         };
         tracing::info!(node = %self.name, reason = ended, "disconnected");
+    }
+
+    async fn take_changes(&mut self) -> Result<(), Status> {
+        self.push_desired_state().await?;
+        self.answer_asks().await
+    }
+
+    async fn answer_asks(&mut self) -> Result<(), Status> {
+        for answer in self.asks.settle(&self.app, &self.node, &self.assigned) {
+            self.send(to_agent::Message::HealAnswer(answer)).await?;
+        }
+        Ok(())
     }
 
     async fn send(&self, message: to_agent::Message) -> Result<(), Status> {
@@ -368,8 +391,10 @@ impl Session {
                 self.app.fleet.update(&self.node, self.connection, |live| live.line.orders.answered(answer));
                 Ok(())
             }
-            // Nothing here asks for them yet.
-            Some(from_agent::Message::HealAsk(_)) => Ok(()),
+            Some(from_agent::Message::HealAsk(ask)) => {
+                self.asks.take(ask);
+                self.answer_asks().await
+            }
             Some(from_agent::Message::Hello(_)) => Err(Status::invalid_argument("a second hello in one stream")),
             // A newer agent's message: the handshake made sure that it can do without an answer.
             None => Ok(()),

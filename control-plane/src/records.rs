@@ -5,6 +5,7 @@
 //! can tell what it reads.
 
 mod acts;
+pub mod brakes;
 mod notices;
 
 pub use acts::{act_id, act_key, acts_prefix, decode_act, encode_act};

@@ -6,6 +6,7 @@ use crate::records::{self, Health, LivenessRecord, Member, Pushed, RecordError};
 use crate::systems::{SystemVersion, Systems};
 use arc_swap::ArcSwap;
 use hostler_core::access::Roles;
+use hostler_core::brakes::Brakes;
 use hostler_core::catalogue::Catalogue;
 use hostler_store::{Change, Revision, Store, StoreError};
 use hostler_types::{Labels, Name, NodeId, Timestamp};
@@ -49,6 +50,7 @@ pub struct World {
     pub approvals: Arc<BTreeMap<String, Arc<hostler_proto::store::Approval>>>,
     pub last_backup: Option<hostler_proto::store::LastBackup>,
     pub notifiers_taken: Arc<BTreeMap<Name, Timestamp>>,
+    pub brakes: Arc<Brakes>,
 }
 
 impl World {
@@ -184,6 +186,8 @@ impl World {
                 Some(bytes) => drop(approvals.insert(id.to_owned(), Arc::new(records::decode(key, bytes)?))),
                 None => drop(approvals.remove(id)),
             }
+        } else if key.starts_with(records::brakes::BRAKES) {
+            records::brakes::apply(Arc::make_mut(&mut self.brakes), key, value)?;
         } else if key == records::LAST_BACKUP {
             self.last_backup = value.map(|bytes| records::decode(key, bytes)).transpose()?;
         } else if let Some(name) = key.strip_prefix(records::NOTIFIERS_TAKEN) {
@@ -215,7 +219,8 @@ pub struct Mirror {
     blobs: Blobs,
 }
 
-const PLANNED_BY: [&str; 4] = [records::MEMBERS, records::SYSTEMS, records::ARTIFACTS, records::SECRETS];
+const PLANNED_BY: [&str; 5] =
+    [records::MEMBERS, records::SYSTEMS, records::ARTIFACTS, records::SECRETS, records::brakes::BRAKES];
 const ALLOWED_BY: [&str; 3] = [records::OPERATORS, records::OPERATOR_TOKENS, records::ROLES];
 
 impl Mirror {

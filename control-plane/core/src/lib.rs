@@ -8,6 +8,7 @@ pub mod applied;
 pub mod approvals;
 pub mod assign;
 pub mod audit;
+pub mod brakes;
 pub mod catalogue;
 pub mod doctor;
 pub mod effects;

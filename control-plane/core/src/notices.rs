@@ -27,6 +27,8 @@ use std::fmt;
 pub enum Subject {
     /// Most of the fleet together: then the fault is likely here, or in the network.
     Fleet,
+    /// A check that fails on many nodes at once, and waits to be looked at as one.
+    Cause(Name),
     Node(Name),
     Check {
         node: Name,
@@ -40,25 +42,26 @@ const FLEET: &str = "FLEET";
 impl Subject {
     pub fn node(&self) -> Option<&Name> {
         match self {
-            Self::Fleet => None,
+            Self::Fleet | Self::Cause(_) => None,
             Self::Node(node) | Self::Check { node, .. } => Some(node),
         }
     }
 
     pub fn check(&self) -> Option<&Name> {
         match self {
-            Self::Check { check, .. } => Some(check),
+            Self::Cause(check) | Self::Check { check, .. } => Some(check),
             Self::Fleet | Self::Node(_) => None,
         }
     }
 
-    /// As it is printed: `web1`, `web1/disk` or `FLEET`.
+    /// As it is printed: `web1`, `web1/disk`, `FLEET` or `FLEET/disk`.
     pub fn parse(text: &str) -> Option<Self> {
         if text == FLEET {
             return Some(Self::Fleet);
         }
         match text.split_once('/') {
             None => Some(Self::Node(Name::new(text).ok()?)),
+            Some((FLEET, check)) => Some(Self::Cause(Name::new(check).ok()?)),
             Some((node, check)) => Some(Self::Check { node: Name::new(node).ok()?, check: Name::new(check).ok()? }),
         }
     }
@@ -68,6 +71,7 @@ impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Fleet => f.write_str(FLEET),
+            Self::Cause(check) => write!(f, "{FLEET}/{check}"),
             Self::Node(node) => write!(f, "{node}"),
             Self::Check { node, check } => write!(f, "{node}/{check}"),
         }

@@ -272,6 +272,41 @@ fn most_of_the_fleet_is_one_notice() {
 }
 
 #[test]
+fn a_common_cause_is_one_page_and_its_nodes_are_told_after_it() {
+    check(
+        "node n0,n1,n2,n3,n4,n5 ready
+         check n0/disk critical
+         check FLEET/disk critical
+         check n1/disk critical
+         check n2/disk critical
+         check n3/site critical
+         pass 10m
+         restart
+         check n0/disk passing
+         check n1/disk passing
+         pass 1m
+         check FLEET/disk passing
+         pass 1m
+         check n2/disk passing",
+        &[
+            "0s warn [ops] disk on n0 is critical",
+            "0s page [ops] is critical: a common cause; healing on it waits",
+            "0s warn [ops] site on n3 is critical",
+            "10m warn [ops] disk on n0 is well again after 10m",
+            "11m page [ops] check disk fails on few nodes again, after 11m; it heals",
+            "11m warn [ops] disk on n2 is critical",
+            "12m warn [ops] disk on n2 is well again after 12m",
+        ],
+    );
+    check(
+        "silence all disk 1h
+         check FLEET/disk critical
+         pass 2h",
+        &["1h page [ops] is critical: a common cause; healing on it waits"],
+    );
+}
+
+#[test]
 fn a_few_are_named() {
     check(
         "node n0,n1,n2,n3 ready
@@ -398,6 +433,7 @@ enum Act {
     NodeGone(u8),
     Check(u8, bool, CheckState),
     CheckGone(u8, bool),
+    Cause(bool, CheckState),
     Silence(u8, Option<bool>, u64),
     Unsilence(u8),
     Ack(u8, u64),
@@ -421,6 +457,9 @@ fn act() -> impl Strategy<Value = Act> {
         1 => node.clone().prop_map(Act::NodeGone),
         6 => (node.clone(), any::<bool>(), check).prop_map(|(node, which, state)| Act::Check(node, which, state)),
         1 => (node.clone(), any::<bool>()).prop_map(|(node, which)| Act::CheckGone(node, which)),
+        2 => (any::<bool>(), any::<bool>()).prop_map(|(which, holds)| {
+            Act::Cause(which, if holds { CheckState::Critical } else { CheckState::Passing })
+        }),
         1 => (0u8..3, any::<Option<bool>>(), 1u64..4_000).prop_map(|(who, which, span)| Act::Silence(who, which, span)),
         1 => (0u8..3).prop_map(Act::Unsilence),
         1 => (node, 1u64..40_000).prop_map(|(node, span)| Act::Ack(node, span)),
@@ -441,6 +480,7 @@ impl World {
             Act::Node(node, state) => self.node(&format!("n{node}"), *state),
             Act::NodeGone(node) => self.see(Subject::parse(&format!("n{node}")).unwrap(), Seen::Gone),
             Act::Check(node, which, state) => self.check(&format!("n{node}/{}", check_name(*which)), *state),
+            Act::Cause(which, state) => self.check(&format!("FLEET/{}", check_name(*which)), *state),
             Act::CheckGone(node, which) => {
                 self.see(Subject::parse(&format!("n{node}/{}", check_name(*which))).unwrap(), Seen::Gone);
             }
@@ -479,7 +519,7 @@ impl World {
                 ("s0", Some(node)) => node < "n3",
                 (_, Some(node)) => node >= "n3",
             };
-            check_fits && node_fits && (subject.node().is_some() || one.check.is_none())
+            check_fits && node_fits
         })
     }
 }
@@ -516,6 +556,9 @@ proptest! {
         // No silence, and time enough: whatever is bad was told.
         for who in 0..3 {
             world.act(&Act::Unsilence(who));
+        }
+        for which in [false, true] {
+            world.act(&Act::Cause(which, CheckState::Passing));
         }
         world.pass(FLAP + LOST_AFTER + Duration::from_secs(900));
         let fleet = world.alerts.get(&Subject::Fleet).is_some_and(Alert::is_open);

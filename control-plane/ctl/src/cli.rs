@@ -3,12 +3,14 @@
 
 mod access;
 mod approvals;
+pub mod brakes;
 mod services;
 
 pub use access::{CanArgs, Given, OperatorCommand, OperatorTokenCommand, RoleCommand, RoleSetArgs};
 pub use approvals::ApproveCommand;
 pub use services::{ActArgs, ServiceCommand, WhyArgs};
 
+use brakes::{FreezeArgs, MaintenanceArgs, ThawArgs};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hostler_types::selector::parse_label;
 use hostler_types::units::parse_duration;
@@ -99,6 +101,10 @@ pub enum Command {
     /// Alerts: what is wrong, who was told, and who sees to it
     #[command(subcommand)]
     Alert(AlertCommand),
+    /// Hold back whatever acts by itself: healing, runs, schedules, deploys; checks and alerts go on
+    Freeze(FreezeArgs),
+    /// Let it act again
+    Thaw(ThawArgs),
     /// What waits for a second person's yes
     #[command(subcommand)]
     Approve(ApproveCommand),
@@ -131,6 +137,8 @@ pub enum NodeCommand {
     },
     /// Everything about one node
     Show { node: String },
+    /// Hold back whatever acts by itself on some nodes, while somebody works on them
+    Maintenance(MaintenanceArgs),
     /// Shut a node out: its stream is cut, and it stays out
     Revoke {
         node: String,
@@ -553,7 +561,7 @@ pub enum AlertCommand {
         #[arg(long)]
         all: bool,
     },
-    /// Everything about one alert: NODE, NODE/CHECK, or FLEET
+    /// Everything about one alert: NODE, NODE/CHECK, FLEET or FLEET/CHECK
     Show {
         #[arg(value_name = "ALERT")]
         name: String,

@@ -5,6 +5,7 @@ mod alerts;
 mod approvals;
 mod audit;
 mod backup;
+mod brakes;
 mod checks;
 mod contents;
 mod contexts;
@@ -84,6 +85,8 @@ async fn ask(global: &Global, out: &Out, command: Command) -> Result<(), Problem
         Command::Delete(args) => objects::delete(client, out, args).await,
         Command::Events(args) => events::run(client, out, format, args).await,
         Command::Alert(command) => alerts::run(client, out, format, command).await,
+        Command::Freeze(args) => brakes::freeze(client, out, format, args).await,
+        Command::Thaw(args) => brakes::thaw(client, out, format, args).await,
         Command::Status => status(client, out, format).await,
         Command::Can(_)
         | Command::Service(_)

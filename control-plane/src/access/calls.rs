@@ -67,6 +67,11 @@ pub const CALLS: &[Call] = &[
     call("GetNode", OnNode(Read, NODE)),
     call("RevokeNode", OnNode(Act, NODE)),
     call("RemoveNode", OnNode(Act, NODE)),
+    call("SetMaintenance", OnNode(Act, NODE)),
+    call("Freeze", Everywhere(Act, NODE)),
+    call("Thaw", Everywhere(Act, NODE)),
+    // Shown under every listing; of nodes, those that whoever asks may see.
+    call("ListBrakes", Anyone),
     call("ListChecks", InSystemOnNode(Read, CHECK)),
     call("ListServices", InSystemOnNode(Read, SERVICE)),
     call("GetService", InSystemOnNode(Read, SERVICE)),

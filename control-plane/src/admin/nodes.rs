@@ -6,6 +6,7 @@ use crate::approvals::Hand;
 use crate::clock;
 use crate::enroll::store_status;
 use crate::fleet::Live;
+use crate::records::brakes::maintenance_key;
 use crate::records::{
     HEALTH, Member, NewEvent, Revocation, acts_prefix, liveness_key, member_key, member_name_key, spool_key,
 };
@@ -69,6 +70,7 @@ fn to_wire(app: &App, world: &World, member: &Member) -> wire::Node {
         address: live.as_ref().map(|live| live.address.ip().to_string()).unwrap_or_default(),
         plugins: live.map(|live| live.plugins).unwrap_or_default(),
         wall_ms: clock::wall().as_millis(),
+        maintenance: super::brakes::maintenance_of(world, member),
     }
 }
 
@@ -199,8 +201,11 @@ pub async fn remove(
         subject: member.name.to_string(),
         message: format!("removed by {}", hand.told()),
     };
-    let mut txn =
-        Txn::new().delete(member_key(&member.id)).delete(liveness_key(&member.id)).delete(spool_key(&member.id));
+    let mut txn = Txn::new()
+        .delete(member_key(&member.id))
+        .delete(liveness_key(&member.id))
+        .delete(spool_key(&member.id))
+        .delete(maintenance_key(&member.id));
     let name_key = member_name_key(&member.name);
     let claim = app.store.get(&name_key).await.map_err(store_status)?;
     // The name may be another node's by now.

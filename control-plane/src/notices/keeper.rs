@@ -5,6 +5,7 @@ use super::{Asked, Board, Command, Refusal, deliver, now, way};
 use crate::app::App;
 use crate::journal::Filter;
 use crate::pki::random;
+use crate::records::brakes::CAUSES;
 use crate::records::{self, NewEvent};
 use crate::world::World;
 use hostler_core::notices::notice::{EVENTS_MAX, of_alert};
@@ -215,7 +216,7 @@ impl Keeper {
     /// What a commit changed, by its keys.
     async fn take(&mut self, revision: u64, changes: &[Change]) {
         let concerns = |change: &&Change| {
-            [records::MEMBERS, records::SYSTEMS, records::LIVENESS, records::HEALTH, records::EVENTS]
+            [records::MEMBERS, records::SYSTEMS, records::LIVENESS, records::HEALTH, CAUSES, records::EVENTS]
                 .iter()
                 .any(|prefix| change.key.starts_with(prefix))
         };
@@ -241,6 +242,8 @@ impl Keeper {
                 if let (Ok(id), Ok(check)) = (NodeId::parse(id), Name::new(check)) {
                     inputs.extend(check_input(&world, &id, &check));
                 }
+            } else if let Some(check) = key.strip_prefix(CAUSES) {
+                inputs.extend(Name::new(check).ok().map(|check| cause_input(&world, &check)));
             } else if let Some(entry) = change.after.as_ref().filter(|_| key.starts_with(records::EVENTS)) {
                 let events = records::decode_events(key, &entry.value, self.app.lineage, revision).unwrap_or_default();
                 self.tell_events(events.into_iter().filter(is_told).collect()).await;
@@ -263,7 +266,10 @@ impl Keeper {
         }
         let nodes = world.names.values().filter_map(|id| node_input(&world, id));
         let checks = world.health.keys().filter_map(|(id, check)| check_input(&world, id, check));
-        for input in nodes.chain(checks) {
+        let ended = known.iter().filter(|one| matches!(one, Subject::Cause(_))).filter_map(Subject::check).cloned();
+        let causes: BTreeSet<Name> = world.brakes.causes.keys().cloned().chain(ended).collect();
+        let causes = causes.iter().map(|check| cause_input(&world, check));
+        for input in causes.chain(nodes).chain(checks) {
             if let Input::Seen { subject, .. } = &input {
                 known.remove(subject);
             }
@@ -481,6 +487,15 @@ fn node_input(world: &World, id: &NodeId) -> Option<Input> {
     };
     let seen = Seen::Node { state, labels: world.labels(member), since };
     Some(Input::Seen { subject: Subject::Node(member.name.clone()), seen })
+}
+
+/// Before the checks of its nodes, which it takes in.
+fn cause_input(world: &World, check: &Name) -> Input {
+    let seen = match world.brakes.causes.get(check) {
+        Some(cause) => Seen::Check { state: CheckState::Critical, summary: cause.words(), since: cause.since },
+        None => Seen::Check { state: CheckState::Passing, summary: String::new(), since: now().wall },
+    };
+    Input::Seen { subject: Subject::Cause(check.clone()), seen }
 }
 
 fn check_input(world: &World, id: &NodeId, check: &Name) -> Option<Input> {

@@ -36,7 +36,7 @@ pub fn encode_alert(alert: &Alert) -> Bytes {
     encode(&rest::Alert {
         node: word(alert.subject.node()),
         check: word(alert.subject.check()),
-        fleet: alert.subject == Subject::Fleet,
+        fleet: matches!(alert.subject, Subject::Fleet | Subject::Cause(_)),
         state: alert.state.word().to_owned(),
         severity: alert.severity.word().to_owned(),
         summary: alert.summary.clone(),

@@ -76,6 +76,9 @@ pub struct Node {
     pub plugins: ::prost::alloc::vec::Vec<super::super::agent::v1::PluginReport>,
     #[prost(uint64, tag = "17")]
     pub wall_ms: u64,
+    /// Absent: nobody works on it.
+    #[prost(message, optional, tag = "18")]
+    pub maintenance: ::core::option::Option<Brake>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RevokeNodeRequest {
@@ -93,6 +96,89 @@ pub struct RemoveNodeRequest {
 pub struct RemoveNodeResponse {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
+}
+/// Something that holds acts back.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Brake {
+    /// frozen, maintenance, common-cause
+    #[prost(string, tag = "1")]
+    pub kind: ::prost::alloc::string::String,
+    /// Of a freeze: which nodes; `all` is every one.
+    #[prost(string, tag = "2")]
+    pub selector: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub node: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub check: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "5")]
+    pub since_ms: u64,
+    /// 0: until somebody takes it away.
+    #[prost(uint64, tag = "6")]
+    pub until_ms: u64,
+    #[prost(string, tag = "7")]
+    pub by: ::prost::alloc::string::String,
+    #[prost(string, tag = "8")]
+    pub reason: ::prost::alloc::string::String,
+    /// Of a common cause: what fails where.
+    #[prost(string, tag = "9")]
+    pub words: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetMaintenanceRequest {
+    #[prost(string, repeated, tag = "1")]
+    pub nodes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(bool, tag = "2")]
+    pub on: bool,
+    /// 0: until it is switched off.
+    #[prost(uint64, tag = "3")]
+    pub for_ms: u64,
+    #[prost(string, tag = "4")]
+    pub reason: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SetMaintenanceResponse {
+    /// Of each that it was asked for, as it stands now; none for those that are off.
+    #[prost(message, repeated, tag = "1")]
+    pub maintenance: ::prost::alloc::vec::Vec<Brake>,
+    /// Their names.
+    #[prost(string, repeated, tag = "2")]
+    pub nodes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(uint64, tag = "3")]
+    pub wall_ms: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FreezeRequest {
+    /// Empty: every node.
+    #[prost(string, tag = "1")]
+    pub selector: ::prost::alloc::string::String,
+    /// 0: until somebody thaws it.
+    #[prost(uint64, tag = "2")]
+    pub for_ms: u64,
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ThawRequest {
+    /// Only the freeze that was made with it; empty: all of them.
+    #[prost(string, tag = "1")]
+    pub selector: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ThawResponse {
+    /// What was taken away.
+    #[prost(message, repeated, tag = "1")]
+    pub thawed: ::prost::alloc::vec::Vec<Brake>,
+    #[prost(uint64, tag = "2")]
+    pub wall_ms: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListBrakesRequest {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListBrakesResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub brakes: ::prost::alloc::vec::Vec<Brake>,
+    #[prost(uint64, tag = "2")]
+    pub wall_ms: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListChecksRequest {
@@ -1818,6 +1904,99 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("hostler.admin.v1.Admin", "RemoveNode"));
             self.inner.unary(req, path, codec).await
         }
+        /// An operator works on them: nothing acts there by itself.
+        pub async fn set_maintenance(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetMaintenanceRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetMaintenanceResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hostler.admin.v1.Admin/SetMaintenance",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("hostler.admin.v1.Admin", "SetMaintenance"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Nothing acts by itself on the nodes that it takes; checks and alerts go on.
+        pub async fn freeze(
+            &mut self,
+            request: impl tonic::IntoRequest<super::FreezeRequest>,
+        ) -> std::result::Result<tonic::Response<super::Brake>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hostler.admin.v1.Admin/Freeze",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("hostler.admin.v1.Admin", "Freeze"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn thaw(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ThawRequest>,
+        ) -> std::result::Result<tonic::Response<super::ThawResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hostler.admin.v1.Admin/Thaw",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("hostler.admin.v1.Admin", "Thaw"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What holds acts back now, and on which nodes.
+        pub async fn list_brakes(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListBrakesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListBrakesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hostler.admin.v1.Admin/ListBrakes",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("hostler.admin.v1.Admin", "ListBrakes"));
+            self.inner.unary(req, path, codec).await
+        }
         pub async fn list_checks(
             &mut self,
             request: impl tonic::IntoRequest<super::ListChecksRequest>,
@@ -3263,6 +3442,31 @@ pub mod admin_server {
             tonic::Response<super::RemoveNodeResponse>,
             tonic::Status,
         >;
+        /// An operator works on them: nothing acts there by itself.
+        async fn set_maintenance(
+            &self,
+            request: tonic::Request<super::SetMaintenanceRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetMaintenanceResponse>,
+            tonic::Status,
+        >;
+        /// Nothing acts by itself on the nodes that it takes; checks and alerts go on.
+        async fn freeze(
+            &self,
+            request: tonic::Request<super::FreezeRequest>,
+        ) -> std::result::Result<tonic::Response<super::Brake>, tonic::Status>;
+        async fn thaw(
+            &self,
+            request: tonic::Request<super::ThawRequest>,
+        ) -> std::result::Result<tonic::Response<super::ThawResponse>, tonic::Status>;
+        /// What holds acts back now, and on which nodes.
+        async fn list_brakes(
+            &self,
+            request: tonic::Request<super::ListBrakesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListBrakesResponse>,
+            tonic::Status,
+        >;
         async fn list_checks(
             &self,
             request: tonic::Request<super::ListChecksRequest>,
@@ -3955,6 +4159,180 @@ pub mod admin_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RemoveNodeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hostler.admin.v1.Admin/SetMaintenance" => {
+                    #[allow(non_camel_case_types)]
+                    struct SetMaintenanceSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::UnaryService<super::SetMaintenanceRequest>
+                    for SetMaintenanceSvc<T> {
+                        type Response = super::SetMaintenanceResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SetMaintenanceRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::set_maintenance(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SetMaintenanceSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hostler.admin.v1.Admin/Freeze" => {
+                    #[allow(non_camel_case_types)]
+                    struct FreezeSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::FreezeRequest>
+                    for FreezeSvc<T> {
+                        type Response = super::Brake;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::FreezeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::freeze(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = FreezeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hostler.admin.v1.Admin/Thaw" => {
+                    #[allow(non_camel_case_types)]
+                    struct ThawSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::ThawRequest>
+                    for ThawSvc<T> {
+                        type Response = super::ThawResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ThawRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::thaw(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ThawSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hostler.admin.v1.Admin/ListBrakes" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListBrakesSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::ListBrakesRequest>
+                    for ListBrakesSvc<T> {
+                        type Response = super::ListBrakesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListBrakesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::list_brakes(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListBrakesSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

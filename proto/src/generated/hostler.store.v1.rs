@@ -311,7 +311,7 @@ pub struct Alert {
     pub node: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub check: ::prost::alloc::string::String,
-    /// The fleet as a whole; node and check are empty then.
+    /// The fleet as a whole; node is empty then, and check unless many nodes fail it.
     #[prost(bool, tag = "3")]
     pub fleet: bool,
     #[prost(string, tag = "4")]
@@ -529,4 +529,43 @@ pub struct ServiceAct {
     pub result: ::prost::alloc::string::String,
     #[prost(string, repeated, tag = "13")]
     pub tail: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// An operator's word that nothing acts by itself where its selector says. Its key
+/// names it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Freeze {
+    #[prost(string, tag = "1")]
+    pub selector: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub by: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "4")]
+    pub at_ms: u64,
+    /// 0: until somebody thaws it.
+    #[prost(uint64, tag = "5")]
+    pub until_ms: u64,
+}
+/// An operator works on the node that its key names.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Maintenance {
+    #[prost(string, tag = "1")]
+    pub by: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "3")]
+    pub at_ms: u64,
+    /// 0: until it is switched off.
+    #[prost(uint64, tag = "4")]
+    pub until_ms: u64,
+}
+/// The check that its key names fails on many nodes at once.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Cause {
+    #[prost(uint64, tag = "1")]
+    pub since_ms: u64,
+    #[prost(uint32, tag = "2")]
+    pub failing: u32,
+    #[prost(uint32, tag = "3")]
+    pub nodes: u32,
 }

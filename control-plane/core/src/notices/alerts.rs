@@ -282,6 +282,7 @@ impl Alerts {
                 };
                 self.trouble(now, &subject, bad.map(|state| (state, since, summary)));
                 self.settle(now, &subject, effects);
+                self.settle_folded(now, &subject, effects);
             }
             Seen::Gone => {
                 self.troubles.remove(&subject);
@@ -291,6 +292,7 @@ impl Alerts {
                     self.fleet.set(node, None, false);
                 }
                 self.settle_as(now, &subject, true, effects);
+                self.settle_folded(now, &subject, effects);
             }
         }
     }
@@ -319,6 +321,12 @@ impl Alerts {
         self.alerts.get(subject).is_some_and(Alert::is_open)
     }
 
+    /// One alert says it for all of them.
+    fn is_folded(&self, subject: &Subject) -> bool {
+        let Subject::Check { check, .. } = subject else { return false };
+        self.is_open(&Subject::Cause(check.clone()))
+    }
+
     fn settle_all(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let all: BTreeSet<Subject> = self.alerts.keys().chain(self.troubles.keys()).cloned().collect();
         for subject in all {
@@ -327,10 +335,20 @@ impl Alerts {
     }
 
     fn settle_checks_of(&mut self, now: Now, node: &Name, effects: &mut Vec<Effect>) {
-        let of_node = |subject: &&Subject| subject.check().is_some() && subject.node() == Some(node);
-        let checks: BTreeSet<Subject> =
-            self.alerts.keys().chain(self.troubles.keys()).filter(of_node).cloned().collect();
-        for subject in checks {
+        self.settle_those(now, effects, |subject| subject.check().is_some() && subject.node() == Some(node));
+    }
+
+    /// Who failed together with others is told by name when that is over.
+    fn settle_folded(&mut self, now: Now, cause: &Subject, effects: &mut Vec<Effect>) {
+        if let Subject::Cause(check) = cause {
+            self.settle_those(now, effects, |subject| subject.node().is_some() && subject.check() == Some(check));
+        }
+    }
+
+    fn settle_those(&mut self, now: Now, effects: &mut Vec<Effect>, which: impl Fn(&Subject) -> bool) {
+        let known = self.alerts.keys().chain(self.troubles.keys());
+        let those: BTreeSet<Subject> = known.filter(|subject| which(subject)).cloned().collect();
+        for subject in those {
             self.settle(now, &subject, effects);
         }
     }
@@ -426,6 +444,9 @@ impl Alerts {
             }
             self.fleet.told_of(node);
         }
+        if self.is_folded(subject) {
+            return;
+        }
         self.insert(now, subject, rule, trouble);
     }
 
@@ -493,6 +514,7 @@ impl Alerts {
 
     fn tell(&mut self, now: Now, subject: &Subject, gone: bool, wake: &mut Wake) -> Option<Tell> {
         let silenced = self.silence_of(subject, now.wall).map(|silence| silence.ends_at);
+        let folded = self.is_folded(subject);
         let alert = self.alerts.get_mut(subject)?;
         let mut wait = |at: Timestamp| {
             wake.at_wall(now, at);
@@ -515,6 +537,9 @@ impl Alerts {
         }?;
         if let Some(end) = silenced {
             wake.at_wall(now, end);
+            return None;
+        }
+        if folded && alert.is_open() {
             return None;
         }
         let known = alert.told.as_ref().map(|told| told.to.clone()).unwrap_or_default();

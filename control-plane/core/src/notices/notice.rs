@@ -43,6 +43,13 @@ fn title(what: What, alert: &Alert, at: Timestamp) -> String {
                 _ => "most of the fleet is lost: control plane or network?".to_owned(),
             };
         }
+        Subject::Cause(check) => {
+            return match what {
+                What::Closed | What::Gone => format!("check {check} fails on few nodes again, after {after}; it heals"),
+                What::Still => format!("check {check} still fails on many nodes after {after}; healing on it waits"),
+                _ => format!("{}: a common cause; healing on it waits", alert.summary),
+            };
+        }
         Subject::Node(node) => node.to_string(),
         Subject::Check { node, check } => format!("{check} on {node}"),
     };
@@ -59,6 +66,7 @@ fn title(what: What, alert: &Alert, at: Timestamp) -> String {
 fn next(subject: &Subject, over: bool) -> Vec<String> {
     let look = match subject {
         Subject::Fleet => "hostlerctl node ls".to_owned(),
+        Subject::Cause(check) => format!("hostlerctl check show {check}"),
         Subject::Node(node) => format!("hostlerctl node show {node}"),
         Subject::Check { node, check } => format!("hostlerctl check show {check} --node {node}"),
     };

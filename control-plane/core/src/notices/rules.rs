@@ -29,6 +29,7 @@ pub struct Rules {
     by_check: BTreeMap<Name, Vec<Rule>>,
     otherwise: Vec<Rule>,
     node: Rule,
+    cause: Rule,
     notifiers: BTreeSet<Name>,
     defaults: BTreeSet<Name>,
 }
@@ -70,12 +71,16 @@ impl Rules {
                 defaults.insert(one.object.name.clone());
             }
         }
-        Self { by_check, otherwise, node: rule(State::Lost, lost_after, Severity::Page), notifiers: all, defaults }
+        let node = rule(State::Lost, lost_after, Severity::Page);
+        // Healing waits for somebody to look.
+        let cause = rule(State::Critical, Duration::ZERO, Severity::Page);
+        Self { by_check, otherwise, node, cause, notifiers: all, defaults }
     }
 
     pub fn of(&self, subject: &Subject) -> &[Rule] {
         match subject {
             Subject::Fleet | Subject::Node(_) => std::slice::from_ref(&self.node),
+            Subject::Cause(_) => std::slice::from_ref(&self.cause),
             Subject::Check { check, .. } => self.by_check.get(check).unwrap_or(&self.otherwise),
         }
     }

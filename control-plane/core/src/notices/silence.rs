@@ -19,13 +19,13 @@ pub struct Silence {
 
 impl Silence {
     pub fn takes(&self, subject: &Subject, labels: Option<&Labels>) -> bool {
-        let Some(node) = subject.node() else {
-            // Most of the fleet is away: only who silenced all of it meant that.
-            return self.check.is_none() && self.selector == Selector::all();
-        };
         if self.check.as_ref().is_some_and(|wanted| subject.check() != Some(wanted)) {
             return false;
         }
+        let Some(node) = subject.node() else {
+            // It is about many nodes: only who silenced all of them meant that.
+            return self.selector == Selector::all();
+        };
         let mut labels = labels.cloned().unwrap_or_default();
         labels.entry("name".to_owned()).or_insert_with(|| node.to_string());
         self.selector.matches(&labels, &BTreeMap::new())

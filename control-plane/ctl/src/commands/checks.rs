@@ -1,5 +1,6 @@
 //! `hostlerctl check`
 
+use super::brakes;
 use super::nodes::time;
 use crate::cli::{CheckCommand, Format};
 use crate::client::Client;
@@ -27,7 +28,12 @@ pub async fn run(mut client: Client, out: &Out, format: Format, command: CheckCo
         let what = if one { format!("check {} runs on no node", request.check) } else { "no checks".to_owned() };
         return out.line(format!("{what}.  Write one: hostlerctl apply -f FILE"));
     }
-    if one { show(out, &answer) } else { list(out, &answer) }
+    if one {
+        return show(out, &answer);
+    }
+    list(out, &answer)?;
+    brakes::tell(&mut client).await;
+    Ok(())
 }
 
 fn to_json(check: &wire::Check, full: bool) -> serde_json::Value {

@@ -1,6 +1,6 @@
 //! `hostlerctl node`
 
-use super::confirm;
+use super::{brakes, confirm};
 use crate::cli::{Format, NodeCommand};
 use crate::client::Client;
 use crate::output::{Cell, Out, Tone, age, ago, counts, plural};
@@ -21,8 +21,13 @@ pub async fn run(mut client: Client, out: &Out, format: Format, command: NodeCom
         NodeCommand::Ls { selector } => {
             let request = wire::ListNodesRequest { selector: selector.unwrap_or_default() };
             let answer = client.list_nodes(request).await?.into_inner();
-            list(out, format, &answer)
+            list(out, format, &answer)?;
+            if format == Format::Table {
+                brakes::tell(&mut client).await;
+            }
+            Ok(())
         }
+        NodeCommand::Maintenance(args) => brakes::maintenance(client, out, format, args).await,
         NodeCommand::Show { node } => {
             let node = client.get_node(wire::GetNodeRequest { node }).await?.into_inner();
             show(out, format, &node)
@@ -44,6 +49,13 @@ fn labels(labels: &std::collections::HashMap<String, String>) -> String {
     let sorted: BTreeMap<_, _> = labels.iter().collect();
     let pairs: Vec<String> = sorted.into_iter().map(|(key, value)| format!("{key}={value}")).collect();
     if pairs.is_empty() { "-".to_owned() } else { pairs.join(",") }
+}
+
+fn state(node: &wire::Node) -> Cell {
+    match &node.maintenance {
+        Some(_) => Cell::new(format!("{}, maintenance", node.state)).tone(Tone::Uneasy),
+        None => Cell::state(&node.state),
+    }
 }
 
 fn clock(node: &wire::Node) -> Cell {
@@ -76,6 +88,7 @@ fn list_json(node: &wire::Node) -> serde_json::Value {
         "clock_skew_ms": node.clock_skew_known.then_some(node.clock_skew_ms),
         "last_seen": time(node.last_seen_ms),
         "checks": node.checks.iter().collect::<BTreeMap<_, _>>(),
+        "maintenance": node.maintenance.as_ref().map(brakes::to_json),
     })
 }
 
@@ -94,7 +107,7 @@ fn list(out: &Out, format: Format, answer: &wire::ListNodesResponse) -> Result<(
     let row = |node: &wire::Node| {
         vec![
             Cell::new(&node.name),
-            Cell::state(&node.state),
+            state(node),
             Cell::new(labels(&node.labels)),
             Cell::new(&node.agent_version),
             Cell::new(&node.policy),
@@ -134,6 +147,9 @@ fn show(out: &Out, format: Format, node: &wire::Node) -> Result<(), Problem> {
         "state",
         format!("{} for {}, seen {}", node.state, age(node.state_since_ms, now), ago(node.last_seen_ms, now)),
     );
+    if let Some(works) = &node.maintenance {
+        field("maintenance", brakes::works(works, now));
+    }
     field("labels", labels(&node.labels));
     field("agent", format!("{}, policy: {}", node.agent_version, node.policy));
     field("address", if node.address.is_empty() { "not connected".into() } else { node.address.clone() });

@@ -140,7 +140,7 @@ fn no_call_is_allowed_unexpectedly() {
         "UntrustKey",
     ];
     // Those that name nothing are refused for what they leave out, in the handler.
-    const CI: [&str; 21] = [
+    const CI: [&str; 22] = [
         "Can",
         // On what they may do themselves.
         "DecideApproval",
@@ -153,6 +153,8 @@ fn no_call_is_allowed_unexpectedly() {
         "GetService",
         "ListActs",
         "ListApprovals",
+        // Of nodes, those that they may see.
+        "ListBrakes",
         "ListChecks",
         "ListSecrets",
         "ListServices",

@@ -4,6 +4,7 @@
 mod access;
 mod approvals;
 mod audit;
+mod brakes;
 mod delivery;
 mod doctor;
 mod golden;

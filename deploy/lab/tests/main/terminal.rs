@@ -232,12 +232,14 @@ impl Server {
     }
 }
 
-const COMMANDS: [&str; 64] = [
+const COMMANDS: [&str; 68] = [
     "status",
     "whoami",
     "can change check disk",
     "node ls",
     "node show web1",
+    "node maintenance web1 on --for 2h",
+    "node maintenance web1 off",
     "node revoke web1 --yes",
     "node rm web1 --yes",
     "check ls",
@@ -250,6 +252,8 @@ const COMMANDS: [&str; 64] = [
     "service history hello",
     "why service/hello",
     "why service/hello --node web1 -n 3",
+    "freeze --for 1h --reason x",
+    "thaw",
     "token create",
     "token ls",
     "token rm abcd2345",
