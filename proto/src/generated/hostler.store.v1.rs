@@ -311,7 +311,7 @@ pub struct Alert {
     pub node: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub check: ::prost::alloc::string::String,
-    /// The fleet as a whole; node and check are empty then.
+    /// The fleet as a whole; node is empty then, and check unless many nodes fail it.
     #[prost(bool, tag = "3")]
     pub fleet: bool,
     #[prost(string, tag = "4")]
