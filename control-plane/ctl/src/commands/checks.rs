@@ -96,7 +96,7 @@ fn show(out: &Out, answer: &wire::ListChecksResponse) -> Result<(), Problem> {
         }
         let mut field = |name: &str, value: &str| text.push_str(&format!("{name:<10}{value}\n"));
         field("check", &format!("{} on {}", sanitize(&check.check), sanitize(&check.node)));
-        field("state", &format!("{} for {}", check.state, age(check.since_ms, answer.wall_ms)));
+        field("state", &format!("{} for {}", sanitize(&check.state), age(check.since_ms, answer.wall_ms)));
         field("summary", &sanitize(&summary(check)));
         let took = check.duration_us as f64 / 1000.0;
         let every = format_duration(Duration::from_millis(check.every_ms));
