@@ -279,6 +279,11 @@ impl Link {
 
     fn dial(&self, address: String) -> Pin<Box<dyn Future<Output = Result<Stream, Failed>> + Send>> {
         let credentials = self.identity.credentials();
+        // One lock for both: a second one within a statement would wait for the first.
+        let (checks, services) = {
+            let mut view = self.view.lock();
+            (view.all_reports(), view.all_services())
+        };
         let hello = wire::Hello {
             agent_version: VERSION.to_owned(),
             boot_id: host::boot_id(),
@@ -287,10 +292,10 @@ impl Link {
             desired_state: self.book.highest().map(Into::into),
             spool_id: self.spool.id(),
             wall_ms: 0,
-            checks: self.view.lock().all_reports(),
+            checks,
             node_id: self.identity.node.to_string(),
             sealing_key: self.sealing_key.clone(),
-            services: self.view.lock().all_services(),
+            services,
         };
         Box::pin(async move {
             let unusable = || Trouble::Refused("this host's certificate or key cannot be read".to_owned());
