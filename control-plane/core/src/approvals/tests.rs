@@ -93,11 +93,14 @@ fn a_pushed_version_acts_where_it_would_run() {
 
 #[test]
 fn a_secret_s_value_acts_on_those_who_are_given_it() {
-    let spec = "secret: {token: {}}\ncheck: {a: {where: role=web, plugin: disk, with: {x: '${secret:token}'}}}\n";
-    let (applied, catalogue, hosts) = (applied(spec), Catalogue::new([artifact("disk", "0.1.0", false)]), hosts());
-    let basis = Basis { applied: &applied, catalogue: &catalogue, hosts: &hosts };
-    assert_eq!(nodes_of_secret(basis, &name("token")).len(), 3);
-    assert_eq!(nodes_of_secret(basis, &name("other")).len(), 0);
+    let check = "secret: {token: {}}\ncheck: {a: {where: role=web, plugin: disk, with: {x: '${secret:token}'}}}\n";
+    let service = "secret: {token: {}}\nservice: {a: {where: role=web, command: 'bin/a ${secret:token}'}}\n";
+    for spec in [check, service] {
+        let (applied, catalogue, hosts) = (applied(spec), Catalogue::new([artifact("disk", "0.1.0", false)]), hosts());
+        let basis = Basis { applied: &applied, catalogue: &catalogue, hosts: &hosts };
+        assert_eq!(nodes_of_secret(basis, &name("token")).len(), 3);
+        assert_eq!(nodes_of_secret(basis, &name("other")).len(), 0);
+    }
 }
 
 #[test]
