@@ -95,6 +95,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
 
     let (trial_ends, heard_trial_ends) = mpsc::channel(TRIAL_ENDS_MAX);
     let awake = Arc::new(tokio::sync::Notify::new());
+    let news = Arc::new(tokio::sync::Notify::new());
     let (executor, connection) = Executor::inherited();
     let (check_asks, asked_checks) = mpsc::channel(services::QUEUE);
     let (checked, heard_checked) = mpsc::channel(services::QUEUE);
@@ -130,6 +131,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
         watched,
         asks: asked_services,
         to_control_plane,
+        news: Arc::clone(&news),
     };
     let deliverer = Deliverer { orders: orders.subscribe(), table: table.subscribe(), vault: Arc::clone(&vault) };
     let (deliveries, asked) = mpsc::channel(deliveries::QUEUE);
@@ -177,6 +179,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
         awake,
         deliveries,
         services: service_asks.clone(),
+        news,
         outgoing,
     };
     if let Some(connection) = connection {

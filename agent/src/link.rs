@@ -32,6 +32,9 @@ const FACTS_EVERY: Duration = Duration::from_secs(3_600);
 /// An ack that takes longer was lost on the way: the batch is sent once more.
 const ACK_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Whoever restarts a fleet one by one waits for each to be known as running.
+const NEWS_EVERY: Duration = Duration::from_millis(200);
+
 type Pending<T> = Option<Pin<Box<dyn Future<Output = T> + Send>>>;
 
 pub struct Link {
@@ -50,6 +53,8 @@ pub struct Link {
     pub awake: Arc<Notify>,
     pub deliveries: mpsc::Sender<deliveries::Asked>,
     pub services: mpsc::Sender<Ask>,
+    /// Services stand otherwise than the control plane knows.
+    pub news: Arc<Notify>,
     /// What services have to say to the control plane.
     pub outgoing: mpsc::Receiver<from_agent::Message>,
 }
@@ -65,6 +70,8 @@ struct Running {
     facts: Pending<Facts>,
     facts_due: Duration,
     facts_sent: Option<Facts>,
+    /// The last heartbeat that went before its turn, for the sake of services.
+    hurried: Duration,
     /// Since when a batch waits for its ack.
     in_flight: Option<Duration>,
     orders_refused: Option<String>,
@@ -87,6 +94,7 @@ enum Happened {
     Spooled,
     Awake,
     Outgoing(from_agent::Message),
+    News,
 }
 
 /// Nothing, for ever, where nothing is pending.
@@ -114,6 +122,7 @@ impl Link {
             facts: None,
             facts_due: Duration::MAX,
             facts_sent: None,
+            hurried: Duration::ZERO,
             in_flight: None,
             orders_refused: None,
         };
@@ -148,6 +157,7 @@ impl Link {
         let facts_due = if running.stream.is_some() { running.facts_due } else { Duration::MAX };
         let deadline = deadline.map_or(facts_due, |deadline| deadline.min(facts_due));
         let deadline = (deadline < Duration::MAX).then_some(deadline);
+        let (live, hurried) = (running.session.is_live(), running.hurried);
         let inbound = async {
             match &mut running.stream {
                 Some(stream) => stream.inbound.message().await,
@@ -164,6 +174,7 @@ impl Link {
             facts = pending(&mut running.facts) => Happened::Facts(facts),
             Ok(()) = spooled.changed() => Happened::Spooled,
             () = self.awake.notified() => Happened::Awake,
+            () = news(&self.news, hurried), if live => Happened::News,
             Some(message) = self.outgoing.recv() => Happened::Outgoing(message),
             () = clock::sleep_until(deadline) => Happened::Time,
         }
@@ -173,6 +184,11 @@ impl Link {
         match happened {
             Happened::Stop | Happened::Spooled => Input::Tick,
             Happened::Awake => Input::Awake,
+            Happened::News => {
+                running.hurried = clock::now().monotonic;
+                self.send_heartbeat(running);
+                Input::Tick
+            }
             Happened::Outgoing(message) => {
                 // Whoever waits for it asks again when the stream is back.
                 if let Some(stream) = &running.stream {
@@ -487,6 +503,12 @@ impl Link {
             permit.send(stream::message(from_agent::Message::Spool(batch)));
         }
     }
+}
+
+/// News of services, at most a few times a second.
+async fn news(news: &Notify, last: Duration) {
+    clock::sleep_until(Some(last.saturating_add(NEWS_EVERY))).await;
+    news.notified().await;
 }
 
 async fn read_facts() -> Facts {

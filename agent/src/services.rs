@@ -24,7 +24,7 @@ use runtime::Runtime;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -78,6 +78,8 @@ pub struct Services {
     pub watched: watch::Sender<Arc<BTreeSet<Name>>>,
     pub asks: mpsc::Receiver<Ask>,
     pub to_control_plane: mpsc::Sender<from_agent::Message>,
+    /// How a service stands has changed.
+    pub news: Arc<Notify>,
 }
 
 struct Running {
@@ -258,7 +260,9 @@ impl Services {
 
     fn show(&self, running: &Running) {
         let standings = running.supervisor.standings(clock::now());
-        self.view.lock().set_services(standings);
+        if self.view.lock().set_services(standings) {
+            self.news.notify_one();
+        }
     }
 
     async fn asked(&mut self, running: &mut Running, ask: Ask) {

@@ -161,7 +161,8 @@ impl Inner {
         self.checks.values().map(brief).collect()
     }
 
-    pub fn set_services(&mut self, standings: Vec<Standing>) {
+    /// Whether anything is news.
+    pub fn set_services(&mut self, standings: Vec<Standing>) -> bool {
         let mut before = std::mem::take(&mut self.services);
         for standing in standings {
             let seen = match before.remove(&standing.key) {
@@ -171,6 +172,7 @@ impl Inner {
             };
             self.services.insert(seen.standing.key.clone(), seen);
         }
+        !before.is_empty() || self.services.values().any(|seen| seen.unreported)
     }
 
     /// Those that changed since it was last asked.

@@ -225,6 +225,13 @@ words! {
     }
 }
 
+impl Deed {
+    /// Somebody did it; the others befell it, or were not done.
+    pub const fn is_done(self) -> bool {
+        matches!(self, Self::Started | Self::Restarted | Self::Reloaded | Self::Stopped)
+    }
+}
+
 /// One act on one replica, or its refusal, with the reasons. What becomes of it
 /// comes later, as the same act with its result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -248,11 +255,18 @@ pub struct Act {
 }
 
 impl fmt::Display for Act {
-    /// As an event says it: `restarted by itself: ended by KILL after 3m (attempt 1 of 5 in 10m)`.
+    /// As an event says it: `restarted by itself: ended by KILL after 3m; passing 62 ms later`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} by {}", self.deed, if self.by.is_empty() { "itself" } else { &self.by })?;
-        if let Some(saw) = self.saw.first() {
-            write!(f, ": {saw}")?;
+        if self.deed.is_done() {
+            write!(f, "{} by {}", self.deed, if self.by.is_empty() { "itself" } else { &self.by })?;
+        }
+        match self.saw.first() {
+            // It says itself that it ended.
+            Some(saw) if self.deed == Deed::Ended => f.write_str(saw)?,
+            Some(saw) if self.deed.is_done() => write!(f, ": {saw}")?,
+            Some(saw) => write!(f, "{}: {saw}", self.deed)?,
+            None if self.deed.is_done() => {}
+            None => self.deed.fmt(f)?,
         }
         if let Some(result) = &self.result {
             write!(f, "; {result}")?;

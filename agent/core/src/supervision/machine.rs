@@ -2,7 +2,7 @@
 
 use super::replica::{Phase, Replica};
 use super::service::{CheckSeen, Ladder, Service};
-use super::{Effect, Input, Kept, KeptService, Key, Standing, fingerprint};
+use super::{Effect, How, Input, Kept, KeptService, Key, Standing, fingerprint};
 use crate::hash::fnv1a;
 use crate::jitter::Jitter;
 use hostler_types::service::Act;
@@ -133,6 +133,14 @@ impl Supervisor {
                 Some(service) => {
                     service.checks = checks(&service.checks);
                     service.leaving = false;
+                    // What could not be started at all may lack what came now.
+                    for replica in &mut service.replicas {
+                        let never = replica.last_end.as_ref().is_some_and(|end| matches!(end.how, How::Never(_)));
+                        if never && matches!(replica.phase, Phase::Backoff { .. }) {
+                            replica.enter(now, Phase::Down);
+                            replica.pace.reset();
+                        }
+                    }
                     // A changed spec may be what mends it.
                     if service.fingerprint != fingerprint {
                         for replica in &mut service.replicas {

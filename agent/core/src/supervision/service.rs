@@ -146,7 +146,12 @@ impl Service {
         let Some(at) = self.probe_at.filter(|_| self.all_up()) else { return Vec::new() };
         let Some(age) = self.youngest().map(|started| now.monotonic.saturating_sub(started)) else { return Vec::new() };
         let open: Vec<Name> = {
-            let open = |check: &&Name| self.checks.get(*check).is_some_and(|seen| seen.good != Some(true));
+            let open = |check: &&Name| {
+                let well = |seen: &CheckSeen| {
+                    seen.state.is_some_and(|state| state.severity() <= CheckState::Warning.severity())
+                };
+                self.checks.get(*check).is_some_and(|seen| seen.good != Some(true) || !well(seen))
+            };
             self.watched().filter(open).cloned().collect()
         };
         if open.is_empty() || age >= PROBE_FOR {
