@@ -3,6 +3,7 @@
 
 mod languages;
 mod restore;
+mod stack;
 
 use hostler_lab::hosts::Hosts;
 use hostler_lab::{program, wait_for};
@@ -109,6 +110,17 @@ impl Fleet {
             }
         });
         (found, started.elapsed())
+    }
+
+    /// As the control plane says it.
+    fn wait_service(&self, service: &str, state: &str) {
+        wait_for(&format!("{service} to be {state}"), SOON, || {
+            let all = self.json("service ls");
+            let found = all
+                .as_array()
+                .is_some_and(|all| all.iter().any(|one| one["service"] == service && one["state"] == state));
+            if found { Ok(()) } else { Err(all) }
+        });
     }
 
     fn transitions(&self, node: &str, check: &str) -> Vec<String> {
