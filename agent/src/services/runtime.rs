@@ -9,7 +9,8 @@ use hostler_executor::protocol::{Act, Done, Ended, Limits, Outcome, Process, Uni
 use hostler_types::ServiceAssignment;
 use hostler_types::service::{Program, Runs};
 use hostler_types::time::whole_millis;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -39,6 +40,13 @@ pub fn unit_of(key: &Key, service: Option<&ServiceAssignment>) -> String {
         Some(Runs::Unit { name, .. } | Runs::Written { name, .. }) => name.clone(),
         _ => format!("hostler-{}-{}.service", key.service, key.replica),
     }
+}
+
+/// What of a program may name secrets.
+#[derive(Serialize, Deserialize)]
+struct Texts {
+    command: String,
+    env: BTreeMap<String, String>,
 }
 
 fn is_own(service: Option<&ServiceAssignment>) -> bool {
@@ -175,13 +183,12 @@ impl Runtime {
 
     /// With its secrets in place.
     fn process(&self, key: &Key, service: &ServiceAssignment, program: &Program) -> Result<Process, Trouble> {
-        let texts = json!({ "command": program.command, "env": program.env }).to_string();
+        let texts = Texts { command: program.command.clone(), env: program.env.clone() };
+        let unreadable = |error| Trouble::Failed(format!("its command or environment can't be read: {error}"));
+        let texts = serde_json::to_string(&texts).map_err(unreadable)?;
         let texts = self.vault.configure(&texts.into()).map_err(Trouble::Failed)?;
-        let unreadable = |_| Trouble::Failed("its environment can't be read".to_owned());
-        let mut texts: serde_json::Value = serde_json::from_str(&texts).map_err(unreadable)?;
-        let env = serde_json::from_value(texts["env"].take()).map_err(unreadable)?;
-        let text = texts["command"].as_str().unwrap_or_default();
-        let command = process::command(text, program.home.as_deref()).map_err(Trouble::Failed)?;
+        let Texts { command, env } = serde_json::from_str(&texts).map_err(unreadable)?;
+        let command = process::command(&command, program.home.as_deref()).map_err(Trouble::Failed)?;
         let limits = program.limits;
         Ok(Process {
             command,
