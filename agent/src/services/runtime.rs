@@ -49,7 +49,7 @@ struct Texts {
     env: BTreeMap<String, String>,
 }
 
-fn is_own(service: Option<&ServiceAssignment>) -> bool {
+pub fn is_own(service: Option<&ServiceAssignment>) -> bool {
     !matches!(service.map(|one| &one.runs), Some(Runs::Unit { .. } | Runs::Written { .. }))
 }
 
@@ -136,12 +136,8 @@ impl Runtime {
             Runs::Process(program) => {
                 self.prepare(program).await?;
                 let process = self.process(key, service, program)?;
-                let done = self.done(Act::StartProcess { unit, process }).await?;
-                done.pid.map(Some).ok_or_else(|| {
-                    Trouble::Failed(done.ended.map_or("it ended at once".to_owned(), |ended| {
-                        how(Some(ended), program.limits.memory_bytes).to_string()
-                    }))
-                })
+                // Without a pid it ended at once, which is no failure to start.
+                Ok(self.done(Act::StartProcess { unit, process }).await?.pid)
             }
             Runs::Written { program, .. } => {
                 self.prepare(program).await?;

@@ -241,7 +241,7 @@ pub struct Act {
     pub service: Name,
     pub replica: u32,
     pub deed: Deed,
-    /// Who did it: the node itself, or an operator.
+    /// Who did it, such as an operator; empty: the node itself.
     pub by: String,
     pub saw: Vec<String>,
     pub rule: String,

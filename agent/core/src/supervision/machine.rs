@@ -10,8 +10,6 @@ use hostler_types::{Brake, BrakeKind, Deed, Name, Now, ServiceAssignment};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// What a host says of itself where an operator did it not.
-pub(super) const ITSELF: &str = "itself";
 pub(super) const ON_THE_HOST: &str = "somebody on the host";
 
 pub struct Supervisor {
@@ -262,7 +260,8 @@ impl Supervisor {
             service: key.service.clone(),
             replica: key.replica,
             deed,
-            by: ITSELF.to_owned(),
+            // The node itself, unless somebody asked.
+            by: String::new(),
             saw: Vec::new(),
             rule: String::new(),
             origin,
