@@ -69,7 +69,7 @@ pub struct CheckSeen {
 pub struct ServiceSeen {
     pub standing: Standing,
     /// Of the process that runs.
-    usage: Option<wire::Usage>,
+    pub usage: Option<wire::Usage>,
     unreported: bool,
 }
 
