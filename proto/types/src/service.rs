@@ -226,6 +226,11 @@ words! {
 }
 
 impl Deed {
+    /// People hear of it at once; of the others, who looks.
+    pub const fn is_told(self) -> bool {
+        matches!(self, Self::Crashing | Self::Paged | Self::Recovered)
+    }
+
     /// Somebody did it; the others befell it, or were not done.
     pub const fn is_done(self) -> bool {
         matches!(self, Self::Started | Self::Restarted | Self::Reloaded | Self::Stopped)

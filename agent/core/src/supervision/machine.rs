@@ -136,7 +136,8 @@ impl Supervisor {
                         let never = replica.last_end.as_ref().is_some_and(|end| matches!(end.how, How::Never(_)));
                         if never && matches!(replica.phase, Phase::Backoff { .. }) {
                             replica.enter(now, Phase::Down);
-                            replica.pace.reset();
+                            // It is the change that asks for it.
+                            replica.by_itself = false;
                         }
                     }
                     // A changed spec may be what mends it.
