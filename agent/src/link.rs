@@ -190,6 +190,10 @@ impl Link {
                 Input::Tick
             }
             Happened::Outgoing(message) => {
+                // Whoever gets an answer and looks sees what it says.
+                if matches!(message, from_agent::Message::ServiceAnswer(_)) {
+                    self.send_heartbeat(running);
+                }
                 // Whoever waits for it asks again when the stream is back.
                 if let Some(stream) = &running.stream {
                     let _ = stream.outbound.try_send(stream::message(message));

@@ -1,9 +1,10 @@
 //! `/metrics`, in Prometheus' text format.
 
 use crate::VERSION;
-use crate::view::{Inner, PluginBill};
+use crate::view::{Inner, PluginBill, ServiceSeen};
+use hostler_agent_core::supervision::Key;
 use hostler_plugin_host::answer::SampleKind;
-use hostler_types::CheckState;
+use hostler_types::{CheckState, ServiceState};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -62,6 +63,7 @@ pub fn page(view: &Inner) -> String {
         view.counts.log_lines_dropped as f64,
     );
     plugins(&mut page, view);
+    services(&mut page, view);
     page.one(
         "hostler_agent_spool_records",
         "gauge",
@@ -72,6 +74,35 @@ pub fn page(view: &Inner) -> String {
     page.one("hostler_agent_spool_lost_total", "counter", "Records that could not be kept.", view.spool.lost as f64);
     reported(&mut page, view);
     page.0
+}
+
+/// How services stand here, and what they use.
+fn services(page: &mut Page, view: &Inner) {
+    type Column = (&'static str, &'static str, &'static str, fn(&ServiceSeen) -> Option<f64>);
+    let columns: [Column; 5] = [
+        ("up", "gauge", "Whether it runs and is well.", |seen| {
+            Some(f64::from(u8::from(seen.standing.state == ServiceState::Running)))
+        }),
+        ("restarts_total", "counter", "Restarts of its own accord.", |seen| Some(seen.standing.restarts as f64)),
+        ("cpu_seconds_total", "counter", "Processor time of what runs now.", |seen| {
+            Some(seen.usage?.cpu_us as f64 / 1_000_000.0)
+        }),
+        ("memory_bytes", "gauge", "Resident memory of all its processes.", |seen| {
+            Some(seen.usage?.memory_bytes as f64)
+        }),
+        ("processes", "gauge", "Its processes.", |seen| Some(f64::from(seen.usage?.processes))),
+    ];
+    if view.services.is_empty() {
+        return;
+    }
+    for (name, kind, help, value) in columns {
+        let one = |(key, seen): (&Key, &ServiceSeen)| {
+            // Names hold nothing that would have to be escaped.
+            let labels = format!("{{service=\"{}\",replica=\"{}\"}}", key.service, key.replica);
+            Some((labels, value(seen)?))
+        };
+        page.family(&format!("hostler_service_{name}"), kind, help, view.services.iter().filter_map(one));
+    }
 }
 
 /// What plugins cost this host.

@@ -4,6 +4,7 @@
 mod keep;
 mod process;
 mod runtime;
+mod usage;
 
 pub use keep::forget;
 
@@ -24,6 +25,7 @@ use runtime::Runtime;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -56,6 +58,9 @@ pub enum Ask {
     /// By somebody on the host; nothing: not any more.
     Pause(Option<Brake>),
 }
+
+/// Fresh enough for a table; each service costs some tens of microseconds.
+const MEASURE_EVERY: Duration = Duration::from_secs(15);
 
 /// Whoever waits for the end of an order.
 enum Waiting {
@@ -115,12 +120,18 @@ impl Services {
         let connected = *self.standing.borrow_and_update() == Standing::Connected;
         self.step(&mut running, Input::Link { connected }).await;
         self.configure(&mut running).await;
+        let mut measured = Duration::ZERO;
         loop {
             let deadline = running.supervisor.next_deadline(clock::now());
+            let measure = (!running.supervisor.is_empty()).then(|| measured.saturating_add(MEASURE_EVERY));
             // Each of these can be dropped half-way: none has taken anything then.
             tokio::select! {
                 () = stop.cancelled() => break,
                 () = clock::sleep_until(deadline) => self.step(&mut running, Input::Tick).await,
+                () = clock::sleep_until(measure), if measure.is_some() => {
+                    measured = clock::now().monotonic;
+                    self.measure().await;
+                }
                 changed = self.orders.changed() => match changed {
                     Ok(()) => self.configure(&mut running).await,
                     Err(_) => break,
@@ -209,7 +220,12 @@ impl Services {
                 running.last.insert(key.service.clone(), Arc::clone(&service));
                 running.doing.spawn(async move {
                     let result = runtime.start(&key, &service).await;
-                    vec![Input::Started { key, op, result }]
+                    let mut inputs = vec![Input::Started { key: key.clone(), op, result: result.clone() }];
+                    if result == Ok(None) && runtime::is_own(Some(&service)) {
+                        let (end, _) = runtime.ended(&key, Some(&service)).await;
+                        inputs.push(Input::Ended { key, pid: None, end });
+                    }
+                    inputs
                 });
             }
             Effect::Stop { key, op } => {
@@ -238,6 +254,17 @@ impl Services {
             Effect::Answer { id, outcome, words } => self.answer(running, id, outcome, words),
             Effect::Keep | Effect::Record(_) => {}
         }
+    }
+
+    /// Off this thread: a host with many services has many files to read.
+    async fn measure(&self) {
+        let pids = self.view.lock().pids();
+        let now_ms = clock::wall().as_millis();
+        let measured = tokio::task::spawn_blocking(move || {
+            let measure = |(key, pid)| Some((key, usage::measure(pid, now_ms)?));
+            pids.into_iter().filter_map(measure).collect::<Vec<_>>()
+        });
+        self.view.lock().set_usage(measured.await.unwrap_or_default());
     }
 
     async fn keep(&self, running: &Running) {
@@ -397,7 +424,7 @@ fn watch_program(running: &mut Running, input: &Input) {
 }
 
 /// How a replica stands, on the wire.
-pub fn report(standing: &hostler_agent_core::supervision::Standing) -> wire::ServiceReport {
+pub fn report(standing: &hostler_agent_core::supervision::Standing, usage: Option<wire::Usage>) -> wire::ServiceReport {
     wire::ServiceReport {
         service: standing.key.service.to_string(),
         replica: standing.key.replica,
@@ -408,6 +435,6 @@ pub fn report(standing: &hostler_agent_core::supervision::Standing) -> wire::Ser
         restarts: standing.restarts,
         words: standing.words.clone(),
         stopped: standing.stopped,
-        usage: None,
+        usage,
     }
 }

@@ -68,6 +68,8 @@ pub struct CheckSeen {
 #[derive(Clone, Debug)]
 pub struct ServiceSeen {
     pub standing: Standing,
+    /// Of the process that runs.
+    pub usage: Option<wire::Usage>,
     unreported: bool,
 }
 
@@ -168,23 +170,38 @@ impl Inner {
             let seen = match before.remove(&standing.key) {
                 // What it says of a wait counts down and is no news.
                 Some(seen) if same(&seen.standing, &standing) => ServiceSeen { standing, ..seen },
-                _ => ServiceSeen { standing, unreported: true },
+                _ => ServiceSeen { standing, usage: None, unreported: true },
             };
             self.services.insert(seen.standing.key.clone(), seen);
         }
         !before.is_empty() || self.services.values().any(|seen| seen.unreported)
     }
 
+    /// What runs of services here.
+    pub fn pids(&self) -> Vec<(Key, u32)> {
+        self.services.iter().filter_map(|(key, seen)| Some((key.clone(), seen.standing.pid?))).collect()
+    }
+
+    /// Goes with the next heartbeat.
+    pub fn set_usage(&mut self, measured: Vec<(Key, wire::Usage)>) {
+        for (key, usage) in measured {
+            if let Some(seen) = self.services.get_mut(&key) {
+                (seen.usage, seen.unreported) = (Some(usage), true);
+            }
+        }
+    }
+
     /// Those that changed since it was last asked.
     pub fn take_services(&mut self) -> Vec<wire::ServiceReport> {
         let news = self.services.values_mut();
-        news.filter_map(|seen| std::mem::take(&mut seen.unreported).then(|| report(&seen.standing))).collect()
+        news.filter_map(|seen| std::mem::take(&mut seen.unreported).then(|| report(&seen.standing, seen.usage)))
+            .collect()
     }
 
     /// Everything, for a hello.
     pub fn all_services(&mut self) -> Vec<wire::ServiceReport> {
         self.services.values_mut().for_each(|seen| seen.unreported = false);
-        self.services.values().map(|seen| report(&seen.standing)).collect()
+        self.services.values().map(|seen| report(&seen.standing, seen.usage)).collect()
     }
 
     pub fn set_plugins(&mut self, plugins: BTreeMap<Name, PluginReport>) {

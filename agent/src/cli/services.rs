@@ -109,7 +109,12 @@ pub fn why(config: &Config, service: Option<Name>, output: Output) -> Result<()>
 
 /// As `hostlerctl why` tells it.
 fn told(act: &Act) -> String {
-    let mut text = format!("{}  {} {} by {}  act {}\n", act.at, act.service, act.deed, act.by, act.id);
+    let by = match (act.deed.is_done(), act.by.as_str()) {
+        (false, _) => String::new(),
+        (true, "") => " by itself".to_owned(),
+        (true, by) => format!(" by {}", sanitize(by)),
+    };
+    let mut text = format!("{}  {} {}{by}  act {}\n", act.at, act.service, act.deed, act.id);
     let mut line = |what: &str, words: &str| text.push_str(&format!("  {what:<7}  {}\n", sanitize(words)));
     let several = [("saw", &act.saw), ("allowed", &act.allowed), ("refused", &act.refused)];
     for (what, all) in several {

@@ -8,6 +8,7 @@ use hostler_agent_core::supervision::{End, How, Key, Seen, Trouble};
 use hostler_executor::protocol::{Act, Done, Ended, Limits, Outcome, Process, Unit};
 use hostler_types::ServiceAssignment;
 use hostler_types::service::{Program, Runs};
+use hostler_types::spec::Restarter;
 use hostler_types::time::whole_millis;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -19,6 +20,9 @@ use std::sync::Arc;
 const TAIL_LINES: u32 = 50;
 /// What runs a host's services makes room for their output here.
 const OUTPUT_FOLDER_MODE: u32 = 0o755;
+const UNIT_FOLDER: &str = "/etc/systemd/system";
+const DROP_IN: &str = "hostler-restart";
+const NO_RESTART: &str = "[Service]\nRestart=no\n";
 /// Whoever runs what no user is named for: never the agent itself, whose keys it could
 /// read then.
 const USER_DEFAULT: &str = "hostler-run";
@@ -49,7 +53,7 @@ struct Texts {
     env: BTreeMap<String, String>,
 }
 
-fn is_own(service: Option<&ServiceAssignment>) -> bool {
+pub fn is_own(service: Option<&ServiceAssignment>) -> bool {
     !matches!(service.map(|one| &one.runs), Some(Runs::Unit { .. } | Runs::Written { .. }))
 }
 
@@ -68,6 +72,9 @@ impl Runtime {
     }
 
     pub async fn look(&self, key: &Key, service: Option<&ServiceAssignment>) -> Seen {
+        if let Some(Runs::Unit { name, restarter }) = service.map(|one| &one.runs) {
+            self.one_restarter(name, *restarter).await;
+        }
         let unit = match self.inspect(key, service).await {
             Ok(Some(unit)) => unit,
             Ok(None) | Err(_) => return Seen::Nothing,
@@ -83,6 +90,19 @@ impl Runtime {
                 Seen::Ended(self.end(key, service, Some(ended)).await)
             }
             _ => Seen::Nothing,
+        }
+    }
+
+    /// Never two who start a unit again: by a drop-in that is there only while it is us.
+    async fn one_restarter(&self, unit: &str, restarter: Restarter) {
+        let path = Path::new(UNIT_FOLDER).join(format!("{unit}.d/{DROP_IN}.conf"));
+        let text = (restarter == Restarter::Hostler).then(|| NO_RESTART.to_owned());
+        if std::fs::read_to_string(path).ok() == text {
+            return;
+        }
+        let act = Act::DropIn { unit: unit.to_owned(), name: DROP_IN.to_owned(), text };
+        if let Err(Trouble::Refused(words) | Trouble::Failed(words) | Trouble::Lost(words)) = self.done(act).await {
+            tracing::warn!(unit, words, "who restarts this unit can't be settled: systemd may do it as well");
         }
     }
 
@@ -136,12 +156,8 @@ impl Runtime {
             Runs::Process(program) => {
                 self.prepare(program).await?;
                 let process = self.process(key, service, program)?;
-                let done = self.done(Act::StartProcess { unit, process }).await?;
-                done.pid.map(Some).ok_or_else(|| {
-                    Trouble::Failed(done.ended.map_or("it ended at once".to_owned(), |ended| {
-                        how(Some(ended), program.limits.memory_bytes).to_string()
-                    }))
-                })
+                // Without a pid it ended at once, which is no failure to start.
+                Ok(self.done(Act::StartProcess { unit, process }).await?.pid)
             }
             Runs::Written { program, .. } => {
                 self.prepare(program).await?;

@@ -12,7 +12,7 @@ use hostler_core::notices::notice::{EVENTS_MAX, of_alert};
 use hostler_core::notices::outbox::Effect as Sent;
 use hostler_core::notices::{Alert, Alerts, Effect, Input, Notice, Outbox, Outcome, Rules, Seen, Subject, Tell};
 use hostler_store::{Change, OPERATIONS_MAX, StoreError, Txn};
-use hostler_types::{CheckState, Event, EventKind, Name, NodeId, NodeState, Timestamp};
+use hostler_types::{CheckState, Deed, Event, EventKind, Name, NodeId, NodeState, Timestamp};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,9 +28,6 @@ const TRY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Within the half megabyte that many small records take; one transaction may have
 /// twice that.
 const TXN_BYTES: usize = 512 * 1024;
-/// Events that are told as they are: what the control plane says of itself, which
-/// is damage found and mended.
-const TOLD: [&str; 1] = [EventKind::SERVER];
 const NEWS: Duration = Duration::from_secs(3600);
 /// More than a control plane says of itself before it can tell people.
 const EVENTS_CAUGHT_UP: usize = 100;
@@ -445,8 +442,15 @@ fn put_alert(alert: &Alert) -> Op {
     Op::Put(records::alert_key(&alert.subject), records::encode_alert(alert))
 }
 
+/// Events that are told as they are: what the control plane says of itself, which is
+/// damage found and mended; and services that go on crashing, or ask for somebody.
 fn is_told(event: &Event) -> bool {
-    TOLD.contains(&event.kind.word())
+    let deed = || event.message.split(':').next().and_then(|word| word.parse::<Deed>().ok());
+    match event.kind.word() {
+        EventKind::SERVER => true,
+        EventKind::SERVICE => deed().is_some_and(Deed::is_told),
+        _ => false,
+    }
 }
 
 type Kept = (Alerts, Outbox, Option<String>);

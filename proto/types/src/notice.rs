@@ -5,7 +5,7 @@
 
 use crate::spec::Severity;
 use crate::terminal::sanitize;
-use crate::{Event, Name, Timestamp};
+use crate::{Event, EventKind, Name, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -133,7 +133,10 @@ impl Notice {
         Self {
             node: sanitize(&event.node).into_owned(),
             summary: clip(&event.message, SUMMARY_CHARACTERS_MAX),
-            next: vec![format!("hostlerctl events --kind {}", event.kind.word())],
+            next: vec![match event.kind.word() {
+                EventKind::SERVICE => format!("hostlerctl why service/{}", sanitize(&event.subject)),
+                kind => format!("hostlerctl events --kind {kind}"),
+            }],
             ..Self::new(id, What::Event, Severity::Warn, &title, event.at)
         }
     }

@@ -226,6 +226,11 @@ words! {
 }
 
 impl Deed {
+    /// People hear of it at once; of the others, who looks.
+    pub const fn is_told(self) -> bool {
+        matches!(self, Self::Crashing | Self::Paged | Self::Recovered)
+    }
+
     /// Somebody did it; the others befell it, or were not done.
     pub const fn is_done(self) -> bool {
         matches!(self, Self::Started | Self::Restarted | Self::Reloaded | Self::Stopped)
@@ -241,7 +246,7 @@ pub struct Act {
     pub service: Name,
     pub replica: u32,
     pub deed: Deed,
-    /// Who did it: the node itself, or an operator.
+    /// Who did it, such as an operator; empty: the node itself.
     pub by: String,
     pub saw: Vec<String>,
     pub rule: String,

@@ -10,8 +10,6 @@ use hostler_types::{Brake, BrakeKind, Deed, Name, Now, ServiceAssignment};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// What a host says of itself where an operator did it not.
-pub(super) const ITSELF: &str = "itself";
 pub(super) const ON_THE_HOST: &str = "somebody on the host";
 
 pub struct Supervisor {
@@ -138,7 +136,8 @@ impl Supervisor {
                         let never = replica.last_end.as_ref().is_some_and(|end| matches!(end.how, How::Never(_)));
                         if never && matches!(replica.phase, Phase::Backoff { .. }) {
                             replica.enter(now, Phase::Down);
-                            replica.pace.reset();
+                            // It is the change that asks for it.
+                            replica.by_itself = false;
                         }
                     }
                     // A changed spec may be what mends it.
@@ -262,7 +261,8 @@ impl Supervisor {
             service: key.service.clone(),
             replica: key.replica,
             deed,
-            by: ITSELF.to_owned(),
+            // The node itself, unless somebody asked.
+            by: String::new(),
             saw: Vec::new(),
             rule: String::new(),
             origin,

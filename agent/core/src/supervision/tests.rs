@@ -143,7 +143,7 @@ fn a_killed_one_is_started_at_once_and_says_why() {
     host.after(60_000).killed("api", 7);
     assert_eq!(host.starts(), ["api"]);
     let act = host.act().clone();
-    assert_eq!((act.deed, act.by.as_str(), act.origin.as_str()), (Deed::Restarted, "itself", "demo.yaml:2"));
+    assert_eq!((act.deed, act.by.as_str(), act.origin.as_str()), (Deed::Restarted, "", "demo.yaml:2"));
     assert_eq!(act.saw, ["ended by KILL after 60.0 s (pid 7)"]);
     assert_eq!((act.allowed, act.tail), (vec!["attempts 0 of 5 in 10m".to_owned()], vec!["the last line".to_owned()]));
     host.after(22).begun("api", 8);
