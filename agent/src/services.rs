@@ -264,7 +264,8 @@ impl Services {
             let measure = |(key, pid)| Some((key, usage::measure(pid, now_ms)?));
             pids.into_iter().filter_map(measure).collect::<Vec<_>>()
         });
-        self.view.lock().set_usage(measured.await.unwrap_or_default());
+        let measured = measured.await.unwrap_or_default();
+        self.view.lock().set_usage(measured);
     }
 
     async fn keep(&self, running: &Running) {
