@@ -299,8 +299,12 @@ pub async fn commit(
         return out.line(format!("nothing to do: {title} is at version {}", answer.version));
     }
     out.line(format!("applied {title}: version {}; {done}", answer.version))?;
-    let checks = |change: &wire::Change| change.kind == "check" && change.act != "delete";
-    if answer.changes.iter().any(checks) { out.line("next:  hostlerctl check ls") } else { Ok(()) }
+    let touched = |kind: &str| answer.changes.iter().any(|change| change.kind == kind && change.act != "delete");
+    // What runs comes first: its checks say how it is.
+    match ["service", "check"].into_iter().find(|kind| touched(kind)) {
+        Some(kind) => out.line(format!("next:  hostlerctl {kind} ls")),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]
