@@ -87,9 +87,7 @@ impl<'a> Effects<'a> {
             (Some(Body::Check(was)), Some(Body::Check(is))) => {
                 moved("changes on", &old.runs_on(self.basis.applied, was), &new.runs_on(self.after, is))
             }
-            (Some(Body::Service(was)), Some(Body::Service(is))) => {
-                format!("{}; {LATER}", self.service(change, was, is))
-            }
+            (Some(Body::Service(was)), Some(Body::Service(is))) => self.service(change, was, is),
             (_, Some(Body::Service(is))) => {
                 format!("starts {} on {}", change.name, nodes(new.taken(&is.where_).len()))
             }
@@ -117,7 +115,10 @@ impl<'a> Effects<'a> {
             Touch::Nothing => "changes",
         };
         if word != "changes" && before == there && !there.is_empty() {
-            return format!("{word} {} on {}{}", change.name, nodes(there.len()), at_once(new, there.len()));
+            // Nobody should read of a canary, and see all of them restarted.
+            let now = format!("{word} {} on {}", change.name, nodes(there.len()));
+            let later = pace(new, there.len()).map(|pace| format!(" at once; in a later version {pace}"));
+            return format!("{now}{}", later.unwrap_or_default());
         }
         moved(&format!("{word} on"), &before, &there)
     }
@@ -241,16 +242,17 @@ fn touch(change: &Change, service: &ServiceSpec) -> Touch {
     change.fields.iter().map(|field| of_field(&field.path)).max().unwrap_or(Touch::Nothing)
 }
 
-fn at_once(service: &ServiceSpec, count: usize) -> String {
+/// How its rollout goes through several nodes.
+fn pace(service: &ServiceSpec, count: usize) -> Option<String> {
     if count < 2 {
-        return String::new();
+        return None;
     }
     let max = service.rollout.as_ref().map_or(Amount::Count(1), |rollout| rollout.max);
     let (canary, max) = (service.rollout.as_ref().and_then(|rollout| rollout.canary), written(max));
-    match canary {
-        Some(canary) => format!(", {} first, then {max}", written(canary).replace(" at a time", "")),
-        None => format!(", {max}"),
-    }
+    Some(match canary {
+        Some(canary) => format!("{} first, then {max}", written(canary).replace(" at a time", "")),
+        None => max,
+    })
 }
 
 fn written(amount: Amount) -> String {

@@ -172,7 +172,7 @@ fn a_plan_says_what_it_does_deletions_first() {
         told(&second),
         [
             "delete check disk: stops on 3 nodes",
-            "update service shop: restarts shop on 2 nodes, 1 first, then 25% at a time; accepted; takes effect in a later version"
+            "update service shop: restarts shop on 2 nodes at once; in a later version 1 first, then 25% at a time"
                 .replace("1 first", "one first")
                 .as_str(),
             "update check site: changes on 2 nodes",
@@ -202,9 +202,7 @@ fn a_file_says_whether_its_service_reloads() {
     let second = planned(&first.after, &spec('b'), &hosts);
     assert_eq!(
         told(&second),
-        [
-            "update service haproxy: reloads haproxy on 2 nodes, one at a time; accepted; takes effect in a later version"
-        ]
+        ["update service haproxy: reloads haproxy on 2 nodes at once; in a later version one at a time"]
     );
 }
 

@@ -17,6 +17,7 @@ pub const CAP_DEFAULT: Duration = Duration::from_secs(300);
 pub const ATTEMPTS_DEFAULT: u32 = 5;
 pub const WITHIN_DEFAULT: Duration = Duration::from_secs(600);
 pub const GRACE_DEFAULT: Duration = Duration::from_secs(30);
+pub const LOG_FILES_DEFAULT: u32 = 5;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct ServiceAssignment {
@@ -93,7 +94,7 @@ pub struct LogPolicy {
 
 impl Default for LogPolicy {
     fn default() -> Self {
-        Self { path: None, rotate_bytes: None, every: None, keep: 5, compress: true }
+        Self { path: None, rotate_bytes: None, every: None, keep: LOG_FILES_DEFAULT, compress: true }
     }
 }
 

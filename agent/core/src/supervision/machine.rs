@@ -48,11 +48,6 @@ impl Supervisor {
         self.services.is_empty()
     }
 
-    /// Checks that say something of a service here.
-    pub fn watches(&self, check: &Name) -> bool {
-        self.services.values().any(|one| one.checks.contains_key(check))
-    }
-
     pub fn kept(&self) -> Kept {
         let mut kept = self.kept.clone();
         for (name, service) in &self.services {

@@ -1,6 +1,6 @@
 //! What people ask of services, and when it is done.
 
-use super::replica::{Phase, Replica};
+use super::replica::Phase;
 use super::{Effect, Key, Order, Outcome, Supervisor};
 use hostler_types::{BrakeKind, Deed, Name, Now, ServiceVerb};
 
@@ -110,18 +110,5 @@ impl Supervisor {
 
     pub(super) fn fail_orders(&mut self, name: &Name, words: &str) {
         self.answer_orders(name, |_| true, Outcome::Failed, words);
-    }
-
-    /// Nobody waits for these any more.
-    pub fn forget_order(&mut self, id: u64) {
-        for service in self.services.values_mut() {
-            service.orders.retain(|(one, _)| *one != id);
-        }
-    }
-
-    /// What runs of a service here, for whoever reads its output.
-    pub fn pids(&self, name: &Name) -> Vec<u32> {
-        let replicas = self.services.get(name).map(|one| one.replicas.as_slice()).unwrap_or_default();
-        replicas.iter().filter_map(|one: &Replica| one.pid).collect()
     }
 }

@@ -4,14 +4,14 @@ use super::rollout::{Release, Rollout};
 use super::watch::CheckSpec;
 use super::{Age, Interval, Wait};
 use crate::Selector;
+use crate::service;
 use crate::spec::form::{Form, Json as JsonKind, Scalar};
-use crate::spec::scalars::{Number, Ref, Setting, Size, Template, Whole};
+use crate::spec::scalars::{Number, Ref, Setting, Size, Span, Template, Whole};
 use crate::spec::shape::{Content, Reader, Shape, Target, record};
 use crate::spec::words::words;
 use crate::spec::yaml::{Node, Value};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 words! {
     /// What runs a service.
@@ -95,9 +95,9 @@ words! {
     }
 }
 
-const RESTART_CAP: Wait = crate::spec::scalars::Span(Duration::from_secs(300));
-const RESTART_WITHIN: Interval = crate::spec::scalars::Span(Duration::from_secs(600));
-const STOP_GRACE: Wait = crate::spec::scalars::Span(Duration::from_secs(30));
+const RESTART_CAP: Wait = Span(service::CAP_DEFAULT);
+const RESTART_WITHIN: Interval = Span(service::WITHIN_DEFAULT);
+const STOP_GRACE: Wait = Span(service::GRACE_DEFAULT);
 
 record! {
     /// A program that is to run, on every node that `where` takes.
@@ -360,11 +360,11 @@ record! {
         /// The first wait; without it, the first restart is at once, and the next waits 1s.
         delay "delay": Wait, optional, "delay: 10s";
         /// What each further wait is multiplied by.
-        factor "factor": Number, default(Number(2.0)), "factor: 2";
+        factor "factor": Number, default(Number(service::FACTOR_DEFAULT)), "factor: 2";
         /// The longest wait.
         cap "cap": Wait, default(RESTART_CAP), "cap: 5m";
         /// After so many restarts within `within`, somebody is told, and it goes on slowly.
-        attempts "attempts": Whole<1, 1000>, default(Whole(5)), "attempts: 5";
+        attempts "attempts": Whole<1, 1000>, default(Whole(service::ATTEMPTS_DEFAULT)), "attempts: 5";
         /// The time in which attempts are counted.
         within "within": Interval, default(RESTART_WITHIN), "within: 10m";
         /// Once it was healthy for so long, the counting begins anew; without it, `within`.
@@ -414,7 +414,7 @@ record! {
         /// A file that is this old is begun anew.
         every "every": Age, optional, "every: 1d";
         /// How many old files are kept.
-        keep "keep": Whole<0, 10000>, default(Whole(5)), "keep: 52";
+        keep "keep": Whole<0, 10000>, default(Whole(service::LOG_FILES_DEFAULT)), "keep: 52";
         /// Whether old files are compressed.
         compress "compress": bool, default(true), "compress: false";
     }
