@@ -8,6 +8,7 @@ use crate::view::View;
 use crate::{clock, files, identity::Identity};
 use anyhow::{Context, Result, bail};
 use hostler_agent_core::supervision::Outcome;
+use hostler_executor::account;
 use hostler_types::{Brake, BrakeKind, Name, ServiceVerb};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -185,13 +186,7 @@ async fn of_services(question: Question, by: String, services: &mpsc::Sender<Ask
 }
 
 fn user_name(uid: u32) -> String {
-    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let named = users.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
-    });
-    format!("{} on the host", named.unwrap_or_else(|| format!("user {uid}")))
+    format!("{} on the host", account::name_of(uid).unwrap_or_else(|| format!("user {uid}")))
 }
 
 /// Asks the agent that runs here how it does.

@@ -16,10 +16,11 @@ use crate::orders::Orders;
 use crate::spool::Spool;
 use crate::vault::Vault;
 use crate::view::View;
+use hostler_agent_core::desired::only_watch;
 use hostler_agent_core::supervision::{Checked, Effect, Input, Key, Order, Outcome, Seen, Supervisor};
 use hostler_proto::agent::spool_record::Body;
 use hostler_proto::agent::{self as wire, from_agent};
-use hostler_types::{Act, Brake, Name, ServiceAssignment, ServiceVerb, Timestamp};
+use hostler_types::{Act, Brake, BrakeKind, Name, ServiceAssignment, ServiceVerb, Timestamp};
 use keep::Acts;
 use runtime::Runtime;
 use std::collections::{BTreeMap, BTreeSet};
@@ -100,6 +101,8 @@ struct Running {
     /// What runs as another than it should, by its key: to be stopped as that.
     last: BTreeMap<Name, Arc<ServiceAssignment>>,
     paused: Option<Brake>,
+    /// What is wanted here was said too long ago.
+    stale: bool,
 }
 
 impl Services {
@@ -116,6 +119,7 @@ impl Services {
             orders_seen: 0,
             last: BTreeMap::new(),
             paused: keep::load_pause(&self.state_dir),
+            stale: false,
         };
         let connected = *self.standing.borrow_and_update() == Standing::Connected;
         self.step(&mut running, Input::Link { connected }).await;
@@ -131,6 +135,10 @@ impl Services {
                 () = clock::sleep_until(measure), if measure.is_some() => {
                     measured = clock::now().monotonic;
                     self.measure().await;
+                    let signed_at = self.orders.borrow().as_ref().map(|orders| orders.signed_at);
+                    if signed_at.is_some_and(|at| only_watch(at, clock::wall())) != running.stale {
+                        self.brakes(&mut running).await;
+                    }
                 }
                 changed = self.orders.changed() => match changed {
                     Ok(()) => self.configure(&mut running).await,
@@ -173,11 +181,20 @@ impl Services {
         });
     }
 
-    /// What the control plane holds back, and what somebody on the host does.
+    /// What the control plane holds back, what somebody on the host does, and the age of
+    /// what is known to be wanted.
     async fn brakes(&mut self, running: &mut Running) {
         let orders = self.orders.borrow().clone();
+        let stale = orders.as_ref().is_some_and(|orders| only_watch(orders.signed_at, clock::wall()));
         let mut brakes = orders.map(|orders| orders.desired.brakes.clone()).unwrap_or_default();
         brakes.extend(running.paused.clone());
+        running.stale = stale;
+        brakes.extend(stale.then(|| Brake {
+            kind: BrakeKind::Stale,
+            check: None,
+            until: None,
+            words: "desired state is older than 30 days, so this host only watches".to_owned(),
+        }));
         self.step(running, Input::Brakes(brakes)).await;
     }
 

@@ -19,6 +19,16 @@ pub fn find(name: &str) -> Result<Account, String> {
     })
 }
 
+/// Whose id that is.
+pub fn name_of(uid: u32) -> Option<String> {
+    let passwd = fs::read_to_string("/etc/passwd").ok()?;
+    passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+    })
+}
+
 /// Every name of the user id 0.
 pub fn roots() -> Vec<String> {
     let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();

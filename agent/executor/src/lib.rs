@@ -2,7 +2,8 @@
 //! agent proper under an unprivileged user and carries out what it asks for, if the
 //! host's policy allows it.
 //!
-//! [`protocol`] is what both halves speak, and all that the agent uses of this.
+//! [`protocol`] is what both halves speak; of the rest the agent uses [`clock`] and
+//! [`account`] alone.
 
 pub mod account;
 pub mod act;

@@ -12,7 +12,6 @@ use tokio::io::unix::AsyncFd;
 
 /// Fifty lines of a usual length; of longer ones there are fewer.
 const TAIL_BYTES: u64 = 16 * 1024;
-/// Of `/proc/PID/stat`, counted from behind the name.
 const STARTED_FIELD: usize = 19;
 /// Where a program is looked for that is named without a folder: as systemd does.
 const SEARCHED: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
@@ -31,11 +30,15 @@ pub async fn ended(pid: u32) {
 /// For how long it has been running.
 pub fn age(pid: u32) -> Option<Duration> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // Behind the program's name, which may hold anything.
-    let (_, rest) = stat.rsplit_once(')')?;
-    let ticks: u64 = rest.split_whitespace().nth(STARTED_FIELD)?.parse().ok()?;
+    let ticks = stat_field(&stat, STARTED_FIELD)?;
     let started = Duration::from_millis(ticks.saturating_mul(1_000) / rustix::param::clock_ticks_per_second().max(1));
     Some(Duration::from_millis(hostler_executor::clock::boottime_ms()).saturating_sub(started))
+}
+
+/// A number of `/proc/PID/stat`, counted from behind the name, which may hold anything.
+pub fn stat_field(stat: &str, field: usize) -> Option<u64> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    rest.split_whitespace().nth(field)?.parse().ok()
 }
 
 /// The last lines of what it printed.

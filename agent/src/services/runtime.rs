@@ -5,6 +5,7 @@ use super::process;
 use crate::executor::{Executor, Lost};
 use crate::vault::Vault;
 use hostler_agent_core::supervision::{End, How, Key, Seen, Trouble};
+use hostler_executor::account;
 use hostler_executor::protocol::{Act, Done, Ended, Limits, Outcome, Process, Unit};
 use hostler_types::ServiceAssignment;
 use hostler_types::service::{Program, Runs};
@@ -177,7 +178,7 @@ impl Runtime {
     async fn prepare(&self, program: &Program) -> Result<(), Trouble> {
         let home = program.home.as_ref().map(PathBuf::from);
         let user = user_of(program);
-        if let Some(user) = user.as_ref().filter(|user| !has_user(user)) {
+        if let Some(user) = user.as_ref().filter(|user| account::find(user).is_err()) {
             self.done(Act::MakeUser { name: user.clone(), home: home.clone() }).await?;
         }
         let make = |path: PathBuf, mode| Act::MakeFolder { path, owner: user.clone(), mode: Some(mode) };
@@ -250,11 +251,6 @@ fn user_of(program: &Program) -> Option<String> {
     let owner = parent.and_then(|path| std::fs::metadata(path).ok()).map(|one| MetadataExt::uid(&one));
     let apart = owner != Some(rustix::process::getuid().as_raw());
     program.user.clone().or_else(|| apart.then(|| USER_DEFAULT.to_owned()))
-}
-
-fn has_user(name: &str) -> bool {
-    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    users.lines().any(|line| line.split(':').next() == Some(name))
 }
 
 fn how(ended: Option<Ended>, limit_bytes: Option<u64>) -> How {

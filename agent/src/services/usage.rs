@@ -1,10 +1,11 @@
 //! What the processes of a service use of the host, as far as anybody may see it.
 
+use super::process::stat_field;
 use hostler_proto::agent::Usage;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Of `/proc/PID/stat`, counted from behind the name.
+/// Of `/proc/PID/stat`.
 const USER_TICKS: usize = 11;
 const SYSTEM_TICKS: usize = 12;
 /// A fork bomb is not counted to its end.
@@ -48,10 +49,7 @@ fn group_of(groups: &str) -> Option<PathBuf> {
 }
 
 fn cpu_ticks(stat: &str) -> Option<u64> {
-    let (_, rest) = stat.rsplit_once(')')?;
-    let fields: Vec<&str> = rest.split_whitespace().collect();
-    let ticks = |field: usize| fields.get(field)?.parse::<u64>().ok();
-    Some(ticks(USER_TICKS)? + ticks(SYSTEM_TICKS)?)
+    Some(stat_field(stat, USER_TICKS)? + stat_field(stat, SYSTEM_TICKS)?)
 }
 
 fn resident_pages(statm: &str) -> Option<u64> {

@@ -174,6 +174,8 @@ words! {
         CommonCause = "common-cause",
         /// This host, by somebody on it.
         Paused = "paused",
+        /// What this host knows to be wanted is too old to act on.
+        Stale = "stale",
     }
 }
 

@@ -242,7 +242,7 @@ impl Supervisor {
                 && (brake.kind != BrakeKind::CommonCause || (check.is_some() && brake.check.as_ref() == check))
         };
         self.brakes.iter().find(holds).map(|brake| match brake.kind {
-            BrakeKind::CommonCause => brake.words.clone(),
+            BrakeKind::CommonCause | BrakeKind::Stale => brake.words.clone(),
             kind => format!("{kind} {}", brake.words).trim_end().to_owned(),
         })
     }

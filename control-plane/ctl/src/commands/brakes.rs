@@ -173,8 +173,8 @@ fn lines(answer: &wire::ListBrakesResponse) -> Vec<String> {
                 lines.push(format!("{}: a common cause; healing on it waits", sanitize(&one.words)));
             }
             Ok(BrakeKind::Maintenance) => nodes.push(one),
-            // A newer one's.
-            Ok(BrakeKind::Paused) | Err(_) => {}
+            // Those of a host itself, and a newer control plane's.
+            Ok(BrakeKind::Paused | BrakeKind::Stale) | Err(_) => {}
         }
     }
     if !nodes.is_empty() {
