@@ -79,7 +79,7 @@ pub fn page(view: &Inner) -> String {
 /// How services stand here, and what they use.
 fn services(page: &mut Page, view: &Inner) {
     type Column = (&'static str, &'static str, &'static str, fn(&ServiceSeen) -> Option<f64>);
-    let columns: [Column; 5] = [
+    let columns: [Column; 7] = [
         ("up", "gauge", "Whether it runs and is well.", |seen| {
             Some(f64::from(u8::from(seen.standing.state == ServiceState::Running)))
         }),
@@ -91,6 +91,8 @@ fn services(page: &mut Page, view: &Inner) {
             Some(seen.usage?.memory_bytes as f64)
         }),
         ("processes", "gauge", "Its processes.", |seen| Some(f64::from(seen.usage?.processes))),
+        ("open_files", "gauge", "Files that its processes have open.", |seen| Some(f64::from(seen.usage?.open_files))),
+        ("connections", "gauge", "Its established TCP connections.", |seen| Some(f64::from(seen.usage?.connections))),
     ];
     if view.services.is_empty() {
         return;

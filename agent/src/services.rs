@@ -2,6 +2,7 @@
 //! needs to know is seen here.
 
 mod keep;
+mod logs;
 mod process;
 mod runtime;
 mod usage;
@@ -22,7 +23,7 @@ use hostler_proto::agent::spool_record::Body;
 use hostler_proto::agent::{self as wire, from_agent};
 use hostler_types::{Act, Brake, BrakeKind, Name, ServiceAssignment, ServiceVerb, Timestamp};
 use keep::Acts;
-use runtime::Runtime;
+use runtime::{Runtime, unit_of};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -62,6 +63,8 @@ pub enum Ask {
 
 /// Fresh enough for a table; each service costs some tens of microseconds.
 const MEASURE_EVERY: Duration = Duration::from_secs(15);
+/// What is open, which only the executor sees, is counted once in so many measures.
+const OPEN_EACH: u64 = 4;
 
 /// Whoever waits for the end of an order.
 enum Waiting {
@@ -103,12 +106,14 @@ struct Running {
     paused: Option<Brake>,
     /// What is wanted here was said too long ago.
     stale: bool,
+    measured: u64,
 }
 
 impl Services {
     pub async fn run(mut self, stop: CancellationToken, seed: u64) {
         let runtime =
             Runtime { executor: self.executor.clone(), vault: Arc::clone(&self.vault), output: self.output.clone() };
+        let rotating = tokio::spawn(logs::rotate(runtime.clone(), self.orders.clone(), stop.clone()));
         let mut running = Running {
             supervisor: Supervisor::new(seed, keep::load(&self.state_dir)),
             runtime,
@@ -120,6 +125,7 @@ impl Services {
             last: BTreeMap::new(),
             paused: keep::load_pause(&self.state_dir),
             stale: false,
+            measured: 0,
         };
         let connected = *self.standing.borrow_and_update() == Standing::Connected;
         self.step(&mut running, Input::Link { connected }).await;
@@ -134,7 +140,7 @@ impl Services {
                 () = clock::sleep_until(deadline) => self.step(&mut running, Input::Tick).await,
                 () = clock::sleep_until(measure), if measure.is_some() => {
                     measured = clock::now().monotonic;
-                    self.measure().await;
+                    self.measure(&mut running);
                     let signed_at = self.orders.borrow().as_ref().map(|orders| orders.signed_at);
                     if signed_at.is_some_and(|at| only_watch(at, clock::wall())) != running.stale {
                         self.brakes(&mut running).await;
@@ -158,6 +164,7 @@ impl Services {
             }
         }
         running.doing.abort_all();
+        rotating.abort();
     }
 
     async fn configure(&mut self, running: &mut Running) {
@@ -246,9 +253,14 @@ impl Services {
                 });
             }
             Effect::Stop { key, op } => {
-                let service = running.last.get(&key.service).cloned().or_else(|| assigned(running, &key));
+                let now = assigned(running, &key);
+                let service = running.last.get(&key.service).cloned().or_else(|| now.clone());
                 running.doing.spawn(async move {
                     let result = runtime.stop(&key, service.as_deref()).await;
+                    let other = service.filter(|one| unit_of(&key, Some(one)) != unit_of(&key, now.as_deref()));
+                    if let Some(service) = other.filter(|_| result.is_ok()) {
+                        runtime.leave(&service).await;
+                    }
                     vec![Input::Stopped { key, op, result }]
                 });
             }
@@ -269,20 +281,37 @@ impl Services {
                 drop(self.to_control_plane.try_send(from_agent::Message::HealAsk(ask)));
             }
             Effect::Answer { id, outcome, words } => self.answer(running, id, outcome, words),
+            Effect::Left(service) => {
+                running.last.remove(&service.name);
+                running.doing.spawn(async move {
+                    runtime.leave(&service).await;
+                    Vec::new()
+                });
+            }
             Effect::Keep | Effect::Record(_) => {}
         }
     }
 
-    /// Off this thread: a host with many services has many files to read.
-    async fn measure(&self) {
-        let pids = self.view.lock().pids();
-        let now_ms = clock::wall().as_millis();
-        let measured = tokio::task::spawn_blocking(move || {
-            let measure = |(key, pid)| Some((key, usage::measure(pid, now_ms)?));
-            pids.into_iter().filter_map(measure).collect::<Vec<_>>()
+    /// Beside everything else: a host with many services has many files to read.
+    fn measure(&self, running: &mut Running) {
+        let (view, runtime) = (Arc::clone(&self.view), running.runtime.clone());
+        running.measured += 1;
+        let open = running.measured % OPEN_EACH == 1;
+        running.doing.spawn(async move {
+            let pids = view.lock().pids();
+            let opened = if open { runtime.open(pids.iter().map(|(_, pid)| *pid).collect()).await } else { Vec::new() };
+            let now_ms = clock::wall().as_millis();
+            let measured = tokio::task::spawn_blocking(move || {
+                let measure = |(key, pid)| {
+                    let open = opened.iter().find(|one| one.pid == pid).copied();
+                    Some((key, usage::measure(pid, now_ms)?, open))
+                };
+                pids.into_iter().filter_map(measure).collect::<Vec<_>>()
+            });
+            let measured = measured.await.unwrap_or_default();
+            view.lock().set_usage(measured);
+            Vec::new()
         });
-        let measured = measured.await.unwrap_or_default();
-        self.view.lock().set_usage(measured);
     }
 
     async fn keep(&self, running: &Running) {

@@ -4,6 +4,7 @@
 use crate::services::report;
 use crate::spool::SpoolState;
 use hostler_agent_core::supervision::{Key, Standing};
+use hostler_executor::protocol::Open;
 use hostler_plugin_host::Bill;
 use hostler_plugin_host::answer::Sample;
 use hostler_proto::agent::{self as wire, CheckReport, PluginReport};
@@ -183,9 +184,12 @@ impl Inner {
     }
 
     /// Goes with the next heartbeat.
-    pub fn set_usage(&mut self, measured: Vec<(Key, wire::Usage)>) {
-        for (key, usage) in measured {
+    pub fn set_usage(&mut self, measured: Vec<(Key, wire::Usage, Option<Open>)>) {
+        for (key, mut usage, open) in measured {
             if let Some(seen) = self.services.get_mut(&key) {
+                // Counted less often: what was counted last holds until then.
+                let last = seen.usage.map(|last| (last.open_files, last.connections)).unwrap_or_default();
+                (usage.open_files, usage.connections) = open.map_or(last, |open| (open.files, open.connections));
                 (seen.usage, seen.unreported) = (Some(usage), true);
             }
         }

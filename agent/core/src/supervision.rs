@@ -71,6 +71,12 @@ impl fmt::Display for Key {
 #[derive(Clone, Debug, PartialEq)]
 pub enum How {
     Exit(i32),
+    /// Another one, by its name, listens where it wanted to.
+    PortTaken {
+        code: i32,
+        port: u16,
+        by: String,
+    },
     Signal(i32),
     OutOfMemory {
         limit_bytes: Option<u64>,
@@ -114,6 +120,14 @@ pub enum Trouble {
     Failed(String),
     /// Nobody knows whether it was done.
     Lost(String),
+}
+
+impl Trouble {
+    pub fn into_words(self) -> String {
+        match self {
+            Self::Refused(words) | Self::Failed(words) | Self::Lost(words) => words,
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -235,6 +249,8 @@ pub enum Effect {
     },
     /// Make [`Supervisor::kept`] durable.
     Keep,
+    /// It is none of ours any more: nothing that was written for it stays.
+    Left(Box<ServiceAssignment>),
 }
 
 /// What must survive a restart of the agent and of the host.
@@ -256,6 +272,9 @@ pub struct KeptService {
     /// What runs of it goes with its spec, even if that goes while nobody looks.
     #[serde(default)]
     pub owned: bool,
+    /// The unit that was written for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
 }
 
 /// How one replica stands, for whoever shows it.

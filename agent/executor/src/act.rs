@@ -4,8 +4,11 @@ use crate::account::{self, Account};
 use crate::files::{self, Place};
 use crate::parent::Parent;
 use crate::program;
-use crate::protocol::{Act, Done, Outcome, Process};
-use crate::systemd::Systemd;
+use crate::protocol::{Act, Done, Environment, Outcome, Process};
+use crate::rotate::{self, Due, Rotated};
+use crate::systemd::{Systemd, environment};
+use crate::{units, usage};
+use std::collections::BTreeMap;
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -56,7 +59,7 @@ impl Hand {
                     Services::Parent(parent) => parent.kill(&unit, signal),
                 }
             }
-            Act::WriteUnit { unit, text, enable } => self.write_unit(&unit, &text, enable).await,
+            Act::WriteUnit { unit, text, enable, env } => self.write_unit(&unit, &text, enable, &env).await,
             Act::RemoveUnit { unit } => self.remove_unit(&unit).await,
             Act::DropIn { unit, name, text } => self.drop_in(&unit, &name, text.as_deref()).await,
             Act::PutFile { path, content_base64, owner, mode, validate } => {
@@ -69,12 +72,11 @@ impl Hand {
             Act::MakeUser { name, home } => self.make_user(&name, home.as_deref()).await,
             Act::InstallPackages { names } => self.install(&names).await,
             Act::Tail { unit, lines } => self.tail(&unit, lines).await,
-            Act::RotateOutput { path, keep, compress } => {
-                let rotated = blocking(move || crate::rotate::rotate(&path, keep, compress)).await?;
-                let text = rotated.map(|rotated| {
-                    format!("{} bytes{}", rotated.bytes, if rotated.lossless { "" } else { ", cut off" })
-                });
-                Ok(Done { changed: rotated.is_some(), text, ..Done::default() })
+            Act::RotateOutput { path, keep, compress, over_bytes, older_s } => {
+                let due = Due { over_bytes, older: older_s.map(Duration::from_secs) };
+                let rotated = blocking(move || rotate::rotate_all(&path, due, keep, compress)).await?;
+                let text = rotated.iter().map(Rotated::to_string).collect::<Vec<_>>().join(", ");
+                Ok(Done { changed: !rotated.is_empty(), text: Some(text), ..Done::default() })
             }
             Act::Inspect { unit } => {
                 let found = match &self.services {
@@ -83,6 +85,15 @@ impl Hand {
                 };
                 let (pid, ended) = found.as_ref().map_or((None, None), |found| (found.pid, found.ended.clone()));
                 Ok(Done { pid, ended, units: found.into_iter().collect(), ..Done::default() })
+            }
+            Act::Open { pids } => {
+                let open = blocking(move || Ok(usage::open(&pids))).await?;
+                Ok(Done { open, ..Done::default() })
+            }
+            Act::Listener { port } => {
+                let found = blocking(move || Ok(usage::listener(port))).await?;
+                let text = found.map(|(name, pid)| format!("{name} (pid {pid})"));
+                Ok(Done { text, ..Done::default() })
             }
             Act::List => {
                 let units = match &self.services {
@@ -125,16 +136,16 @@ impl Hand {
         self.systemd()?.job(verb, unit).await
     }
 
-    async fn write_unit(&self, unit: &str, text: &str, enable: bool) -> Result<Done, String> {
+    async fn write_unit(&self, unit: &str, text: &str, enable: bool, env: &Environment) -> Result<Done, String> {
         let systemd = self.systemd()?;
         let place = Place::of(&Path::new(UNIT_FOLDER).join(unit))?;
+        units::ours_or_new(&place, unit)?;
+        let text = units::marked(text);
         let new = place.put(text.as_bytes(), Some((0, 0)), Some(0o644), |_| Ok(()))?;
-        if new {
+        if new | environment::keep(unit, &env.0)? {
             systemd.reload().await?;
         }
-        if enable {
-            systemd.enable(unit, true).await?;
-        }
+        systemd.enable(unit, enable).await?;
         changed(new)
     }
 
@@ -144,8 +155,10 @@ impl Hand {
         if place.read(1)?.is_none() {
             return Ok(Done { already: true, ..Done::default() });
         }
+        units::ours_or_new(&place, unit)?;
         systemd.enable(unit, false).await?;
         place.remove(place.name())?;
+        environment::keep(unit, &BTreeMap::new())?;
         systemd.reload().await?;
         changed(true)
     }

@@ -3,7 +3,8 @@
 //! policy, and what would allow it.
 //!
 //! What it can't know is the shell's: that no symlink leads around a path
-//! (`files.rs`), and that a user is not root by its number (`account.rs`).
+//! (`files.rs`), that a user is not root by its number (`account.rs`), and that a unit
+//! is ours to write (`units.rs`).
 
 use crate::policy::{FILE, Listed, Policy};
 use crate::protocol::{Act, EXPIRY_MS_MAX, Process, Request};
@@ -58,7 +59,9 @@ fn fresh(request: &Request, seen: Seen) -> Result<(), Refusal> {
 
 /// By the policy; the request is well formed.
 pub fn allowed(policy: &Policy, act: &Act) -> Result<(), String> {
-    if policy.profile == Profile::Watch && !matches!(act, Act::Inspect { .. } | Act::List | Act::Tail { .. }) {
+    if policy.profile == Profile::Watch
+        && !matches!(act, Act::Inspect { .. } | Act::List | Act::Tail { .. } | Act::Open { .. } | Act::Listener { .. })
+    {
         return Err(format!(
             "{}: {} changes nothing on this host; profile = \"operate\" in {FILE} would allow it",
             verb(act),
@@ -66,7 +69,7 @@ pub fn allowed(policy: &Policy, act: &Act) -> Result<(), String> {
         ));
     }
     match act {
-        Act::Inspect { .. } | Act::List => Ok(()),
+        Act::Inspect { .. } | Act::List | Act::Open { .. } | Act::Listener { .. } => Ok(()),
         Act::Tail { unit, .. } => listed("unit", unit, "units", policy.units.as_ref()),
         Act::StartProcess { unit, process } => {
             touch_unit(policy, unit)?;
@@ -77,12 +80,12 @@ pub fn allowed(policy: &Policy, act: &Act) -> Result<(), String> {
         | Act::Restart { unit }
         | Act::Reload { unit }
         | Act::ResetFailed { unit }
+        | Act::RemoveUnit { unit }
         | Act::Kill { unit, .. } => touch_unit(policy, unit),
         Act::WriteUnit { unit, text, .. } => {
-            write_unit(policy, unit)?;
+            touch_unit(policy, unit)?;
             text::unit(policy, unit, text)
         }
-        Act::RemoveUnit { unit } => write_unit(policy, unit),
         Act::DropIn { unit, text, .. } => {
             touch_unit(policy, unit)?;
             text::drop_in(policy, unit, text.as_deref().unwrap_or_default())
@@ -172,17 +175,6 @@ fn touch_unit(policy: &Policy, unit: &str) -> Result<(), String> {
     listed("unit", unit, "units", policy.units.as_ref())
 }
 
-fn write_unit(policy: &Policy, unit: &str) -> Result<(), String> {
-    touch_unit(policy, unit)?;
-    if policy.profile != Profile::Full && policy.units.is_none() && !unit.starts_with("hostler-") {
-        return Err(format!(
-            "unit {unit}: {} writes only units that are called hostler-*; units = [\"{unit}\"] or profile = \"full\" in {FILE} would allow it",
-            profile(policy)
-        ));
-    }
-    Ok(())
-}
-
 fn path_of(policy: &Policy, path: &Path) -> Result<(), String> {
     let text = path.display();
     if let Some(own) = places::own_path(path) {
@@ -234,6 +226,8 @@ pub fn verb(act: &Act) -> &'static str {
         Act::RotateOutput { .. } => "rotate_output",
         Act::Inspect { .. } => "inspect",
         Act::List => "list",
+        Act::Open { .. } => "open",
+        Act::Listener { .. } => "listener",
     }
 }
 

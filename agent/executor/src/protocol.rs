@@ -19,6 +19,9 @@ pub use frame::{Decoder, FrameError, MESSAGE_BYTES_MAX, encode};
 /// The number of the agent's end of the socket pair.
 pub const FD_VARIABLE: &str = "HOSTLER_EXECUTOR_FD";
 
+/// How the first line of a unit begins that is ours to write again, and to remove.
+pub const WRITTEN: &str = "# Written by Hostler";
+
 /// No request may be good for longer: what is that old was decided on by what was
 /// so then.
 pub const EXPIRY_MS_MAX: u64 = 10 * 60 * 1000;
@@ -61,11 +64,15 @@ pub enum Act {
         unit: String,
         signal: String,
     },
-    /// In `/etc/systemd/system`; systemd reads it anew if it differs.
+    /// In `/etc/systemd/system`; systemd reads it anew if it differs. One that somebody
+    /// else wrote is left alone.
     WriteUnit {
         unit: String,
         text: String,
         enable: bool,
+        /// What of its environment nobody else reads: in memory, until the host is off.
+        #[serde(default)]
+        env: Environment,
     },
     RemoveUnit {
         unit: String,
@@ -104,14 +111,27 @@ pub enum Act {
         lines: u32,
     },
     /// `PATH` to `PATH.1`, that to `PATH.2`, at most `keep` of them, while whoever
-    /// appends to it goes on.
+    /// appends to it goes on. `*` in its name stands for all such files in the folder.
     RotateOutput {
         path: PathBuf,
         keep: u32,
         compress: bool,
+        /// When it is due; without any of these it is.
+        #[serde(default)]
+        over_bytes: Option<u64>,
+        #[serde(default)]
+        older_s: Option<u64>,
     },
     Inspect {
         unit: String,
+    },
+    /// The open files and connections of programs and all that belongs to them.
+    Open {
+        pids: Vec<u32>,
+    },
+    /// Who listens there: in words, or nobody.
+    Listener {
+        port: u16,
     },
     /// Whatever the agent's requests started, and is still known.
     List,
@@ -138,6 +158,16 @@ pub struct Process {
     /// Running means that it said `READY=1`.
     #[serde(default)]
     pub ready_notify: bool,
+}
+
+/// Secrets may be in the values.
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Environment(pub BTreeMap<String, String>);
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
 }
 
 /// Secrets may be in the values.
@@ -202,6 +232,15 @@ pub struct Done {
     /// How the main process ended, if it did.
     pub ended: Option<Ended>,
     pub units: Vec<Unit>,
+    pub open: Vec<Open>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Open {
+    pub pid: u32,
+    pub files: u32,
+    pub connections: u32,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

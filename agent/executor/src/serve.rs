@@ -149,7 +149,12 @@ fn key(act: &Act) -> Option<String> {
             Some(path.display().to_string())
         }
         Act::MakeUser { .. } | Act::InstallPackages { .. } => Some("the host".into()),
-        Act::Kill { .. } | Act::Tail { .. } | Act::Inspect { .. } | Act::List => None,
+        Act::Kill { .. }
+        | Act::Tail { .. }
+        | Act::Inspect { .. }
+        | Act::Open { .. }
+        | Act::Listener { .. }
+        | Act::List => None,
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use zbus::{Fd, Variant};
 
 mod bus;
-mod environment;
+pub mod environment;
 mod memory;
 
 /// Until a unit that ended is forgotten by systemd, which it does when it is idle.

@@ -6,19 +6,22 @@ use crate::executor::{Executor, Lost};
 use crate::vault::Vault;
 use hostler_agent_core::supervision::{End, How, Key, Seen, Trouble};
 use hostler_executor::account;
-use hostler_executor::protocol::{Act, Done, Ended, Limits, Outcome, Process, Unit};
+use hostler_executor::protocol::{Act, Done, Ended, Environment, Limits, Open, Outcome, Process, Unit, WRITTEN};
 use hostler_types::ServiceAssignment;
 use hostler_types::service::{Program, Runs};
-use hostler_types::spec::Restarter;
+use hostler_types::spec::{Restarter, secrets_in};
 use hostler_types::time::whole_millis;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::mem;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// As many as ride on an act.
 const TAIL_LINES: u32 = 50;
+/// What programs say of a port that another has.
+const PORT_TAKEN: [&str; 3] = ["in use", "EADDRINUSE", "ddress already used"];
 /// What runs a host's services makes room for their output here.
 const OUTPUT_FOLDER_MODE: u32 = 0o755;
 const UNIT_FOLDER: &str = "/etc/systemd/system";
@@ -63,7 +66,7 @@ impl Runtime {
         self.output.join(format!("{}-{}.log", key.service, key.replica))
     }
 
-    async fn done(&self, act: Act) -> Result<Done, Trouble> {
+    pub async fn done(&self, act: Act) -> Result<Done, Trouble> {
         match self.executor.ask(act).await {
             Ok(Outcome::Done(done)) => Ok(done),
             Ok(Outcome::Refused { words, .. }) => Err(Trouble::Refused(words)),
@@ -102,7 +105,8 @@ impl Runtime {
             return;
         }
         let act = Act::DropIn { unit: unit.to_owned(), name: DROP_IN.to_owned(), text };
-        if let Err(Trouble::Refused(words) | Trouble::Failed(words) | Trouble::Lost(words)) = self.done(act).await {
+        if let Err(trouble) = self.done(act).await {
+            let words = trouble.into_words();
             tracing::warn!(unit, words, "who restarts this unit can't be settled: systemd may do it as well");
         }
     }
@@ -132,7 +136,21 @@ impl Runtime {
 
     async fn end(&self, key: &Key, service: Option<&ServiceAssignment>, ended: Option<Ended>) -> End {
         let limit = service.and_then(program).and_then(|one| one.limits.memory_bytes);
-        End { how: how(ended, limit), tail: self.tail(key, service, TAIL_LINES).await }
+        let tail = self.tail(key, service, TAIL_LINES).await;
+        let mut how = how(ended, limit);
+        let in_use = || tail.iter().any(|line| PORT_TAKEN.iter().any(|words| line.contains(words)));
+        if let (How::Exit(code @ 1..), Some(port)) = (&how, service.and_then(program).and_then(|one| one.port))
+            && in_use()
+            && let Ok(Done { text: Some(by), .. }) = self.done(Act::Listener { port }).await
+        {
+            how = How::PortTaken { code: *code, port, by };
+        }
+        End { how, tail }
+    }
+
+    /// What programs have open, as far as anybody can tell.
+    pub async fn open(&self, pids: Vec<u32>) -> Vec<Open> {
+        self.done(Act::Open { pids }).await.map(|done| done.open).unwrap_or_default()
     }
 
     pub async fn tail(&self, key: &Key, service: Option<&ServiceAssignment>, lines: u32) -> Vec<String> {
@@ -162,9 +180,16 @@ impl Runtime {
             }
             Runs::Written { program, .. } => {
                 self.prepare(program).await?;
-                let process = self.process(key, service, program)?;
-                let text = unit_text(service, program, &process.command);
-                self.done(Act::WriteUnit { unit: unit.clone(), text, enable: true }).await?;
+                let mut process = self.process(key, service, program)?;
+                let is_secret = |name: &str| {
+                    program.env.get(name).is_some_and(|text| !secrets_in(&text.as_str().into()).is_empty())
+                };
+                let (secret, open) = mem::take(&mut process.env).into_iter().partition(|(name, _)| is_secret(name));
+                let text = unit_text(service, program, &process.command, &open);
+                // With secrets, which are in memory only, nobody but the agent can start it.
+                let enable = secret.is_empty();
+                let write = Act::WriteUnit { unit: unit.clone(), text, enable, env: Environment(secret) };
+                self.done(write).await?;
                 let done = self.done(Act::Start { unit }).await?;
                 Ok(done.pid)
             }
@@ -229,6 +254,21 @@ impl Runtime {
         self.done(Act::Stop { unit: unit_of(key, service) }).await.map(|_| ())
     }
 
+    /// Takes away what was written for a service that is none of ours any more.
+    pub async fn leave(&self, service: &ServiceAssignment) {
+        let act = match &service.runs {
+            Runs::Written { name, .. } => Act::RemoveUnit { unit: name.clone() },
+            Runs::Unit { name, restarter: Restarter::Hostler } => {
+                Act::DropIn { unit: name.clone(), name: DROP_IN.to_owned(), text: None }
+            }
+            Runs::Unit { .. } | Runs::Process(_) | Runs::Container { .. } => return,
+        };
+        if let Err(trouble) = self.done(act).await {
+            let words = trouble.into_words();
+            tracing::warn!(service = %service.name, words, "what was written for a service can't be removed: remove it by hand");
+        }
+    }
+
     pub async fn reload(&self, key: &Key, service: Option<&ServiceAssignment>) -> Result<(), Trouble> {
         let unit = unit_of(key, service);
         if is_own(service) {
@@ -238,7 +278,7 @@ impl Runtime {
     }
 }
 
-fn program(service: &ServiceAssignment) -> Option<&Program> {
+pub fn program(service: &ServiceAssignment) -> Option<&Program> {
     match &service.runs {
         Runs::Process(program) | Runs::Written { program, .. } | Runs::Container { program, .. } => Some(program),
         Runs::Unit { .. } => None,
@@ -265,9 +305,14 @@ fn how(ended: Option<Ended>, limit_bytes: Option<u64>) -> How {
 }
 
 /// A unit that stands by itself when the agent is gone, and starts with the host.
-fn unit_text(service: &ServiceAssignment, program: &Program, command: &[String]) -> String {
+fn unit_text(
+    service: &ServiceAssignment,
+    program: &Program,
+    command: &[String],
+    env: &BTreeMap<String, String>,
+) -> String {
     let mut text = format!(
-        "# Written by Hostler from the spec of service {0}; changes here are overwritten.\n[Unit]\nDescription={0}\n\
+        "{WRITTEN} from the spec of service {0}; changes here are overwritten.\n[Unit]\nDescription={0}\n\
          After=network.target\n\n[Service]\nExecStart={1}\nRestart=no\nKillMode=mixed\nKillSignal=SIG{2}\n\
          TimeoutStopSec={3}ms\n",
         service.name,
@@ -282,7 +327,7 @@ fn unit_text(service: &ServiceAssignment, program: &Program, command: &[String])
     };
     line("User", user_of(program));
     line("WorkingDirectory", program.home.clone());
-    for (key, value) in &program.env {
+    for (key, value) in env {
         line("Environment", Some(quoted(&format!("{key}={value}"))));
     }
     line("MemoryMax", program.limits.memory_bytes.map(|one| one.to_string()));

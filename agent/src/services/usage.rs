@@ -1,27 +1,19 @@
 //! What the processes of a service use of the host, as far as anybody may see it.
 
 use super::process::stat_field;
+use hostler_executor::usage::processes_with;
 use hostler_proto::agent::Usage;
 use std::fs;
-use std::path::{Path, PathBuf};
 
 /// Of `/proc/PID/stat`.
 const USER_TICKS: usize = 11;
 const SYSTEM_TICKS: usize = 12;
-/// A fork bomb is not counted to its end.
-const PROCESSES_MAX: usize = 1024;
 
 /// All processes of the unit that the main one is in.
 pub fn measure(pid: u32, now_ms: u64) -> Option<Usage> {
-    let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-    let pids = group_of(&groups).and_then(|folder| fs::read_to_string(folder.join("cgroup.procs")).ok());
-    let pids: Vec<u32> = match pids {
-        Some(pids) => pids.lines().filter_map(|line| line.parse().ok()).take(PROCESSES_MAX).collect(),
-        None => vec![pid],
-    };
     let (page, ticks) = (rustix::param::page_size() as u64, rustix::param::clock_ticks_per_second().max(1));
     let mut usage = Usage { measured_ms: now_ms, ..Usage::default() };
-    for pid in pids {
+    for pid in processes_with(pid) {
         let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}"));
         // Those that have just ended count no more.
         let (Ok(stat), Ok(memory)) = (read("stat"), read("statm")) else { continue };
@@ -30,22 +22,6 @@ pub fn measure(pid: u32, now_ms: u64) -> Option<Usage> {
         usage.memory_bytes += resident_pages(&memory).unwrap_or(0).saturating_mul(page);
     }
     (usage.processes > 0).then_some(usage)
-}
-
-/// Where systemd keeps the unit's processes, on either kind of control groups.
-fn group_of(groups: &str) -> Option<PathBuf> {
-    let named = groups.lines().find_map(|line| line.split_once(":name=systemd:").map(|(_, path)| path));
-    let (roots, path) = match named {
-        Some(path) => (["/sys/fs/cgroup/systemd"].as_slice(), path),
-        None => (
-            ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].as_slice(),
-            groups.lines().find_map(|line| line.strip_prefix("0::"))?,
-        ),
-    };
-    // The root of all holds every process of the host.
-    let below = path.trim_start_matches('/');
-    let folders = roots.iter().map(|root| Path::new(root).join(below));
-    folders.filter(|_| !below.is_empty()).find(|folder| folder.join("cgroup.procs").exists())
 }
 
 fn cpu_ticks(stat: &str) -> Option<u64> {

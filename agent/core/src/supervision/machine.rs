@@ -6,6 +6,7 @@ use super::{Effect, How, Input, Kept, KeptService, Key, Standing, fingerprint};
 use crate::hash::fnv1a;
 use crate::jitter::Jitter;
 use hostler_types::service::Act;
+use hostler_types::service::Runs;
 use hostler_types::{Brake, BrakeKind, Deed, Name, Now, ServiceAssignment};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -55,7 +56,11 @@ impl Supervisor {
             let started = started.filter_map(|(index, one)| Some((u32::try_from(index).ok()?, one.runs_as?))).collect();
             let owned = !service.is_adopted();
             let (stopped, restarts) = (service.stopped.clone(), service.restarts);
-            let one = KeptService { stopped, started, restarts, owned };
+            let unit = match &service.assignment.runs {
+                Runs::Written { name, .. } => Some(name.clone()),
+                _ => None,
+            };
+            let one = KeptService { stopped, started, restarts, owned, unit };
             kept.services.insert(name.clone(), one);
         }
         kept
@@ -109,11 +114,9 @@ impl Supervisor {
         let orphans = self.kept.services.iter().filter(|(name, one)| {
             one.owned && !one.started.is_empty() && !named.contains(*name) && !self.services.contains_key(*name)
         });
-        let orphans: Vec<(Name, u32)> = orphans
-            .map(|(name, one)| (name.clone(), one.started.keys().max().map_or(0, |last| last.saturating_add(1))))
-            .collect();
+        let orphans: Vec<ServiceAssignment> = orphans.map(|(name, one)| orphan(name.clone(), one)).collect();
         let assigned = assignments.into_iter().map(|one| (one, false));
-        let orphans = orphans.into_iter().map(|(name, replicas)| (orphan(name, replicas), true));
+        let orphans = orphans.into_iter().map(|one| (one, true));
         for (assignment, leaving) in assigned.chain(orphans) {
             let fingerprint = fingerprint(&assignment);
             let checks = |old: &BTreeMap<Name, CheckSeen>| {
@@ -219,7 +222,8 @@ impl Supervisor {
                 .get(name)
                 .is_some_and(|one| one.leaving && (one.is_adopted() || one.replicas.iter().all(Replica::is_down)));
             if gone {
-                self.services.remove(name);
+                let gone = self.services.remove(name);
+                self.effects.extend(gone.map(|one| Effect::Left(Box::new(one.assignment))));
                 self.kept.services.remove(name);
                 self.effects.push(Effect::Keep);
             }
@@ -280,12 +284,16 @@ impl Supervisor {
 }
 
 /// What is still known of a service whose spec went while no agent ran.
-fn orphan(name: Name, replicas: u32) -> ServiceAssignment {
-    use hostler_types::service::{Program, RestartPolicy, Runs, StopPolicy};
+fn orphan(name: Name, kept: &KeptService) -> ServiceAssignment {
+    use hostler_types::service::{Program, RestartPolicy, StopPolicy};
+    let program = Program::default();
     ServiceAssignment {
         name,
-        runs: Runs::Process(Program::default()),
-        replicas,
+        runs: match kept.unit.clone() {
+            Some(name) => Runs::Written { name, program },
+            None => Runs::Process(program),
+        },
+        replicas: kept.started.keys().max().map_or(0, |last| last.saturating_add(1)),
         needs: Vec::new(),
         on_needs: hostler_types::spec::OnNeeds::Stay,
         restart: RestartPolicy::default(),

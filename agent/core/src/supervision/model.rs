@@ -256,6 +256,7 @@ impl World {
                 assert!(self.connected, "asked while cut off");
                 self.later(5, Input::HealAnswer { id, allowed: true, words: vec!["not frozen".into()] });
             }
+            Effect::Left(_) => {}
             Effect::Keep => self.kept = self.supervisor.kept(),
             Effect::Record(_) | Effect::Answer { .. } => {}
         }

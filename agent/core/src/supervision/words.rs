@@ -9,6 +9,9 @@ impl fmt::Display for How {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Exit(code) => write!(f, "ended with exit code {code}"),
+            Self::PortTaken { code, port, by } => {
+                write!(f, "ended with exit code {code}: port {port} is taken by {by}")
+            }
             Self::Signal(signal) => write!(f, "ended by {}", signal_word(*signal)),
             Self::OutOfMemory { limit_bytes, peak_bytes } => {
                 f.write_str("ended for want of memory")?;
@@ -72,6 +75,8 @@ mod tests {
     fn ends_say_how() {
         let said = |how: How| End { how, tail: Vec::new() }.to_string();
         assert_eq!(said(How::Exit(1)), "ended with exit code 1");
+        let taken = How::PortTaken { code: 1, port: 8080, by: "nginx (pid 71)".to_owned() };
+        assert_eq!(said(taken), "ended with exit code 1: port 8080 is taken by nginx (pid 71)");
         assert_eq!(said(How::Signal(9)), "ended by KILL");
         assert_eq!(said(How::Signal(40)), "ended by signal 40");
         let hog = How::OutOfMemory { limit_bytes: Some(64 << 20), peak_bytes: Some(64 << 20) };

@@ -2,6 +2,7 @@
 
 use crate::protocol::{Act, Process};
 use crate::signals;
+use std::collections::BTreeMap;
 use std::path::{Component, Path};
 
 const UNIT_NAME_BYTES_MAX: usize = 200;
@@ -16,7 +17,9 @@ const COMMAND_BYTES_MAX: usize = 64 * 1024;
 const ENV_BYTES_MAX: usize = 1024 * 1024;
 const PACKAGES_MAX: usize = 100;
 pub(crate) const TAIL_LINES_MAX: u32 = 10_000;
-const ROTATED_MAX: u32 = 100;
+const ROTATED_MAX: u32 = 10_000;
+/// A host with more services than this has many hosts' worth.
+const PIDS_MAX: u64 = 10_000;
 /// Nothing is waited for longer at a stop.
 const GRACE_MS_MAX: u64 = 60 * 60 * 1000;
 const LEAST_MEMORY_BYTES: u64 = 64 * 1024;
@@ -37,9 +40,10 @@ pub(super) fn well_formed(act: &Act) -> Result<(), String> {
         | Act::ResetFailed { unit: name }
         | Act::Inspect { unit: name }
         | Act::RemoveUnit { unit: name } => unit(name),
-        Act::WriteUnit { unit: name, text, .. } => {
+        Act::WriteUnit { unit: name, text, env, .. } => {
             unit(name)?;
-            no_zero("text", text)
+            no_zero("text", text)?;
+            environment(&env.0)
         }
         Act::Kill { unit: name, signal } => {
             unit(name)?;
@@ -76,9 +80,13 @@ pub(super) fn well_formed(act: &Act) -> Result<(), String> {
         }
         Act::RotateOutput { path, keep, .. } => {
             self::path(path)?;
-            within("keep", u64::from(*keep), 1, u64::from(ROTATED_MAX))
+            if path.parent().is_some_and(|folder| folder.as_os_str().as_encoded_bytes().contains(&b'*')) {
+                return Err(format!("path {:?}: * stands only in a file's name", path.display().to_string()));
+            }
+            within("keep", u64::from(*keep), 0, u64::from(ROTATED_MAX))
         }
-        Act::List => Ok(()),
+        Act::Open { pids } => within("number of pids", pids.len() as u64, 0, PIDS_MAX),
+        Act::List | Act::Listener { .. } => Ok(()),
     }
 }
 
@@ -170,15 +178,7 @@ fn process(process: &Process) -> Result<(), String> {
     path(&process.output)?;
     signal(&process.stop_signal)?;
     within("grace_ms", process.grace_ms, 0, GRACE_MS_MAX)?;
-    for (name, value) in &process.env {
-        let first = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-        if !first || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
-            return Err(format!("env {name:?}: a name has letters, digits and _, and begins with no digit"));
-        }
-        no_zero(&format!("env {name}"), value)?;
-    }
-    let bytes: usize = process.env.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
-    within("bytes of env", bytes as u64, 0, ENV_BYTES_MAX as u64)?;
+    environment(&process.env)?;
     let limits = &process.limits;
     if let Some(cpu) = limits.cpu.filter(|cpu| !(*cpu >= 0.01 && *cpu <= 4096.0)) {
         return Err(format!("limits.cpu {cpu}: it is 0.01 to 4096 processors"));
@@ -188,6 +188,18 @@ fn process(process: &Process) -> Result<(), String> {
         .map_or(Ok(()), |bytes| within("limits.memory_bytes", bytes, LEAST_MEMORY_BYTES, i64::MAX as u64))?;
     limits.files.map_or(Ok(()), |files| within("limits.files", files, 8, 1 << 20))?;
     limits.processes.map_or(Ok(()), |processes| within("limits.processes", processes, 1, 1 << 22))
+}
+
+fn environment(env: &BTreeMap<String, String>) -> Result<(), String> {
+    for (name, value) in env {
+        let first = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+        if !first || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+            return Err(format!("env {name:?}: a name has letters, digits and _, and begins with no digit"));
+        }
+        no_zero(&format!("env {name}"), value)?;
+    }
+    let bytes: usize = env.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
+    within("bytes of env", bytes as u64, 0, ENV_BYTES_MAX as u64)
 }
 
 fn packages(names: &[String]) -> Result<(), String> {

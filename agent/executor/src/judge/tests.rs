@@ -1,5 +1,5 @@
 use super::*;
-use crate::protocol::{Content, Limits};
+use crate::protocol::{Content, Environment, Limits};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -38,7 +38,7 @@ fn put(path: &str) -> Act {
 }
 
 fn write_unit(unit: &str, text: &str) -> Act {
-    Act::WriteUnit { unit: unit.into(), text: text.into(), enable: false }
+    Act::WriteUnit { unit: unit.into(), text: text.into(), enable: false, env: Environment::default() }
 }
 
 fn folder(path: &str) -> Act {
@@ -149,7 +149,13 @@ fn what_a_profile_allows() {
         folder("/srv/shop"),
         Act::MakeUser { name: "shop".into(), home: Some("/srv/shop".into()) },
         Act::InstallPackages { names: vec!["nginx".into(), "g++".into()] },
-        Act::RotateOutput { path: "/var/log/shop/api.log".into(), keep: 3, compress: true },
+        Act::RotateOutput {
+            path: "/var/log/shop/api.log".into(),
+            keep: 3,
+            compress: true,
+            over_bytes: None,
+            older_s: None,
+        },
     ];
     for act in fine {
         assert_eq!(verdict(&operate, act.clone()), "allowed", "{act:?}");
@@ -235,7 +241,7 @@ fn any_act() -> impl Strategy<Value = Act> {
             },
             9 => Act::MakeFolder { path: path.into(), owner: Some(user.into()), mode },
             10 => Act::MakeUser { name: user.into(), home: Some(path.into()) },
-            11 => Act::RotateOutput { path: path.into(), keep: 1, compress: false },
+            11 => Act::RotateOutput { path: path.into(), keep: 1, compress: false, over_bytes: None, older_s: None },
             12 => Act::Tail { unit, lines: 1 },
             _ => Act::InstallPackages { names: vec!["nginx".into()] },
         }

@@ -90,7 +90,8 @@ fn what_is_too_long_is_known_by_its_length_alone() {
     let mut decoder = Decoder::<Request>::default();
     decoder.feed(&u32::MAX.to_le_bytes());
     assert!(matches!(decoder.take(), Err(FrameError::TooLong { .. })));
-    let act = Act::WriteUnit { unit: "a.service".into(), text: "x".repeat(MESSAGE_BYTES_MAX), enable: false };
+    let (text, env) = ("x".repeat(MESSAGE_BYTES_MAX), Environment::default());
+    let act = Act::WriteUnit { unit: "a.service".into(), text, enable: false, env };
     let refused = encode(&request(act)).unwrap_err().to_string();
     assert!(refused.contains("above the limit of 2097152"), "{refused}");
 }

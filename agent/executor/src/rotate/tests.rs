@@ -20,7 +20,7 @@ fn all(path: &Path) -> Vec<u8> {
 }
 
 fn append(path: &Path, bytes: &[u8]) {
-    std::fs::OpenOptions::new().append(true).create(true).open(path).unwrap().write_all(bytes).unwrap();
+    fs::OpenOptions::new().append(true).create(true).open(path).unwrap().write_all(bytes).unwrap();
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn the_oldest_go_and_an_empty_file_is_left_alone() {
         rotate(&path, 2, false).unwrap();
     }
     let mut names: Vec<_> =
-        std::fs::read_dir(folder.path()).unwrap().map(|one| one.unwrap().file_name().into_string().unwrap()).collect();
+        fs::read_dir(folder.path()).unwrap().map(|one| one.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     assert_eq!(names, ["out.log", "out.log.1", "out.log.2"]);
 }
@@ -71,20 +71,58 @@ fn nothing_that_is_written_meanwhile_is_lost() {
         if let Some(rotated) = rotate(&path, 100, false).unwrap() {
             lossless &= rotated.lossless;
         }
-        if std::fs::metadata(folder.path().join("out.log.99")).is_ok() {
+        if fs::metadata(folder.path().join("out.log.99")).is_ok() {
             break;
         }
     }
     writer.join().unwrap();
     if lossless {
-        let mut names: Vec<(u32, PathBuf)> = std::fs::read_dir(folder.path())
+        let mut names: Vec<(u32, PathBuf)> = fs::read_dir(folder.path())
             .unwrap()
             .map(|one| one.unwrap().path())
             .map(|path| (path.to_str().unwrap().rsplit('.').next().unwrap().parse().unwrap_or(0), path))
             .collect();
         names.sort();
-        let text: String = names.iter().rev().map(|(_, path)| std::fs::read_to_string(path).unwrap()).collect();
+        let text: String = names.iter().rev().map(|(_, path)| fs::read_to_string(path).unwrap()).collect();
         let numbers: Vec<u32> = text.lines().map(|line| line.parse().unwrap()).collect();
         assert!(numbers.iter().copied().eq(0..40_000), "{} lines", numbers.len());
     }
+}
+
+#[test]
+fn a_file_is_due_when_it_is_large_or_old() {
+    let hour = Some(Duration::from_secs(3600));
+    let large = Due { over_bytes: Some(100), older: None };
+    let old = Due { over_bytes: None, older: hour };
+    assert!(Due::default().holds(1, None) && !Due::default().holds(0, None));
+    assert!(large.holds(101, None) && !large.holds(100, hour));
+    assert!(old.holds(1, hour) && !old.holds(1, Some(Duration::from_secs(3599))) && !old.holds(0, hour));
+    assert!(!old.holds(1, None), "begun nobody knows when");
+    assert!(Due { over_bytes: Some(100), older: hour }.holds(1, hour));
+}
+
+#[test]
+fn a_star_stands_for_the_files_that_are_written() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, bytes) in [("a.log", 9000), ("b.log", 9000), ("c.log", 10), ("d.txt", 9000), ("a.log.7", 9000)] {
+        append(&folder.path().join(name), &vec![b'x'; bytes]);
+    }
+    let due = Due { over_bytes: Some(8192), older: None };
+    let logs = folder.path().join("*.log*");
+    assert_eq!(rotate_all(&logs, due, 8, false).unwrap().len(), 2);
+    let exists = |name: &str| folder.path().join(name).exists();
+    assert!(exists("a.log.1") && exists("b.log.1") && !exists("c.log.1") && !exists("d.txt.1"));
+    assert!(!exists("a.log.7.1") && exists("a.log.8"), "old ones only move on");
+    assert_eq!(rotate_all(&folder.path().join("none/*.log"), due, 8, false), Ok(Vec::new()));
+}
+
+#[test]
+fn none_is_kept_where_none_is_wanted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("out.log");
+    append(&path, &[b'x'; 9000]);
+    assert!(rotate(&path, 0, true).unwrap().is_some());
+    let names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|one| one.unwrap().file_name()).collect();
+    assert_eq!(names, ["out.log"]);
+    assert!(fs::metadata(&path).unwrap().len() < 4096);
 }

@@ -74,6 +74,12 @@ fn files_are_put_where_they_may_be() {
     assert!(matches!(&failed, Outcome::Failed { words } if words.contains("leads through a symlink")), "{failed:?}");
     let output = place.path().join("out.log");
     fs::write(&output, vec![b'x'; 20_000]).unwrap();
-    let rotated = executor.done(Act::RotateOutput { path: output.clone(), keep: 2, compress: true });
+    let rotated = executor.done(Act::RotateOutput {
+        path: output.clone(),
+        keep: 2,
+        compress: true,
+        over_bytes: None,
+        older_s: None,
+    });
     assert!(rotated.changed && place.path().join("out.log.1.gz").exists(), "{rotated:?}");
 }

@@ -17,6 +17,7 @@ use hostler_types::units::format_size;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::process::ExitCode;
+use std::time::Duration;
 
 pub async fn run(mut client: Client, out: &Out, format: Format, command: ServiceCommand) -> Result<ExitCode, Problem> {
     match command {
@@ -136,6 +137,29 @@ fn table(out: &Out, rows: &[wire::ServiceRow], now: u64) -> String {
     text
 }
 
+/// What each of them uses of its host.
+fn uses(out: &Out, rows: &[wire::ServiceRow], now: u64) -> String {
+    let row = |one: &wire::ServiceRow| {
+        let usage = one.usage.as_ref()?;
+        Some(vec![
+            Cell::new(&one.node),
+            Cell::new(replica(&one.service, one.replica, one.replicas)),
+            Cell::new(age(one.started_ms, now)),
+            Cell::new(format!("{:.1} s", Duration::from_micros(usage.cpu_us).as_secs_f64())),
+            Cell::new(format_size(usage.memory_bytes)),
+            Cell::new(usage.processes.to_string()),
+            Cell::new(usage.open_files.to_string()),
+            Cell::new(usage.connections.to_string()),
+        ])
+    };
+    let rows: Vec<_> = rows.iter().filter_map(row).collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    let head = ["NODE", "USES", "UP", "CPU TIME", "MEMORY", "PROCESSES", "FILES", "CONNECTIONS"];
+    format!("\n{}", out.table(&head, &rows))
+}
+
 fn shown(out: &Out, one: &wire::GetServiceResponse) -> String {
     let mut text = String::new();
     let mut field = |name: &str, value: &str| {
@@ -162,6 +186,7 @@ fn shown(out: &Out, one: &wire::GetServiceResponse) -> String {
         return text;
     }
     text.push_str(&table(out, &one.rows, one.wall_ms));
+    text.push_str(&uses(out, &one.rows, one.wall_ms));
     if !one.needs.is_empty() {
         let row = |need: &wire::ServiceNeed| {
             let well = if need.well { "is well" } else { "is waited for" };

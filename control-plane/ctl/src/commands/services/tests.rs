@@ -12,7 +12,14 @@ fn row(node: &str, service: &str, state: &str) -> wire::ServiceRow {
         pid: 40_712,
         started_ms: NOW - 31_000,
         restarts: 3,
-        usage: Some(agent_wire::Usage { memory_bytes: 48 << 20, ..Default::default() }),
+        usage: Some(agent_wire::Usage {
+            cpu_us: 1_234_567,
+            memory_bytes: 48 << 20,
+            processes: 3,
+            open_files: 21,
+            connections: 4,
+            ..Default::default()
+        }),
         node_state: "ready".into(),
         system: "demo".into(),
         replicas: 1,

@@ -195,6 +195,17 @@ fn service_rules(spec: &ServiceSpec, node: &Node, reader: &mut Reader<'_>) {
         let help = "only a systemd unit has another that may restart it; leave by out".to_owned();
         reader.fault(at, message, Some(help));
     }
+    if spec.type_ == ServiceType::Systemd && spec.replicas.0 > 1 {
+        let at = node.get("replicas").map_or(node.at, |found| found.at);
+        let message = format!("has {} replicas, and is of type systemd: a unit runs once on a node", spec.replicas.0);
+        reader.fault(at, message, Some("write type: process, which runs as many as are asked for".to_owned()));
+    }
+    let folder = spec.logs.as_ref().and_then(|logs| logs.path.as_ref()?.rsplit_once('/'));
+    if folder.is_some_and(|(folder, _)| folder.contains('*')) {
+        let at = node.get("logs").and_then(|logs| logs.get("path")).map_or(node.at, |found| found.at);
+        let help = "name the folder, and write * in the file's name alone: path: logs/*.log".to_owned();
+        reader.fault(at, "has a * in the folder of its logs", Some(help));
+    }
     absolute(spec.home.as_ref(), "home", node, reader);
     let files = match node.get("files").map(|files| &files.value) {
         Some(Value::Map(entries)) => entries.as_slice(),
