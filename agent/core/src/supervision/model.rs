@@ -427,10 +427,12 @@ impl World {
                 self.configure();
             }
             Deed::Replicas(one, count) => {
+                self.restarts.values_mut().for_each(|(_, at)| at.clear());
                 self.reals.get_mut(&service(one)).expect("one").replicas = count;
                 self.configure();
             }
             Deed::Drop(one, on) => {
+                self.restarts.values_mut().for_each(|(_, at)| at.clear());
                 self.reals.get_mut(&service(one)).expect("one").assigned = !on;
                 self.configure();
             }
