@@ -95,7 +95,7 @@ fn kills(host: &Host) -> Result<Vec<Figure>> {
         (all.first().copied().unwrap_or(f64::NAN), all.last().copied().unwrap_or(f64::NAN))
     };
     let (ours, eager) = (middle("hostler"), middle("eager"));
-    host.exec("systemctl stop usual eager; monit quit; pkill -9 -xf 'sleep infinity'; true")?;
+    host.exec("systemctl stop usual eager; monit quit; pkill -9 -x sleep; true")?;
     host.delete()?;
     Ok(vec![
         figure("killed, back under Hostler, median", ours, "ms", Some(BACK_MS_MAX)),
@@ -195,7 +195,7 @@ fn many(host: &Host) -> Result<Vec<Figure>> {
 }
 
 fn cost_of_many(host: &Host) -> Result<Costs> {
-    host.wait("a hundred to run", &format!("test $(pgrep -xfc 'sleep infinity') -ge {MANY}"))?;
+    host.wait("a hundred to run", &format!("test $(pgrep -xc sleep) -ge {MANY}"))?;
     cost(host)
 }
 

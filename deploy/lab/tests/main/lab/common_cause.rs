@@ -133,7 +133,7 @@ fn what_all_have_in_common_restarts_nobody() {
     tier.redis("stop");
     tier.wait_checks("critical", &["web", "redis"], SOON);
     tier.stays(&pids, "the outage of Redis");
-    let held = fleet.wait_act("h2", "web", "held", "redis does not answer", SOON);
+    let held = fleet.wait_act("h2", "web", "held", "503, want 200", SOON);
     println!("held: {}", held["refused"]);
     for check in ["web", "redis"] {
         let told = tier.told_of_causes(&format!("check {check} fails on "));

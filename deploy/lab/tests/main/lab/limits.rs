@@ -38,7 +38,7 @@ fn what_a_service_takes_or_leaves_behind_is_its_own_alone() {
     fleet.apply(SERVICES);
     let steady = fleet.wait_running(HOST, "steady", SOON);
 
-    let out = fleet.wait_act(HOST, "hog", "crashing", "ended for want of memory (limit 64.0 MiB, peak 6", SOON);
+    let out = fleet.wait_act(HOST, "hog", "crashing", "ended for want of memory (limit 64 MiB, peak 6", SOON);
     println!("{}", out["saw"]);
 
     // It fills its room, and not more; the host is as it was.

@@ -2,7 +2,7 @@
 
 use crate::process::output;
 use crate::workspace::{Profile, Workspace};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -89,12 +89,11 @@ impl Host {
     pub fn delete(&self) -> Result<()> {
         for kind in ["service", "check"] {
             let found = self.json(&format!("hostlerctl get {kind} -o json"))?;
-            for one in found.as_array().into_iter().flatten() {
-                let Some(name) = one.get("name").and_then(Value::as_str) else { bail!("read the name of {one}") };
+            for name in found.get(kind).and_then(Value::as_object).into_iter().flat_map(serde_json::Map::keys) {
                 self.exec(&format!("hostlerctl delete {kind} {name} --yes"))?;
             }
         }
-        self.wait("nothing to run", "test $(pgrep -xfc 'sleep infinity') -eq 0")
+        self.wait("nothing to run", "test $(pgrep -xc sleep) -eq 0")
     }
 
     /// Monit anew, looking so often, at this.
