@@ -170,13 +170,15 @@ impl Services {
     async fn configure(&mut self, running: &mut Running) {
         let Some(orders) = self.orders.borrow_and_update().clone() else { return };
         self.brakes(running).await;
-        let services = orders.desired.services.clone();
-        for service in &services {
-            // What runs now is stopped as what it was started as.
-            running.last.entry(service.name.clone()).or_insert_with(|| Arc::new(service.clone()));
-        }
-        self.step(running, Input::Configure(services)).await;
         let services = &orders.desired.services;
+        self.step(running, Input::Configure(services.clone())).await;
+        running.last.retain(|name, _| running.supervisor.assignment(name).is_some());
+        for service in services {
+            // What runs now is stopped as what it was started as.
+            if let Some(assigned) = running.supervisor.assignment(&service.name) {
+                running.last.entry(service.name.clone()).or_insert_with(|| Arc::clone(assigned));
+            }
+        }
         let watched: BTreeSet<Name> =
             services.iter().flat_map(|one| one.live.iter().chain(&one.ready)).cloned().collect();
         self.watched.send_if_modified(|old| {
@@ -212,11 +214,13 @@ impl Services {
         if effects.is_empty() {
             return self.show(running);
         }
+        // Known before anything is done, on whatever the disk makes of it: once for all.
+        if effects.contains(&Effect::Keep) {
+            self.keep(running).await;
+        }
         let mut acts: Vec<Act> = Vec::new();
         for effect in effects {
             match effect {
-                // Known before it is done, on whatever the disk makes of it.
-                Effect::Keep => self.keep(running).await,
                 Effect::Record(act) => acts.push(*act),
                 effect => self.carry_out(running, effect),
             }
@@ -229,8 +233,7 @@ impl Services {
 
     fn carry_out(&mut self, running: &mut Running, effect: Effect) {
         let runtime = running.runtime.clone();
-        let assigned =
-            |running: &Running, key: &Key| running.supervisor.assignment(&key.service).cloned().map(Arc::new);
+        let assigned = |running: &Running, key: &Key| running.supervisor.assignment(&key.service).cloned();
         match effect {
             Effect::Look { key } => {
                 let service = assigned(running, &key);
@@ -332,9 +335,14 @@ impl Services {
         self.spool.append(acts.iter().map(|act| Body::Act(act.into())).collect()).await;
     }
 
-    fn show(&self, running: &Running) {
-        let standings = running.supervisor.standings(clock::now());
-        if self.view.lock().set_services(standings) {
+    fn show(&self, running: &mut Running) {
+        let news = running.supervisor.news(clock::now());
+        let mut view = self.view.lock();
+        let mut told = false;
+        for (service, standings) in news {
+            told |= view.set_service(&service, standings);
+        }
+        if told {
             self.news.notify_one();
         }
     }
@@ -458,7 +466,7 @@ fn watch_program(running: &mut Running, input: &Input) {
     let watched = key.clone();
     let watching = running.doing.spawn(async move {
         process::ended(pid).await;
-        let (end, next) = runtime.ended(&key, service.as_ref()).await;
+        let (end, next) = runtime.ended(&key, service.as_deref()).await;
         let mut inputs = vec![Input::Ended { key: key.clone(), pid: Some(pid), end }];
         if next.is_some() {
             inputs.push(Input::Appeared { key, pid: next });

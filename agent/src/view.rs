@@ -164,18 +164,29 @@ impl Inner {
         self.checks.values().map(brief).collect()
     }
 
-    /// Whether anything is news.
-    pub fn set_services(&mut self, standings: Vec<Standing>) -> bool {
-        let mut before = std::mem::take(&mut self.services);
-        for standing in standings {
-            let seen = match before.remove(&standing.key) {
-                // What it says of a wait counts down and is no news.
-                Some(seen) if same(&seen.standing, &standing) => ServiceSeen { standing, ..seen },
-                _ => ServiceSeen { standing, usage: None, unreported: true },
-            };
-            self.services.insert(seen.standing.key.clone(), seen);
+    /// All replicas of a service, of which nothing is left where there is none; whether
+    /// that is news.
+    pub fn set_service(&mut self, service: &Name, standings: Vec<Standing>) -> bool {
+        let from = |replica| Key { service: service.clone(), replica };
+        let count = u32::try_from(standings.len()).unwrap_or(u32::MAX);
+        let surplus = self.services.range(from(count)..).map(|(key, _)| key);
+        let surplus: Vec<Key> = surplus.take_while(|key| key.service == *service).cloned().collect();
+        let mut news = !surplus.is_empty();
+        for key in surplus {
+            self.services.remove(&key);
         }
-        !before.is_empty() || self.services.values().any(|seen| seen.unreported)
+        for standing in standings {
+            match self.services.get_mut(&standing.key) {
+                // What it says of a wait counts down and is no news.
+                Some(seen) if same(&seen.standing, &standing) => seen.standing = standing,
+                _ => {
+                    let seen = ServiceSeen { standing, usage: None, unreported: true };
+                    self.services.insert(seen.standing.key.clone(), seen);
+                    news = true;
+                }
+            }
+        }
+        news
     }
 
     /// What runs of services here.
@@ -183,14 +194,16 @@ impl Inner {
         self.services.iter().filter_map(|(key, seen)| Some((key.clone(), seen.standing.pid?))).collect()
     }
 
-    /// Goes with the next heartbeat.
+    /// Goes with the next heartbeat, where it says more than another time.
     pub fn set_usage(&mut self, measured: Vec<(Key, wire::Usage, Option<Open>)>) {
         for (key, mut usage, open) in measured {
             if let Some(seen) = self.services.get_mut(&key) {
                 // Counted less often: what was counted last holds until then.
                 let last = seen.usage.map(|last| (last.open_files, last.connections)).unwrap_or_default();
                 (usage.open_files, usage.connections) = open.map_or(last, |open| (open.files, open.connections));
-                (seen.usage, seen.unreported) = (Some(usage), true);
+                let before = seen.usage.map(|before| wire::Usage { measured_ms: usage.measured_ms, ..before });
+                seen.unreported |= before != Some(usage);
+                seen.usage = Some(usage);
             }
         }
     }

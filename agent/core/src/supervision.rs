@@ -27,6 +27,7 @@ use hostler_types::{Brake, CheckState, Name, ServiceAssignment, ServiceState, Se
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A program that has run for so long did not fail to start; it is well if it has no
@@ -250,7 +251,7 @@ pub enum Effect {
     /// Make [`Supervisor::kept`] durable.
     Keep,
     /// It is none of ours any more: nothing that was written for it stays.
-    Left(Box<ServiceAssignment>),
+    Left(Arc<ServiceAssignment>),
 }
 
 /// What must survive a restart of the agent and of the host.

@@ -13,11 +13,16 @@ pub struct Hosts {
 
 impl Hosts {
     /// Boots so many; packages are comma-separated. A fleet of its own, so that
-    /// one that somebody works with stays untouched.
+    /// one that somebody works with stays untouched; `HOSTLER_LAB` names another, for
+    /// tests of two checkouts at once.
     pub fn up(count: usize, packages: &str) -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("lab");
-        let folder = PathBuf::from("/var/tmp/hostler-lab-tests");
-        let hosts = Self { script, folder, net: "10.78.0".to_owned(), name: "hostler-test".to_owned() };
+        let name = std::env::var("HOSTLER_LAB").unwrap_or_else(|_| "hostler-test".to_owned());
+        let folder = match name.as_str() {
+            "hostler-test" => PathBuf::from("/var/tmp/hostler-lab-tests"),
+            other => Path::new("/var/tmp").join(other),
+        };
+        let hosts = Self { script, folder, net: "10.78.0".to_owned(), name };
         let ran = hosts.lab(&["down"]);
         assert_eq!(ran.code, Some(0), "{ran:#?}");
         let ran = hosts.lab(&["up", &count.to_string(), "--with", packages]);

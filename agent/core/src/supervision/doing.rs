@@ -125,9 +125,8 @@ impl Supervisor {
         }
         // What needs it goes first, if it goes as well.
         let needed = self.services.values().any(|other| {
-            let stays = other.wanted() || (other.leaving && other.is_adopted());
             let down = other.replicas.iter().all(Replica::is_down);
-            other.assignment.needs.contains(&key.service) && !stays && !down
+            other.assignment.needs.contains(&key.service) && !other.stays() && !down
         });
         if needed && !service.wanted() {
             return;
@@ -235,6 +234,9 @@ impl Supervisor {
                     self.effects.push(Effect::Reload { key });
                 } else {
                     replica.bounce = true;
+                }
+                if let Some(service) = self.services.get_mut(&other) {
+                    service.touched = true;
                 }
             }
         }

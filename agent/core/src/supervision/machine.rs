@@ -1,14 +1,15 @@
-//! The machine: what came in is noted, and then all services are looked at anew.
+//! The machine: what came in is noted, and then the services that it may concern are
+//! looked at anew, and those beside them for which that made a difference.
 
 use super::replica::{Phase, Replica};
-use super::service::{CheckSeen, Ladder, Service};
+use super::service::{CheckSeen, Face, Ladder, Service};
 use super::{Effect, How, Input, Kept, KeptService, Key, Standing, fingerprint};
 use crate::hash::fnv1a;
 use crate::jitter::Jitter;
-use hostler_types::service::Act;
-use hostler_types::service::Runs;
+use hostler_types::service::{Act, Runs};
 use hostler_types::{Brake, BrakeKind, Deed, Name, Now, ServiceAssignment};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub(super) const ON_THE_HOST: &str = "somebody on the host";
@@ -24,6 +25,8 @@ pub struct Supervisor {
     seed: u64,
     acts: u64,
     pub(super) ops: u64,
+    /// Looked at since it was last said how they stand.
+    news: BTreeSet<Name>,
 }
 
 impl Supervisor {
@@ -38,10 +41,11 @@ impl Supervisor {
             seed,
             acts: 0,
             ops: 0,
+            news: BTreeSet::new(),
         }
     }
 
-    pub fn assignment(&self, service: &Name) -> Option<&ServiceAssignment> {
+    pub fn assignment(&self, service: &Name) -> Option<&Arc<ServiceAssignment>> {
         self.services.get(service).map(|one| &one.assignment)
     }
 
@@ -70,16 +74,24 @@ impl Supervisor {
         self.services.values().flat_map(|one| one.standings(now)).collect()
     }
 
+    /// How those stand that were looked at since this was last asked: empty for one that
+    /// is gone.
+    pub fn news(&mut self, now: Now) -> Vec<(Name, Vec<Standing>)> {
+        let standings = |name: &Name| self.services.get(name).map(|one| one.standings(now)).unwrap_or_default();
+        std::mem::take(&mut self.news).into_iter().map(|name| (name.clone(), standings(&name))).collect()
+    }
+
     pub fn next_deadline(&self, now: Now) -> Option<Duration> {
         if self.services.is_empty() {
             return None;
         }
         let end = |brake: &Brake| Some(now.monotonic.saturating_add(brake.until?.since(now.wall)));
         let brakes = self.brakes.iter().filter_map(end);
-        self.services.values().filter_map(|one| one.deadline(now)).chain(brakes).min()
+        self.services.values().filter_map(|one| one.wakes_at).chain(brakes).min()
     }
 
     pub fn step(&mut self, now: Now, input: Input) -> Vec<Effect> {
+        self.touch(&input);
         match input {
             Input::Configure(services) => self.configure(now, services),
             Input::Looked { key, seen } => self.looked(now, &key, seen),
@@ -102,6 +114,31 @@ impl Supervisor {
         }
         self.reconcile(now);
         std::mem::take(&mut self.effects)
+    }
+
+    /// Marks those that it may concern.
+    fn touch(&mut self, input: &Input) {
+        let service = match input {
+            Input::Looked { key, .. }
+            | Input::Started { key, .. }
+            | Input::Stopped { key, .. }
+            | Input::Reloaded { key, .. }
+            | Input::Ended { key, .. }
+            | Input::Appeared { key, .. } => &key.service,
+            Input::Order(order) => &order.service,
+            // Those whose check or time it is are found when it is taken.
+            Input::Checked(_) | Input::Tick => return,
+            Input::Configure(_) | Input::Brakes(_) | Input::Link { .. } | Input::HealAnswer { .. } => {
+                return self.touch_all();
+            }
+        };
+        if let Some(service) = self.services.get_mut(service) {
+            service.touched = true;
+        }
+    }
+
+    pub(super) fn touch_all(&mut self) {
+        self.services.values_mut().for_each(|one| one.touched = true);
     }
 
     fn configure(&mut self, now: Now, assignments: Vec<ServiceAssignment>) {
@@ -148,13 +185,13 @@ impl Supervisor {
                         }
                         service.ladder = Ladder::default();
                     }
-                    (service.assignment, service.fingerprint) = (assignment, fingerprint);
+                    (service.assignment, service.fingerprint) = (Arc::new(assignment), fingerprint);
                 }
                 None => {
                     let checks = checks(&BTreeMap::new());
                     let held = self.kept.services.get(&name).cloned().unwrap_or_default();
                     let service = Service {
-                        assignment,
+                        assignment: Arc::new(assignment),
                         fingerprint,
                         stopped: held.stopped,
                         leaving,
@@ -166,6 +203,9 @@ impl Supervisor {
                         probe_at: None,
                         orders: Vec::new(),
                         restarts: held.restarts,
+                        touched: true,
+                        wakes_at: None,
+                        face: None,
                     };
                     self.services.insert(name.clone(), service);
                 }
@@ -194,38 +234,78 @@ impl Supervisor {
         self.services.get_mut(&key.service)?.replicas.get_mut(usize::try_from(key.replica).ok()?)
     }
 
-    /// Brings every service nearer to how it should be.
-    fn reconcile(&mut self, now: Now) {
+    /// Brings services nearer to how they should be.
+    pub(super) fn reconcile(&mut self, now: Now) {
+        let brakes = self.brakes.len();
         self.brakes.retain(|brake| brake.until.is_none_or(|until| until > now.wall));
-        let names: Vec<Name> = self.services.keys().cloned().collect();
-        for name in &names {
-            self.heal(now, name);
-            let keys: Vec<Key> = self.services.get(name).map(|one| one.keys().collect()).unwrap_or_default();
-            for key in keys {
-                self.reconcile_one(now, &key);
+        if self.brakes.len() < brakes {
+            self.touch_all();
+        }
+        for service in self.services.values_mut() {
+            service.touched |= service.wakes_at.is_some_and(|at| at <= now.monotonic);
+        }
+        // What one becomes reaches who needs it, and who needs that: no further than
+        // there are services.
+        for _ in 0..=self.services.len() {
+            let touched = self
+                .services
+                .values_mut()
+                .filter_map(|one| std::mem::take(&mut one.touched).then(|| one.name().clone()));
+            let touched: Vec<Name> = touched.collect();
+            if touched.is_empty() {
+                return;
             }
+            self.reconcile_these(now, &touched);
+            for name in touched {
+                self.show_neighbours(now, &name);
+                self.news.insert(name);
+            }
+        }
+    }
+
+    fn reconcile_these(&mut self, now: Now, names: &[Name]) {
+        for name in names {
+            self.heal(now, name);
+            self.reconcile_replicas(now, name);
             self.drop_surplus(name);
         }
         // Twice at most: what became well lets others start, and those take a while.
-        for name in &names {
+        for name in names {
             self.became_well(now, name);
         }
-        for name in &names {
-            let keys: Vec<Key> = self.services.get(name).map(|one| one.keys().collect()).unwrap_or_default();
-            for key in keys {
-                self.reconcile_one(now, &key);
-            }
+        for name in names {
+            self.reconcile_replicas(now, name);
             self.probe(now, name);
             self.settle_orders(now, name);
-            let gone = self
-                .services
-                .get(name)
-                .is_some_and(|one| one.leaving && (one.is_adopted() || one.replicas.iter().all(Replica::is_down)));
-            if gone {
-                let gone = self.services.remove(name);
-                self.effects.extend(gone.map(|one| Effect::Left(Box::new(one.assignment))));
-                self.kept.services.remove(name);
-                self.effects.push(Effect::Keep);
+        }
+    }
+
+    fn reconcile_replicas(&mut self, now: Now, name: &Name) {
+        let keys: Vec<Key> = self.services.get(name).map(|one| one.keys().collect()).unwrap_or_default();
+        for key in keys {
+            self.reconcile_one(now, &key);
+        }
+    }
+
+    /// Those that need it, or that it needs, are looked at if they see it otherwise now.
+    fn show_neighbours(&mut self, now: Now, name: &Name) {
+        let Some(service) = self.services.get_mut(name) else { return };
+        service.wakes_at = service.deadline(now);
+        let is_down = service.replicas.iter().all(Replica::is_down);
+        let gone = service.leaving && (service.is_adopted() || is_down);
+        let face = (!gone).then(|| Face { is_well: service.is_well(now), stays: service.stays(), is_down });
+        let news = service.face != face || gone;
+        service.face = face;
+        let assignment = Arc::clone(&service.assignment);
+        if gone {
+            self.services.remove(name);
+            self.effects.push(Effect::Left(Arc::clone(&assignment)));
+            self.kept.services.remove(name);
+            self.effects.push(Effect::Keep);
+        }
+        if news {
+            for (other, service) in &mut self.services {
+                service.touched |= assignment.needs.contains(other) || service.assignment.needs.contains(name);
             }
         }
     }

@@ -90,6 +90,8 @@ struct World {
     connected: bool,
     /// Restarts by itself, by key: the counter as it was last seen, and when it grew.
     restarts: BTreeMap<Key, (u64, Vec<Duration>)>,
+    /// As whoever keeps up with the news has it.
+    shown: BTreeMap<Key, Standing>,
     log: Vec<String>,
 }
 
@@ -128,6 +130,7 @@ impl World {
             troubles: Vec::new(),
             connected: true,
             restarts: BTreeMap::new(),
+            shown: BTreeMap::new(),
             log: Vec::new(),
         };
         world.begin();
@@ -210,6 +213,21 @@ impl World {
             _ => {}
         }
         let effects = self.supervisor.step(self.now, input);
+        // Whom nothing concerned, there was nothing to do about.
+        self.supervisor.touch_all();
+        let news = self.supervisor.news(self.now);
+        self.supervisor.reconcile(self.now);
+        let left = std::mem::take(&mut self.supervisor.effects);
+        assert_eq!(left, [], "left over");
+        self.supervisor.news(self.now);
+        for (service, standings) in news {
+            self.shown.retain(|key, _| key.service != service);
+            self.shown.extend(standings.into_iter().map(|one| (one.key.clone(), one)));
+        }
+        // Words count down.
+        let bare = |one: Standing| Standing { words: String::new(), ..one };
+        let shown: Vec<Standing> = self.shown.values().cloned().map(bare).collect();
+        assert_eq!(shown, self.supervisor.standings(self.now).into_iter().map(bare).collect::<Vec<_>>());
         for effect in effects {
             self.carry_out(effect);
         }
@@ -371,6 +389,7 @@ impl World {
         self.coming.clear();
         self.told.clear();
         self.restarts.clear();
+        self.shown.clear();
         self.seed += 1;
         self.supervisor = Supervisor::new(self.seed, self.kept.clone());
         self.begin();
@@ -409,10 +428,12 @@ impl World {
                 self.configure();
             }
             Deed::Replicas(one, count) => {
+                self.restarts.values_mut().for_each(|(_, at)| at.clear());
                 self.reals.get_mut(&service(one)).expect("one").replicas = count;
                 self.configure();
             }
             Deed::Drop(one, on) => {
+                self.restarts.values_mut().for_each(|(_, at)| at.clear());
                 self.reals.get_mut(&service(one)).expect("one").assigned = !on;
                 self.configure();
             }

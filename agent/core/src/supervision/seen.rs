@@ -206,8 +206,9 @@ impl Supervisor {
         let wait = at.saturating_sub(now.monotonic);
         let tries = format!("attempts {used} of {} in {}", policy.attempts, format_duration(policy.within));
         if crashing {
-            act.rule =
-                format!("after {} restarts in {} it goes on slowly", policy.attempts, format_duration(policy.within));
+            let restarts = if policy.attempts == 1 { "restart" } else { "restarts" };
+            let within = format_duration(policy.within);
+            act.rule = format!("after {} {restarts} in {within} it goes on slowly", policy.attempts);
             act.refused.push(tries);
         } else {
             "what ended is started again".clone_into(&mut act.rule);

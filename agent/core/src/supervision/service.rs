@@ -6,6 +6,7 @@ use hostler_types::service::Runs;
 use hostler_types::spec::Restarter;
 use hostler_types::{CheckState, Name, Now, ServiceAssignment, ServiceState};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 #[derive(Clone, Debug, Default)]
@@ -37,9 +38,17 @@ pub(super) struct Asked {
     pub until: Duration,
 }
 
+/// What others go by that need it, or that it needs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Face {
+    pub is_well: bool,
+    pub stays: bool,
+    pub is_down: bool,
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct Service {
-    pub assignment: ServiceAssignment,
+    pub assignment: Arc<ServiceAssignment>,
     pub fingerprint: u64,
     /// By whose wish it does not run.
     pub stopped: Option<String>,
@@ -54,6 +63,12 @@ pub(super) struct Service {
     pub probe_at: Option<Duration>,
     pub orders: Vec<(u64, hostler_types::ServiceVerb)>,
     pub restarts: u64,
+    /// To be looked at.
+    pub touched: bool,
+    /// Looked at then, whatever comes in.
+    pub wakes_at: Option<Duration>,
+    /// As its neighbours saw it last.
+    pub face: Option<Face>,
 }
 
 impl Service {
@@ -73,6 +88,11 @@ impl Service {
     /// It was there before us, and stays when we go.
     pub fn is_adopted(&self) -> bool {
         matches!(self.assignment.runs, Runs::Unit { .. })
+    }
+
+    /// Its programs run on.
+    pub fn stays(&self) -> bool {
+        self.wanted() || (self.leaving && self.is_adopted())
     }
 
     pub fn keys(&self) -> impl Iterator<Item = Key> {
@@ -129,9 +149,11 @@ impl Service {
         self.probe_at = Some(now.monotonic);
     }
 
+    /// Nothing, if it is no check of this service.
     pub fn take(&mut self, checked: &Checked) {
         let youngest = self.youngest();
         let Some(seen) = self.checks.get_mut(&checked.check) else { return };
+        self.touched = true;
         seen.state = Some(checked.state);
         seen.summary.clone_from(&checked.summary);
         seen.proven = checked.proven;

@@ -1,7 +1,10 @@
 //! The same on real hosts: booted Debians with systemd, one of them the control
 //! plane, the agent installed by the install script.
 
+mod common_cause;
+mod crash;
 mod languages;
+mod limits;
 mod restore;
 mod stack;
 
@@ -13,6 +16,10 @@ use std::time::{Duration, Instant};
 const SOON: Duration = Duration::from_secs(20);
 const CONTROL_PLANE: &str = "h4";
 const NODES: [&str; 3] = ["h1", "h2", "h3"];
+/// One image for all tests of services.
+const PACKAGES: &str = "nginx-light,postgresql,redis-server";
+/// What notices are sent to, on the host of the control plane.
+const HOOK: &str = "notifier:\n  hook: {default: true, plugin: webhook, with: {url: \"http://127.0.0.1:9000/\"}}\n";
 
 struct Fleet {
     hosts: Hosts,
@@ -27,6 +34,64 @@ impl Fleet {
         fleet.start_control_plane();
         fleet.push_plugins();
         fleet
+    }
+
+    /// Agents on so many hosts, the control plane on the next one, where notices arrive;
+    /// the programs of these tests are in `/opt/lab` of all.
+    fn of(nodes: usize, plugins: &[&str]) -> Self {
+        let control = Box::leak(format!("h{}", nodes + 1).into_boxed_str());
+        let fleet = Self { hosts: Hosts::up(nodes + 1, PACKAGES), control };
+        fleet.put_control_plane(&fleet.hosts.address(control));
+        fleet.start_control_plane();
+        for plugin in plugins {
+            fleet.hosts.put(control, &hostler_lab::plugin(plugin), &format!("/root/{plugin}.wasm"));
+            fleet.cp(&format!("hostlerctl plugin push /root/{plugin}.wasm"));
+        }
+        let programs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/main/lab/programs");
+        fleet.hosts.put(control, &programs, "/opt/lab");
+        fleet.cp("systemd-run --quiet --unit=hook python3 /opt/lab/hook.py /root/told");
+        for node in 1..=nodes {
+            let host = format!("h{node}");
+            fleet.hosts.put(&host, &programs, "/opt/lab");
+            let made = fleet.json("token create --label role=app");
+            fleet.hosts.exec_ok(&host, made["install"].as_str().expect("an install line"));
+        }
+        fleet
+    }
+
+    /// The titles of all notices that were sent.
+    fn told(&self) -> Vec<String> {
+        let text = self.hosts.exec(self.control, "cat /root/told 2>/dev/null").out;
+        let title = |line: &str| {
+            let notice: Value = serde_json::from_str(line).expect(line);
+            notice["title"].as_str().unwrap_or_default().to_owned()
+        };
+        text.lines().map(title).collect()
+    }
+
+    /// What was done to a service on a host, as the host says it, oldest first.
+    fn acts(&self, host: &str, service: &str) -> Vec<Value> {
+        let text = self.hosts.exec_ok(host, "hostler-agent why -o json");
+        let all: Vec<Value> = serde_json::from_str(&text).expect(&text);
+        let mut all: Vec<Value> = all.into_iter().filter(|act| act["service"] == service).collect();
+        all.sort_by_key(|act| act["at"].as_u64());
+        all
+    }
+
+    /// How a service stands on a host, as the host says it.
+    fn standing(&self, host: &str, service: &str) -> Value {
+        let ran = self.hosts.exec(host, "hostler-agent service ls -o json");
+        let all: Vec<Value> = serde_json::from_str(&ran.out).unwrap_or_default();
+        all.into_iter().find(|one| one["service"] == service).unwrap_or_default()
+    }
+
+    /// Once it runs there: its pid.
+    fn wait_running(&self, host: &str, service: &str, most: Duration) -> u64 {
+        wait_for(&format!("{service} to run on {host}"), most, || {
+            let one = self.standing(host, service);
+            let pid = one["pid"].as_u64().filter(|_| one["state"] == "running");
+            pid.ok_or(one)
+        })
     }
 
     /// Its programs, unit and settings on the host; agents find it at an address.
@@ -121,6 +186,15 @@ impl Fleet {
                 .is_some_and(|all| all.iter().any(|one| one["service"] == service && one["state"] == state));
             if found { Ok(()) } else { Err(all) }
         });
+    }
+
+    /// Once something was done to a service on a host that reads so.
+    fn wait_act(&self, host: &str, service: &str, deed: &str, words: &str, most: Duration) -> Value {
+        wait_for(&format!("{service} on {host} to be {deed}: {words}"), most, || {
+            let acts = self.acts(host, service);
+            let found = acts.iter().rev().find(|act| act["deed"] == deed && act.to_string().contains(words));
+            found.cloned().ok_or(acts)
+        })
     }
 
     fn transitions(&self, node: &str, check: &str) -> Vec<String> {

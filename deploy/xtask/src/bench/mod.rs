@@ -6,6 +6,7 @@ mod audit;
 mod ctl;
 mod memory;
 mod plugin;
+mod services;
 mod spec;
 mod store;
 
@@ -29,10 +30,11 @@ pub enum Bench {
     Spec,
     Store,
     Audit,
+    Services,
 }
 
 /// Quick ones first: a broken set-up shows before ten minutes have passed.
-const BENCHES: [(Bench, &str); 7] = [
+const BENCHES: [(Bench, &str); 8] = [
     (Bench::Ctl, "ctl"),
     (Bench::Store, "store"),
     (Bench::Audit, "audit"),
@@ -40,6 +42,7 @@ const BENCHES: [(Bench, &str); 7] = [
     (Bench::Plugin, "plugin"),
     (Bench::Assigned, "assigned"),
     (Bench::Memory, "memory"),
+    (Bench::Services, "services"),
 ];
 
 impl Bench {
@@ -48,7 +51,7 @@ impl Bench {
         match word {
             "all" => Ok(Self::All),
             _ => found.ok_or_else(|| {
-                format!("bench: '{word}' is none of plugin, assigned, memory, ctl, store, spec, audit or all")
+                format!("bench: '{word}' is none of plugin, assigned, memory, ctl, store, spec, audit, services or all")
             }),
         }
     }
@@ -119,6 +122,7 @@ pub fn run(workspace: &Workspace, which: Bench) -> Result<()> {
             Bench::Assigned => assigned::run(workspace, &guests)?,
             Bench::Store => store::run(workspace)?,
             Bench::Audit => audit::run(workspace)?,
+            Bench::Services => services::run(workspace, &guests)?,
             Bench::Ctl => ctl::run(&Private::start(workspace, &guests)?.deployment)?,
             Bench::Spec => spec::run(&Private::start(workspace, &guests)?.deployment)?,
             Bench::Memory | Bench::All => memory::run(&Private::start(workspace, &guests)?.deployment)?,
@@ -138,7 +142,7 @@ pub fn run(workspace: &Workspace, which: Bench) -> Result<()> {
 /// plugins.
 fn build(workspace: &Workspace) -> Result<Vec<PathBuf>> {
     packages::install(&packages::FOR_BENCHES)?;
-    let programs = ["hostler-agent", "hostler-control-plane", "hostlerctl"];
+    let programs = ["hostler-agent", "hostler-executor", "hostler-control-plane", "hostlerctl"];
     let packages = programs.iter().flat_map(|name| ["--package", name]);
     let arguments: Vec<&str> = std::iter::once("--release").chain(packages).collect();
     workspace.build(&arguments)?;
