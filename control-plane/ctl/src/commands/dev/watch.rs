@@ -1,0 +1,144 @@
+//! From how a service, its check and its acts stand to what happened, line by line.
+//! Times are the node's, counted from the break.
+
+use hostler_proto::admin as wire;
+use hostler_proto::agent::Act;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::Duration;
+
+/// How things stand at one moment, the oldest act first.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    pub check: wire::Check,
+    pub row: wire::ServiceRow,
+    pub acts: Vec<Act>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Line {
+    pub after_ms: u64,
+    pub kind: &'static str,
+    pub name: String,
+    pub words: String,
+}
+
+/// `  +1.4s  check   hello  503, want 200 (1 of 3)`
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let after = format!("+{:.1}s", self.after_ms as f64 / 1_000.0);
+        write!(f, "{after:>7}  {:<7} {}  {}", self.kind, self.name, self.words)
+    }
+}
+
+pub struct Watch {
+    began_ms: u64,
+    state: String,
+    last_run_ms: u64,
+    pid: u32,
+    /// With what they came to, which is known later.
+    acts: BTreeSet<String>,
+    /// Each run before something was done about it fails.
+    acted: bool,
+    critical_ms: Option<u64>,
+    healed: Option<Duration>,
+}
+
+impl Watch {
+    pub fn new(began_ms: u64, before: &Seen) -> Self {
+        Self {
+            began_ms,
+            state: before.check.state.clone(),
+            last_run_ms: before.check.last_run_ms,
+            pid: before.row.pid,
+            acts: before.acts.iter().map(|act| act.id.clone()).collect(),
+            acted: false,
+            critical_ms: None,
+            healed: None,
+        }
+    }
+
+    /// From critical to passing again.
+    pub fn healed(&self) -> Option<Duration> {
+        self.healed
+    }
+
+    pub fn see(&mut self, seen: &Seen) -> Vec<Line> {
+        let mut lines: Vec<Line> = self.check(&seen.check).into_iter().collect();
+        for act in &seen.acts {
+            if self.acts.insert(act.id.clone()) {
+                lines.push(self.line(act.at_ms, act_words(act)));
+                self.acted = true;
+            }
+        }
+        lines.extend(self.service(&seen.row));
+        lines.sort_by_key(|line| line.after_ms);
+        lines
+    }
+
+    fn line(&self, at_ms: u64, (kind, name, words): (&'static str, &str, String)) -> Line {
+        Line { after_ms: at_ms.saturating_sub(self.began_ms), kind, name: name.to_owned(), words }
+    }
+
+    fn check(&mut self, check: &wire::Check) -> Option<Line> {
+        let before = std::mem::replace(&mut self.state, check.state.clone());
+        let is_news = check.last_run_ms > self.last_run_ms.max(self.began_ms);
+        self.last_run_ms = self.last_run_ms.max(check.last_run_ms);
+        if before == check.state {
+            let fails = is_news && before == "passing" && !self.acted;
+            let words = || format!("{} ({} of {})", check.summary, self.runs(check), check.fails);
+            return fails.then(|| self.line(check.last_run_ms, ("check", &check.check, words())));
+        }
+        let words = match check.state.as_str() {
+            "passing" => format!("{before} -> passing ({0} of {0})", check.passes),
+            state => format!("{before} -> {state}: {} ({1} of {1})", check.summary, check.fails),
+        };
+        match (check.state.as_str(), self.critical_ms) {
+            ("critical", _) => self.critical_ms = Some(check.since_ms),
+            ("passing", Some(critical_ms)) => {
+                self.healed = Some(Duration::from_millis(check.since_ms.saturating_sub(critical_ms)));
+            }
+            _ => {}
+        }
+        Some(self.line(check.since_ms, ("check", &check.check, words)))
+    }
+
+    /// How many have failed by now: not each of them is heard of.
+    fn runs(&self, check: &wire::Check) -> u64 {
+        let before = check.last_run_ms.saturating_sub(self.began_ms) / check.every_ms.max(1);
+        (before + 1).min(u64::from(check.fails))
+    }
+
+    fn service(&mut self, row: &wire::ServiceRow) -> Option<Line> {
+        if row.pid == 0 || row.pid == self.pid {
+            return None;
+        }
+        let old = std::mem::replace(&mut self.pid, row.pid);
+        let words = format!("{}, pid {}; old pid {old} ended", row.state, row.pid);
+        Some(self.line(row.started_ms, ("service", &row.service, words)))
+    }
+}
+
+/// `restart, attempt 1 of 3 in 10m -> taken`
+fn act_words(act: &Act) -> (&'static str, &str, String) {
+    let name = act.service.as_str();
+    let Some((_, step)) = act.rule.split_once(" = ").filter(|(rule, _)| rule.starts_with("heal")) else {
+        return ("service", name, act.saw.first().map_or_else(|| act.deed.clone(), |saw| format!("{}: {saw}", act.deed)));
+    };
+    let mut words = step.to_owned();
+    if let Some(attempt) = act.allowed.iter().find_map(|one| attempt(one)) {
+        words.push_str(&format!(", {attempt}"));
+    }
+    match (act.deed.as_str(), act.refused.first()) {
+        ("held", Some(why)) => words.push_str(&format!(" -> held: {why}")),
+        ("held", None) => words.push_str(" -> held"),
+        _ => words.push_str(" -> taken"),
+    }
+    ("heal", name, words)
+}
+
+/// `attempts 0 of 3 in 10m`, of those before, as `attempt 1 of 3 in 10m`.
+fn attempt(allowed: &str) -> Option<String> {
+    let (count, rest) = allowed.strip_prefix("attempts ")?.split_once(' ')?;
+    Some(format!("attempt {} {rest}", count.parse::<u32>().ok()? + 1))
+}
