@@ -2,6 +2,7 @@
 //! needs to know is seen here.
 
 mod keep;
+mod policy;
 mod process;
 mod runtime;
 mod usage;
@@ -40,6 +41,8 @@ pub enum Ask {
     /// From the control plane.
     Order(wire::ServiceOrder),
     HealAnswer(wire::HealAnswer),
+    /// What this host allows.
+    Policy(wire::PolicyAsk),
     /// On this host.
     Local {
         verb: ServiceVerb,
@@ -316,6 +319,14 @@ impl Services {
                 self.step(running, Input::HealAnswer { id, allowed, words }).await;
             }
             Ask::Order(order) => self.ordered(running, order).await,
+            Ask::Policy(wire::PolicyAsk { id }) => {
+                let (executor, out) = (self.executor.clone(), self.to_control_plane.clone());
+                running.doing.spawn(async move {
+                    let answer = policy::answer(id, &executor).await;
+                    drop(out.try_send(from_agent::Message::PolicyAnswer(answer)));
+                    Vec::new()
+                });
+            }
             Ask::Local { verb, service, by, answer } => {
                 let id = running.wait(Waiting::Local(answer));
                 let order = Order { id, service, verb, by, reason: String::new() };

@@ -58,7 +58,9 @@ fn fresh(request: &Request, seen: Seen) -> Result<(), Refusal> {
 
 /// By the policy; the request is well formed.
 pub fn allowed(policy: &Policy, act: &Act) -> Result<(), String> {
-    if policy.profile == Profile::Watch && !matches!(act, Act::Inspect { .. } | Act::List | Act::Tail { .. }) {
+    if policy.profile == Profile::Watch
+        && !matches!(act, Act::Inspect { .. } | Act::List | Act::Policy | Act::Tail { .. })
+    {
         return Err(format!(
             "{}: {} changes nothing on this host; profile = \"operate\" in {FILE} would allow it",
             verb(act),
@@ -66,7 +68,7 @@ pub fn allowed(policy: &Policy, act: &Act) -> Result<(), String> {
         ));
     }
     match act {
-        Act::Inspect { .. } | Act::List => Ok(()),
+        Act::Inspect { .. } | Act::List | Act::Policy => Ok(()),
         Act::Tail { unit, .. } => listed("unit", unit, "units", policy.units.as_ref()),
         Act::StartProcess { unit, process } => {
             touch_unit(policy, unit)?;
@@ -234,6 +236,7 @@ pub fn verb(act: &Act) -> &'static str {
         Act::RotateOutput { .. } => "rotate_output",
         Act::Inspect { .. } => "inspect",
         Act::List => "list",
+        Act::Policy => "policy",
     }
 }
 

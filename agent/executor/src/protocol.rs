@@ -115,6 +115,8 @@ pub enum Act {
     },
     /// Whatever the agent's requests started, and is still known.
     List,
+    /// What this host allows, whatever it allows.
+    Policy,
 }
 
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
@@ -202,6 +204,27 @@ pub struct Done {
     /// How the main process ended, if it did.
     pub ended: Option<Ended>,
     pub units: Vec<Unit>,
+    pub policy: Option<Told>,
+}
+
+/// The policy in force, as it is asked for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Told {
+    pub profile: String,
+    pub said_by: String,
+    /// Why the file is not what is in force.
+    pub problem: Option<String>,
+    pub lists: Vec<ToldList>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ToldList {
+    pub name: String,
+    /// `None`: whatever the profile allows.
+    pub values: Option<Vec<String>>,
+    pub line: usize,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -145,6 +145,8 @@ pub enum NodeCommand {
     },
     /// Everything about one node
     Show { node: String },
+    /// What the host itself allows, asked of it now: profile, units, paths, users, packages, commands
+    Policy { node: String },
     /// Hold back whatever acts by itself on some nodes, while somebody works on them
     Maintenance(MaintenanceArgs),
     /// Shut a node out: its stream is cut, and it stays out

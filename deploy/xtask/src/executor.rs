@@ -105,7 +105,8 @@ impl Executor {
         let _ = fs::remove_dir_all(self.runtime().join("processes"));
         // They can't be removed while something is in them.
         let folders = processes.iter().flat_map(|one| &one.groups);
-        let _ = wait_until(END_MAX, || folders.clone().all(|folder| fs::remove_dir(folder).is_ok() || !folder.exists()));
+        let _ =
+            wait_until(END_MAX, || folders.clone().all(|folder| fs::remove_dir(folder).is_ok() || !folder.exists()));
         Ok(!processes.is_empty())
     }
 }
@@ -143,7 +144,9 @@ fn account(name: &str) -> Result<Account> {
         is_it.then_some(Account { uid, gid })
     });
     found.with_context(|| {
-        format!("there is no user {name} on this machine, whom root's agent runs as: run this as another user than root")
+        format!(
+            "there is no user {name} on this machine, whom root's agent runs as: run this as another user than root"
+        )
     })
 }
 

@@ -10,7 +10,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const LOOK_EVERY: Duration = Duration::from_millis(300);
 /// Longer than a stop of both takes.
@@ -33,8 +33,6 @@ pub fn up(workspace: &Workspace, detach: bool) -> Result<()> {
         }
     }
     let deployment = Deployment::new(&dir, workspace.programs(Profile::Dev), choose_ports(workspace, &dir)?).acting();
-    let reused = deployment.control_plane.pid().is_some() && deployment.agent.pid().is_some();
-    let started = Instant::now();
     let text = hello_spec(DEMO, deployment.ports.demo);
     let spec = Spec { file: "hello.yaml", text: &text };
     let outcome = deployment.start(&guests, spec).and_then(|()| deployment.wait_ready());
@@ -45,7 +43,7 @@ pub fn up(workspace: &Workspace, detach: bool) -> Result<()> {
         }
         return Err(error);
     }
-    show(&deployment, (!reused).then(|| started.elapsed()))?;
+    show(&deployment)?;
     for note in [link_program(workspace), link_context(workspace, &deployment)].into_iter().flatten() {
         println!("  {note}");
     }
@@ -123,17 +121,15 @@ fn panel(key: &str, value: &str) {
     println!("  {key:<13}  {value}");
 }
 
-/// `took` is for what was started now.
-fn show(deployment: &Deployment, took: Option<Duration>) -> Result<()> {
+fn show(deployment: &Deployment) -> Result<()> {
     let memory_mib = deployment.agent_memory()?.pss_kib as f64 / 1024.0;
     let version = deployment.agent_version()?;
     panel(
         "control plane",
-        &format!("https://127.0.0.1:{}  store: embedded, journal synced to disk", deployment.ports.agents),
+        &format!("https://127.0.0.1:{}  store: embedded, synced to disk", deployment.ports.agents),
     );
     panel(&format!("node {NODE}"), &format!("ready  agent {version}, {memory_mib:.1} MiB, policy: {POLICY}"));
-    let since = took.map_or_else(String::new, |took| format!(" {:.1} s after the start", took.as_secs_f64()));
-    panel("demo", &format!("service \"hello\", checked every {}{since}", DEMO.hello_every));
+    panel("demo", &format!("service \"hello\", checked every {}", DEMO.hello_every.replace('s', " s")));
     println!();
     let next = [
         ("hostlerctl check ls", ""),

@@ -78,7 +78,7 @@ pub(super) fn well_formed(act: &Act) -> Result<(), String> {
             self::path(path)?;
             within("keep", u64::from(*keep), 1, u64::from(ROTATED_MAX))
         }
-        Act::List => Ok(()),
+        Act::List | Act::Policy => Ok(()),
     }
 }
 

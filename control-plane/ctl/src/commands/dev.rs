@@ -102,8 +102,7 @@ fn here(service: &wire::GetServiceResponse) -> Result<wire::ServiceRow, Problem>
         row.pid != 0 && told.split(|byte| *byte == 0).any(|word| word == b"demo")
     };
     service.rows.iter().find(is_ours).cloned().ok_or_else(|| {
-        let there: Vec<String> =
-            service.rows.iter().map(|row| format!("{} on {}", row.state, row.node)).collect();
+        let there: Vec<String> = service.rows.iter().map(|row| format!("{} on {}", row.state, row.node)).collect();
         let there = if there.is_empty() { "it runs nowhere".to_owned() } else { there.join(", ") };
         Problem::Failed(format!(
             "{} does not run on this machine ({there}): break it where it runs, beside the control plane of \

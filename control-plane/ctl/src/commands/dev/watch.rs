@@ -123,7 +123,11 @@ impl Watch {
 fn act_words(act: &Act) -> (&'static str, &str, String) {
     let name = act.service.as_str();
     let Some((_, step)) = act.rule.split_once(" = ").filter(|(rule, _)| rule.starts_with("heal")) else {
-        return ("service", name, act.saw.first().map_or_else(|| act.deed.clone(), |saw| format!("{}: {saw}", act.deed)));
+        return (
+            "service",
+            name,
+            act.saw.first().map_or_else(|| act.deed.clone(), |saw| format!("{}: {saw}", act.deed)),
+        );
     };
     let mut words = step.to_owned();
     if let Some(attempt) = act.allowed.iter().find_map(|one| attempt(one)) {

@@ -176,13 +176,15 @@ impl Own {
         let sensitive = |flag: &str, value: &str| !value.starts_with('$') && is_secret(&flag.replace('-', "_"), value);
         match text.split_once('=').filter(|_| text.starts_with('-')) {
             Some((flag, value)) if sensitive(flag, value) => {
-                Some(format!("{flag}={}", self.secret(service, flag, at.to_owned())))
+                Some(format!("'{flag}={}'", self.secret(service, flag, at.to_owned())))
             }
             Some(_) => None,
             None => {
                 let flag = flag.unwrap_or_default();
                 let what = if flag.is_empty() { "login" } else { flag.as_str() };
-                (sensitive(&flag, text) && !text.starts_with('-')).then(|| self.secret(service, what, at.to_owned()))
+                let is_it = sensitive(&flag, text) && !text.starts_with('-');
+                // Whatever is in it, but for such a quote, it is one word.
+                is_it.then(|| format!("'{}'", self.secret(service, what, at.to_owned())))
             }
         }
     }
@@ -204,7 +206,9 @@ impl Own {
     fn times(&mut self, unit: &Unit) {
         let told = |own: &mut Self, key: &str| -> Option<String> {
             let setting = unit.last(key)?;
-            match span(&setting.value).filter(|span| *span <= SPAN_MAX) {
+            // No time at all is none at all to systemd, in these as in all that it waits for.
+            let forever = key.starts_with("Timeout") && setting.value.trim_end_matches('s') == "0";
+            match span(&setting.value).filter(|span| *span <= SPAN_MAX && !forever) {
                 Some(span) => Some(format_duration(span)),
                 None => {
                     own.note(setting, "no equivalent; it is a time, of a week at most");
@@ -272,12 +276,17 @@ impl Own {
         let told = unit.settings.iter().filter(|one| one.section != "Install" && !one.key.starts_with("X-"));
         for setting in told {
             let words = match (setting.key.as_str(), setting.value.as_str()) {
+                ("Group", group) if self.user.as_deref() == Some(group) => continue,
                 ("Type", "simple" | "exec" | "idle") | ("Restart", "always" | "on-failure" | "on-abnormal") => continue,
                 ("StandardOutput" | "StandardError", "journal" | "inherit" | "null") => continue,
                 ("StandardInput", "null") | ("KillMode", "control-group" | "mixed") | ("CPUQuota", _) => continue,
                 ("ExecReload", how) if how.ends_with("-HUP $MAINPID") || how.ends_with("HUP $MAINPID") => continue,
-                ("Type", "notify" | "notify-reload") => "it runs once it is started; a ready: check says when it is well",
-                ("Type", "forking") => "it has to stay in the foreground here: give its command the flag that does that",
+                ("Type", "notify" | "notify-reload") => {
+                    "it runs once it is started; a ready: check says when it is well"
+                }
+                ("Type", "forking") => {
+                    "it has to stay in the foreground here: give its command the flag that does that"
+                }
                 ("Type", "oneshot") => "what ends is started again here; this is no service",
                 ("Type", _) => "no equivalent; it runs once it is started",
                 ("Restart", _) => "a service that ends is started again; see restart:",
@@ -316,11 +325,16 @@ fn shell(word: &Word) -> String {
         own
     } else if variable {
         let inside = own.replace("$$", "\\$").replace('"', "\\\"").replace('`', "\\`");
-        let bare = !word.quoted && own.starts_with('$') && own.chars().skip(1).all(|c| c.is_ascii_alphanumeric() || c == '_');
+        let bare =
+            !word.quoted && own.starts_with('$') && own.chars().skip(1).all(|c| c.is_ascii_alphanumeric() || c == '_');
         escaped(&if bare { inside } else { format!("\"{inside}\"") })
     } else {
         let literal = own.replace("$$", "$");
-        escaped(&if literal.contains('\'') { format!("'{}'", literal.replace('\'', "'\\''")) } else { format!("'{literal}'") })
+        escaped(&if literal.contains('\'') {
+            format!("'{}'", literal.replace('\'', "'\\''"))
+        } else {
+            format!("'{literal}'")
+        })
     };
     text.replace('\u{1}', "${node.name}")
 }

@@ -114,7 +114,10 @@ impl Text {
     }
 
     fn own(&mut self, unit: &Unit, service: &str, selector: &str, needs: &[String], own: Own) {
-        self.comment(0, &format!("What {} runs. Before this is applied: systemctl disable --now {}", unit.name, unit.name));
+        self.comment(
+            0,
+            &format!("What {} runs. Before this is applied: systemctl disable --now {}", unit.name, unit.name),
+        );
         if !own.secrets.is_empty() {
             self.line(0, "secret:");
             for (secret, at) in &own.secrets {
@@ -154,7 +157,10 @@ impl Text {
 fn scalar(text: &str) -> String {
     let safe = |c: char| c.is_ascii_alphanumeric() || " /._=-+@".contains(c);
     let begins = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/');
-    let word = !matches!(text.to_ascii_lowercase().as_str(), "y" | "n" | "yes" | "no" | "on" | "off" | "true" | "false" | "null");
+    let word = !matches!(
+        text.to_ascii_lowercase().as_str(),
+        "y" | "n" | "yes" | "no" | "on" | "off" | "true" | "false" | "null"
+    );
     if begins && word && text.chars().all(safe) && !text.ends_with(' ') {
         text.to_owned()
     } else {

@@ -12,7 +12,9 @@ const UNITS: [(&str, &str); 6] = [
 
 fn file(path: &str) -> Option<String> {
     match path {
-        "/etc/default/shop" => Some("# Where\nBIND=\"unix:/run/shop.sock\"\nSMTP_PASSWORD=hunter2\nexport DEBUG=file\n".into()),
+        "/etc/default/shop" => {
+            Some("# Where\nBIND=\"unix:/run/shop.sock\"\nSMTP_PASSWORD=hunter2\nexport DEBUG=file\n".into())
+        }
         "/etc/default/cron" => Some("# EXTRA_OPTS=\"-L 2\"\n".into()),
         _ => None,
     }
@@ -70,18 +72,38 @@ fn commands_mean_to_a_shell_what_they_mean_to_systemd() {
     assert_eq!(command("/bin/a $B ${C} x${D}"), r#""exec /bin/a $B \"$${C}\" \"x$${D}\"""#);
     assert_eq!(command("/bin/a cost$$5 it's"), r#""exec /bin/a 'cost$5' 'it'\\''s'""#);
     assert_eq!(command("@/bin/a called -b"), "/bin/a -b");
-    assert_eq!(command("/bin/a %p %i %n %%"), "/bin/a a '' a.service %".replace("/bin/a a '' a.service %", r#""/bin/a a '' a.service %""#));
-    assert_eq!(command("/bin/a --password hunter2 --token-file /etc/x"), r#""/bin/a --password ${secret:a-password} --token-file /etc/x""#);
+    assert_eq!(
+        command("/bin/a %p %i %n %%"),
+        "/bin/a a '' a.service %".replace("/bin/a a '' a.service %", r#""/bin/a a '' a.service %""#)
+    );
+    assert_eq!(
+        command("/bin/a --password hunter2 --token-file /etc/x"),
+        r#""/bin/a --password '${secret:a-password}' --token-file /etc/x""#
+    );
     assert_eq!(command("/bin/a ;\nExecStart=\nExecStart=/bin/b"), "/bin/b");
 }
 
 #[test]
 fn what_counts_last_wins_and_what_is_odd_is_told() {
     assert_eq!(field("ExecStart=/bin/a\nUser=web\nUser=shop", "user"), "shop");
-    assert_eq!(field("ExecStart=/bin/a\nMemoryMax=1G\nTasksMax=infinity\nCPUQuota=20%", "limits"), "{memory: 1GiB, cpu: 0.2}");
-    assert_eq!(field("ExecStart=/bin/a\nRestartSec=1min 500ms\nStartLimitBurst=3", "restart"), "{delay: 1m500ms, attempts: 3}");
-    let odd = own("ExecStart=/bin/a\nMemoryMax=40%\nStartLimitInterval=0\nKillSignal=SIGWINCH\nTimeoutStopSec=infinity\nWorkingDirectory=~");
-    for note in ["MemoryMax=40% (line 3)", "StartLimitIntervalSec=0s", "KillSignal=SIGWINCH (line 5)", "TimeoutStopSec=infinity", "WorkingDirectory=~ (line 7)"] {
+    assert_eq!(
+        field("ExecStart=/bin/a\nMemoryMax=1G\nTasksMax=infinity\nCPUQuota=20%", "limits"),
+        "{memory: 1GiB, cpu: 0.2}"
+    );
+    assert_eq!(
+        field("ExecStart=/bin/a\nRestartSec=1min 500ms\nStartLimitBurst=3", "restart"),
+        "{delay: 1m500ms, attempts: 3}"
+    );
+    let odd = own(
+        "ExecStart=/bin/a\nMemoryMax=40%\nStartLimitInterval=0\nKillSignal=SIGWINCH\nTimeoutStopSec=infinity\nWorkingDirectory=~",
+    );
+    for note in [
+        "MemoryMax=40% (line 3)",
+        "StartLimitIntervalSec=0s",
+        "KillSignal=SIGWINCH (line 5)",
+        "TimeoutStopSec=infinity",
+        "WorkingDirectory=~ (line 7)",
+    ] {
         assert!(odd.contains(note), "{note} is not in\n{odd}");
     }
     let hidden = own("ExecStart=/bin/a\nSetCredential=db:hunter2\nEnvironment=\"A=b c\\n\\x\" 'K=${X}'");
@@ -102,7 +124,28 @@ fn what_is_no_service_says_so() {
 #[test]
 fn nothing_that_a_unit_may_hold_breaks_the_spec() {
     // Quotes that never close, escapes at the end, controls, and letters of all kinds.
-    let pieces = ["\"", "'", "\\", "$", "${", "}", "%", "%z", "#", ":", "\u{1b}[2J", "é", "=", " ", "x", "${secret:", "\t", "-", "@", "|"];
+    let pieces = [
+        "\"",
+        "'",
+        "\\",
+        "$",
+        "${",
+        "}",
+        "%",
+        "%z",
+        "#",
+        ":",
+        "\u{1b}[2J",
+        "é",
+        "=",
+        " ",
+        "x",
+        "${secret:",
+        "\t",
+        "-",
+        "@",
+        "|",
+    ];
     let mut random = 7_u64;
     let mut next = |count: usize| {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -112,7 +155,12 @@ fn nothing_that_a_unit_may_hold_breaks_the_spec() {
         let mut value = || (0..next(12)).map(|_| pieces[next(pieces.len())]).collect::<String>();
         let text = format!(
             "[Unit]\nWants={}\n[Service]\nExecStart=/bin/a {}\nEnvironment=A={}\nUser=u{}\nWorkingDirectory=/{}\nNice={}\n",
-            value(), value(), value(), value(), value(), value()
+            value(),
+            value(),
+            value(),
+            value(),
+            value(),
+            value()
         );
         match written("a@b.service", &text, true) {
             Ok(spec) => compiles(&spec),

@@ -91,7 +91,8 @@ fn unescaped(text: &str) -> String {
     let mut plain = String::new();
     let mut rest = text;
     while let Some(letter) = rest.chars().next() {
-        let code = rest.strip_prefix("\\x").and_then(|rest| rest.get(..2)).and_then(|code| u8::from_str_radix(code, 16).ok());
+        let code =
+            rest.strip_prefix("\\x").and_then(|rest| rest.get(..2)).and_then(|code| u8::from_str_radix(code, 16).ok());
         let (taken, shown) = match (code, letter) {
             (Some(code), _) if code.is_ascii() => (4, char::from(code)),
             (_, '-') => (1, '/'),
