@@ -206,7 +206,8 @@ impl Deployment {
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
         fs::write(folder.join(spec.file), spec.text).context("write the demo's spec")?;
-        process::output(self.ctl().args(["apply", "--yes", "-f"]).arg(&folder)).map(drop)
+        // By its short name, which acts tell.
+        process::output(self.ctl().args(["apply", "--yes", "-f", "demo"]).current_dir(&self.dir)).map(drop)
     }
 
     /// Until the node is ready and both checks pass.

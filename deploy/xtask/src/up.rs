@@ -124,10 +124,7 @@ fn panel(key: &str, value: &str) {
 fn show(deployment: &Deployment) -> Result<()> {
     let memory_mib = deployment.agent_memory()?.pss_kib as f64 / 1024.0;
     let version = deployment.agent_version()?;
-    panel(
-        "control plane",
-        &format!("https://127.0.0.1:{}  store: embedded, synced to disk", deployment.ports.agents),
-    );
+    panel("control plane", &format!("https://127.0.0.1:{}  store: embedded, synced to disk", deployment.ports.agents));
     panel(&format!("node {NODE}"), &format!("ready  agent {version}, {memory_mib:.1} MiB, policy: {POLICY}"));
     panel("demo", &format!("service \"hello\", checked every {}", DEMO.hello_every.replace('s', " s")));
     println!();

@@ -79,7 +79,10 @@ fn ask_systemd(name: &str) -> Result<String, Problem> {
     })?;
     if !ran.status.success() {
         let words = String::from_utf8_lossy(&ran.stderr);
-        return Err(Problem::Failed(format!("systemctl cat {name}: {}", sanitize(words.trim()))));
+        return Err(Problem::Failed(format!(
+            "systemctl cat {name}: {}; what it prints elsewhere is taken by hostlerctl import systemd {name} -f -",
+            sanitize(words.trim())
+        )));
     }
     Ok(String::from_utf8_lossy(&ran.stdout).into_owned())
 }

@@ -50,7 +50,7 @@ fn before() -> Seen {
     let old = act("a001", 0, "started", "start");
     // It ran a moment before the break.
     let check = wire::Check { last_run_ms: BEGAN - 600, ..check("passing", 0, 0, "200 in 1.2 ms") };
-    Seen { check, row: row(39880, 0), acts: vec![old] }
+    Seen { check, row: wire::ServiceRow { started_ms: BEGAN - 60_000, ..row(39880, 0) }, acts: vec![old] }
 }
 
 #[test]
@@ -101,6 +101,19 @@ fn what_is_held_and_what_comes_late_is_told() {
      +12.0s  service hello  ended: ended with 1 after 2 s
     ");
     assert_eq!(watch.healed(), None);
+}
+
+#[test]
+fn what_fails_just_after_its_start_is_not_counted() {
+    assert_eq!(watch::START_GRACE, hostler_agent_core::supervision::START_GRACE);
+    let just = || Seen { row: wire::ServiceRow { started_ms: BEGAN - 26_000, ..row(39880, 0) }, ..before() };
+    let failing = |at| Seen { check: check("passing", 0, at, "503, want 200"), ..just() };
+    let (lines, _) = told(just(), &[failing(1_400), failing(3_400), failing(5_400), failing(7_400)]);
+    insta::assert_snapshot!(lines, @"
+      +1.4s  check   hello  503, want 200 (not counted yet: it was just started)
+      +5.4s  check   hello  503, want 200 (1 of 3)
+      +7.4s  check   hello  503, want 200 (2 of 3)
+    ");
 }
 
 #[test]

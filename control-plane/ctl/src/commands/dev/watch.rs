@@ -3,9 +3,13 @@
 
 use hostler_proto::admin as wire;
 use hostler_proto::agent::Act;
+use hostler_types::time::whole_millis;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
+
+/// For so long after a start, a failing check counts for nothing; the agent's own.
+pub const START_GRACE: Duration = Duration::from_secs(30);
 
 /// How things stand at one moment, the oldest act first.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +40,9 @@ pub struct Watch {
     state: String,
     last_run_ms: u64,
     pid: u32,
+    /// From then on, failing runs count.
+    counts_ms: u64,
+    told_of_grace: bool,
     /// With what they came to, which is known later.
     acts: BTreeSet<String>,
     /// Each run before something was done about it fails.
@@ -51,6 +58,8 @@ impl Watch {
             state: before.check.state.clone(),
             last_run_ms: before.check.last_run_ms,
             pid: before.row.pid,
+            counts_ms: before.row.started_ms.saturating_add(whole_millis(START_GRACE)).max(began_ms),
+            told_of_grace: false,
             acts: before.acts.iter().map(|act| act.id.clone()).collect(),
             acted: false,
             critical_ms: None,
@@ -86,8 +95,15 @@ impl Watch {
         self.last_run_ms = self.last_run_ms.max(check.last_run_ms);
         if before == check.state {
             let fails = is_news && before == "passing" && !self.acted;
-            let words = || format!("{} ({} of {})", check.summary, self.runs(check), check.fails);
-            return fails.then(|| self.line(check.last_run_ms, ("check", &check.check, words())));
+            let words = if check.last_run_ms >= self.counts_ms {
+                format!("{} ({} of {})", check.summary, self.runs(check), check.fails)
+            } else {
+                format!("{} (not counted yet: it was just started)", check.summary)
+            };
+            // Of those that are not counted, one is enough.
+            let is_told =
+                fails && check.last_run_ms < self.counts_ms && std::mem::replace(&mut self.told_of_grace, true);
+            return (fails && !is_told).then(|| self.line(check.last_run_ms, ("check", &check.check, words)));
         }
         let words = match check.state.as_str() {
             "passing" => format!("{before} -> passing ({0} of {0})", check.passes),
@@ -105,7 +121,7 @@ impl Watch {
 
     /// How many have failed by now: not each of them is heard of.
     fn runs(&self, check: &wire::Check) -> u64 {
-        let before = check.last_run_ms.saturating_sub(self.began_ms) / check.every_ms.max(1);
+        let before = check.last_run_ms.saturating_sub(self.counts_ms) / check.every_ms.max(1);
         (before + 1).min(u64::from(check.fails))
     }
 
