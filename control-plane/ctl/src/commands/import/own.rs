@@ -1,7 +1,7 @@
 //! What of a unit a service of Hostler's own is made of, and what has no equivalent.
 
 use super::unit::{Setting, Unit};
-use super::words::{Word, is_secret, name, size, span, specified, split};
+use super::words::{Word, has_secret, is_secret, name, size, span, specified, split};
 use hostler_types::units::{format_duration, write_size};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -82,7 +82,7 @@ pub fn own(unit: &Unit, service: &str, read: &dyn Fn(&str) -> Option<String>) ->
 impl Own {
     fn note(&mut self, setting: &Setting, words: &str) {
         // A value that is long or that may be a secret is no use to anybody here.
-        let hide = setting.key.contains("Credential") || is_secret(&setting.key, &setting.value);
+        let hide = setting.key.contains("Credential") || has_secret(&setting.value);
         let value: String = if hide { "...".to_owned() } else { setting.value.chars().take(60).collect() };
         let value = if value.len() < setting.value.len() && !hide { format!("{value}...") } else { value };
         self.notes.push(format!("{}={value} ({}): {words}", setting.key, setting.at));
@@ -97,7 +97,7 @@ impl Own {
     }
 
     fn secret(&mut self, service: &str, what: &str, at: String) -> String {
-        let secret = name(&format!("{service}-{}", what.trim_start_matches('-').replace('_', "-")));
+        let secret = secret_name(service, what);
         self.secrets.insert(secret.clone(), at);
         format!("${{secret:{secret}}}")
     }
@@ -173,20 +173,26 @@ impl Own {
 
     /// `--password=x`, or the word behind `--password`.
     fn hidden(&mut self, service: &str, text: &str, flag: Option<String>, at: &str) -> Option<String> {
-        let sensitive = |flag: &str, value: &str| !value.starts_with('$') && is_secret(&flag.replace('-', "_"), value);
-        match text.split_once('=').filter(|_| text.starts_with('-')) {
-            Some((flag, value)) if sensitive(flag, value) => {
-                Some(format!("'{flag}={}'", self.secret(service, flag, at.to_owned())))
-            }
-            Some(_) => None,
-            None => {
-                let flag = flag.unwrap_or_default();
-                let what = if flag.is_empty() { "login" } else { flag.as_str() };
-                let is_it = sensitive(&flag, text) && !text.starts_with('-');
-                // Whatever is in it, but for such a quote, it is one word.
-                is_it.then(|| format!("'{}'", self.secret(service, what, at.to_owned())))
-            }
+        // Whatever is in them, but for such a quote, each is one word.
+        if let Some((flag, value)) = text.split_once('=').filter(|_| text.starts_with('-'))
+            && has_secret(&format!("{flag} {value}"))
+        {
+            return Some(format!("'{flag}={}'", self.argument(service, flag, at)));
         }
+        let flag = flag.unwrap_or_default();
+        if has_secret(&format!("{flag} {text}")) {
+            let what = if flag.is_empty() { "argument" } else { flag.as_str() };
+            return Some(format!("'{}'", self.argument(service, what, at)));
+        }
+        None
+    }
+
+    /// One of its own, whatever others are called.
+    fn argument(&mut self, service: &str, what: &str, at: &str) -> String {
+        let taken = |what: &str| self.secrets.contains_key(&secret_name(service, what));
+        let mut names = (1_u32..).map(|n| if n == 1 { what.to_owned() } else { format!("{what}-{n}") });
+        let what = names.find(|name| !taken(name)).unwrap_or_else(|| what.to_owned());
+        self.secret(service, &what, at.to_owned())
     }
 
     fn place(&mut self, unit: &Unit) {
@@ -308,6 +314,10 @@ impl Own {
             self.note(setting, words);
         }
     }
+}
+
+fn secret_name(service: &str, what: &str) -> String {
+    name(&format!("{service}-{}", what.trim_start_matches('-').replace('_', "-")))
 }
 
 /// What is text to systemd stays text here: `${X}` names nothing of the fleet.

@@ -106,6 +106,13 @@ fn what_counts_last_wins_and_what_is_odd_is_told() {
     ] {
         assert!(odd.contains(note), "{note} is not in\n{odd}");
     }
+    // Wherever it stands, and whatever is said about the line.
+    let lines = "ExecStartPre=/bin/a --token=hunter2\nExecStartPre=/bin/sh -c 'DB_PASSWORD=hunter2 b'\n\
+        ExecStop=/bin/c --password hunter2\n\
+        ExecStart=/bin/a --opt=TOKEN=hunter2 --token one-hunter2 -k http://u:hunter2@h/ -c 'A_KEY=hunter2 x' --token=$T %Z";
+    let hidden = own(lines);
+    assert!(!hidden.contains("hunter2"), "{hidden}");
+    assert!(hidden.contains("'--opt=${secret:a-opt}' --token '${secret:a-token}' -k '${secret:a-k}'"), "{hidden}");
     let hidden = own("ExecStart=/bin/a\nSetCredential=db:hunter2\nEnvironment=\"A=b c\\n\\x\" 'K=${X}'");
     assert!(!hidden.contains("hunter2") && hidden.contains(r#"K: "$${X}""#), "{hidden}");
 }

@@ -165,6 +165,19 @@ pub fn is_secret(variable: &str, value: &str) -> bool {
     !value.is_empty() && (told || has_login(value))
 }
 
+/// In a command: `--token x`, `--token=x`, `TOKEN=x`, or an address with a login.
+pub fn has_secret(text: &str) -> bool {
+    let mut before = "";
+    let mut words = text.split(|c: char| c.is_whitespace() || "\"';".contains(c)).filter(|word| !word.is_empty());
+    words.any(|word| {
+        let flag = if before.starts_with('-') { before } else { "" };
+        before = word;
+        // Of `a=b=c`, each may name the last.
+        let (name, value) = word.rsplit_once('=').unwrap_or((flag, word));
+        !value.starts_with(['-', '$']) && (is_secret(&name.replace('-', "_"), value) || is_secret("", word))
+    })
+}
+
 /// `postgres://shop:hunter2@db/shop`
 fn has_login(value: &str) -> bool {
     value.split_once("://").is_some_and(|(_, rest)| {
