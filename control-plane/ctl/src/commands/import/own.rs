@@ -53,6 +53,9 @@ const SILENT: [&str; 36] = [
     "WorkingDirectory",
 ];
 
+/// How an amount is written in specs, if it is one.
+type Reading<'a> = &'a dyn Fn(&str) -> Option<String>;
+
 /// The fields of a service, and what is told beside them.
 #[derive(Debug, Default)]
 pub struct Own {
@@ -262,7 +265,7 @@ impl Own {
         let memory = if unit.last("MemoryMax").is_some() { "MemoryMax" } else { "MemoryLimit" };
         // Of the soft and the hard limit, what the program sees first.
         let soft = |text: &str| text.split(':').next().unwrap_or_default().to_owned();
-        let read: [(&str, &'static str, &dyn Fn(&str) -> Option<String>); 4] = [
+        let read: [(&str, &'static str, Reading<'_>); 4] = [
             (memory, "memory", &|text| size(text).map(write_size)),
             ("CPUQuota", "cpu", &processors),
             ("LimitNOFILE", "files", &|text| number(&soft(text), &FILES)),
