@@ -3,6 +3,7 @@
 mod services;
 
 use crate::config::Config;
+use crate::demo::Demo;
 use crate::join::Join;
 use crate::status::{self, Output};
 use crate::uninstall::Uninstall;
@@ -94,6 +95,9 @@ enum Command {
     /// Measure the whole way of a check
     #[command(hide = true)]
     BenchCheck(bench::Bench),
+    /// A service to try things on
+    #[command(hide = true)]
+    Demo(Demo),
 }
 
 #[derive(clap::Args)]
@@ -128,6 +132,7 @@ impl Cli {
             Command::Resume { config } => services::resume(&config.load()?),
             Command::Uninstall(uninstall) => uninstall.run(),
             Command::BenchCheck(bench) => bench.run(),
+            Command::Demo(demo) => demo.run(),
         }
     }
 }

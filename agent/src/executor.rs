@@ -50,6 +50,10 @@ impl Executor {
         }
     }
 
+    pub fn is_absent(&self) -> bool {
+        self.asks.is_none()
+    }
+
     pub async fn ask(&self, act: Act) -> Result<Outcome, Lost> {
         let Some(asks) = &self.asks else {
             return Ok(Outcome::Refused {

@@ -15,6 +15,7 @@ pub mod clock;
 pub mod config;
 pub mod connect;
 pub mod deliveries;
+pub mod demo;
 pub mod executor;
 pub mod files;
 pub mod gone;

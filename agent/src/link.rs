@@ -364,6 +364,10 @@ impl Link {
                 let _ = self.services.try_send(Ask::Order(order));
                 Input::Heard
             }
+            Some(to_agent::Message::PolicyAsk(ask)) => {
+                let _ = self.services.try_send(Ask::Policy(ask));
+                Input::Heard
+            }
             Some(to_agent::Message::HealAnswer(answer)) => {
                 let _ = self.services.try_send(Ask::HealAnswer(answer));
                 Input::Heard

@@ -3,6 +3,7 @@
 
 mod keep;
 mod logs;
+mod policy;
 mod process;
 mod runtime;
 mod usage;
@@ -41,6 +42,8 @@ pub enum Ask {
     /// From the control plane.
     Order(wire::ServiceOrder),
     HealAnswer(wire::HealAnswer),
+    /// What this host allows.
+    Policy(wire::PolicyAsk),
     /// On this host.
     Local {
         verb: ServiceVerb,
@@ -353,6 +356,14 @@ impl Services {
                 self.step(running, Input::HealAnswer { id, allowed, words }).await;
             }
             Ask::Order(order) => self.ordered(running, order).await,
+            Ask::Policy(wire::PolicyAsk { id }) => {
+                let (executor, out) = (self.executor.clone(), self.to_control_plane.clone());
+                running.doing.spawn(async move {
+                    let answer = policy::answer(id, &executor).await;
+                    drop(out.try_send(from_agent::Message::PolicyAnswer(answer)));
+                    Vec::new()
+                });
+            }
             Ask::Local { verb, service, by, answer } => {
                 let id = running.wait(Waiting::Local(answer));
                 let order = Order { id, service, verb, by, reason: String::new() };

@@ -66,6 +66,14 @@ impl Admin for AdminService {
         nodes::get(&self.0, &caller, &request.into_inner()).map(Response::new)
     }
 
+    async fn get_node_policy(
+        &self,
+        request: Request<wire::GetNodePolicyRequest>,
+    ) -> Answer<wire::GetNodePolicyResponse> {
+        on(&request, "node", &request.get_ref().node);
+        nodes::policy(&self.0, &caller(&request)?, request.get_ref()).await.map(Response::new)
+    }
+
     async fn revoke_node(&self, request: Request<wire::RevokeNodeRequest>) -> Answer<wire::Node> {
         on(&request, "node", &request.get_ref().node);
         let (hand, call) = (Hand::of(&request)?, names(&request));

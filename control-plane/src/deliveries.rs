@@ -4,6 +4,7 @@ use crate::app::App;
 use crate::link::{Outbound, to_agent_message};
 use crate::notices::Refusal;
 use crate::orders::Orders;
+use crate::policies::Policies;
 use hostler_proto::agent::{self as wire, to_agent};
 use hostler_types::notice::{Notice, mail_text};
 use hostler_types::terminal::sanitize;
@@ -25,11 +26,13 @@ pub struct Line {
     outbound: Outbound,
     waiting: Mutex<BTreeMap<u64, oneshot::Sender<wire::Delivered>>>,
     pub orders: Orders,
+    pub policies: Policies,
 }
 
 impl Line {
     pub fn new(outbound: Outbound) -> Self {
-        Self { orders: Orders::new(outbound.clone()), outbound, waiting: Mutex::default() }
+        let (orders, policies) = (Orders::new(outbound.clone()), Policies::new(outbound.clone()));
+        Self { orders, policies, outbound, waiting: Mutex::default() }
     }
 
     fn waiting(&self) -> MutexGuard<'_, BTreeMap<u64, oneshot::Sender<wire::Delivered>>> {

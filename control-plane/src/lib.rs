@@ -37,6 +37,7 @@ mod listener;
 mod notices;
 mod orders;
 mod pki;
+mod policies;
 mod records;
 mod serve;
 mod systems;

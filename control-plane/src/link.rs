@@ -391,6 +391,10 @@ impl Session {
                 self.app.fleet.update(&self.node, self.connection, |live| live.line.orders.answered(answer));
                 Ok(())
             }
+            Some(from_agent::Message::PolicyAnswer(answer)) => {
+                self.app.fleet.update(&self.node, self.connection, |live| live.line.policies.answered(answer));
+                Ok(())
+            }
             Some(from_agent::Message::HealAsk(ask)) => {
                 self.asks.take(ask);
                 self.answer_asks().await

@@ -95,6 +95,8 @@ impl Hand {
                 let text = found.map(|(name, pid)| format!("{name} (pid {pid})"));
                 Ok(Done { text, ..Done::default() })
             }
+            // Answered by whoever has the policy.
+            Act::Policy => Ok(Done::default()),
             Act::List => {
                 let units = match &self.services {
                     Services::Systemd(systemd) => systemd.list().await?,

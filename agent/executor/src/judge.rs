@@ -60,7 +60,7 @@ fn fresh(request: &Request, seen: Seen) -> Result<(), Refusal> {
 /// By the policy; the request is well formed.
 pub fn allowed(policy: &Policy, act: &Act) -> Result<(), String> {
     if policy.profile == Profile::Watch
-        && !matches!(act, Act::Inspect { .. } | Act::List | Act::Tail { .. } | Act::Open { .. } | Act::Listener { .. })
+        && !act.only_looks()
     {
         return Err(format!(
             "{}: {} changes nothing on this host; profile = \"operate\" in {FILE} would allow it",
@@ -69,7 +69,7 @@ pub fn allowed(policy: &Policy, act: &Act) -> Result<(), String> {
         ));
     }
     match act {
-        Act::Inspect { .. } | Act::List | Act::Open { .. } | Act::Listener { .. } => Ok(()),
+        Act::Inspect { .. } | Act::List | Act::Open { .. } | Act::Listener { .. } | Act::Policy => Ok(()),
         Act::Tail { unit, .. } => listed("unit", unit, "units", policy.units.as_ref()),
         Act::StartProcess { unit, process } => {
             touch_unit(policy, unit)?;
@@ -228,6 +228,7 @@ pub fn verb(act: &Act) -> &'static str {
         Act::List => "list",
         Act::Open { .. } => "open",
         Act::Listener { .. } => "listener",
+        Act::Policy => "policy",
     }
 }
 

@@ -2,6 +2,7 @@
 //! through the executor. It has the last word; nobody but root writes it.
 
 use crate::pattern::matches;
+use crate::protocol::{Told, ToldList};
 use hostler_types::Policy as Profile;
 use hostler_types::spec::nearest;
 use serde::Serialize;
@@ -108,6 +109,20 @@ impl Policy {
         policy.packages = list("packages")?;
         policy.commands = list("commands")?;
         Ok(policy)
+    }
+
+    pub fn told(&self, problem: Option<String>) -> Told {
+        let list = |(name, list): (&str, Option<&Listed>)| ToldList {
+            name: name.to_owned(),
+            values: list.map(|list| list.values.clone()),
+            line: list.map_or(0, |list| list.line),
+        };
+        Told {
+            profile: self.profile.to_string(),
+            said_by: self.said_by.clone(),
+            problem,
+            lists: self.lists().into_iter().map(list).collect(),
+        }
     }
 
     /// The lists with their names, as people read them.

@@ -135,6 +135,16 @@ pub enum Act {
     },
     /// Whatever the agent's requests started, and is still known.
     List,
+    /// What this host allows, whatever it allows.
+    Policy,
+}
+
+impl Act {
+    /// It changes nothing on the host: every profile allows it.
+    pub const fn only_looks(&self) -> bool {
+        use Act::{Inspect, List, Listener, Open, Policy, Tail};
+        matches!(self, Inspect { .. } | List | Listener { .. } | Open { .. } | Policy | Tail { .. })
+    }
 }
 
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
@@ -233,6 +243,7 @@ pub struct Done {
     pub ended: Option<Ended>,
     pub units: Vec<Unit>,
     pub open: Vec<Open>,
+    pub policy: Option<Told>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -241,6 +252,26 @@ pub struct Open {
     pub pid: u32,
     pub files: u32,
     pub connections: u32,
+}
+
+/// The policy in force, as it is asked for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Told {
+    pub profile: String,
+    pub said_by: String,
+    /// Why the file is not what is in force.
+    pub problem: Option<String>,
+    pub lists: Vec<ToldList>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ToldList {
+    pub name: String,
+    /// `None`: whatever the profile allows.
+    pub values: Option<Vec<String>>,
+    pub line: usize,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

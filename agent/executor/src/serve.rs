@@ -3,7 +3,7 @@
 
 use crate::judge::{Refusal, Seen, judge, verb};
 use crate::policy::Policy;
-use crate::protocol::{Act, Answer, Decoder, FrameError, Outcome, Request, encode};
+use crate::protocol::{Act, Answer, Decoder, Done, FrameError, Outcome, Request, encode};
 use crate::{act, clock};
 use hostler_types::terminal::sanitize;
 use std::cell::{Cell, RefCell};
@@ -111,6 +111,11 @@ impl Server {
     }
 
     async fn carry_out(&self, request: Request) -> Outcome {
+        if request.act == Act::Policy {
+            let (policy, problem) = Policy::load(&self.policy_file, &self.agent_file);
+            let policy = Some(policy.told(problem.map(|problem| problem.to_string())));
+            return Outcome::Done(Done { policy, ..Done::default() });
+        }
         let turn = key(&request.act).map(|key| Rc::clone(self.turns.borrow_mut().entry(key).or_default()));
         let done = async {
             match &turn {
@@ -154,7 +159,8 @@ fn key(act: &Act) -> Option<String> {
         | Act::Inspect { .. }
         | Act::Open { .. }
         | Act::Listener { .. }
-        | Act::List => None,
+        | Act::List
+        | Act::Policy => None,
     }
 }
 

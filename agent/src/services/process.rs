@@ -72,6 +72,9 @@ pub fn command(text: &str, home: Option<&str>) -> Result<Vec<String>, String> {
         },
         (false, false) => {
             let found = SEARCHED.iter().map(|folder| format!("{folder}/{program}"));
+            // And beside the agent, where that is not installed.
+            let beside = std::env::current_exe().ok().and_then(|own| Some(own.parent()?.join(&program)));
+            let found = found.chain(beside.map(|path| path.to_string_lossy().into_owned()));
             let mut found = found.filter(|path| Path::new(path).is_file());
             found.next().ok_or_else(|| format!("{program} is in none of {}", SEARCHED.join(":")))?
         }

@@ -4,10 +4,12 @@
 mod access;
 mod approvals;
 pub mod brakes;
+mod dev;
 mod services;
 
 pub use access::{CanArgs, Given, OperatorCommand, OperatorTokenCommand, RoleCommand, RoleSetArgs};
 pub use approvals::ApproveCommand;
+pub use dev::{DevCommand, ImportCommand, SystemdArgs};
 pub use services::{ActArgs, ServiceCommand, WhyArgs};
 
 use brakes::{FreezeArgs, MaintenanceArgs, ThawArgs};
@@ -66,6 +68,9 @@ pub enum Command {
     Service(ServiceCommand),
     /// Why a service is as it is: what was seen, which rule, what was refused
     Why(WhyArgs),
+    /// Try things on the demo of `cargo xtask up`
+    #[command(subcommand)]
+    Dev(DevCommand),
     /// Join codes, by which hosts get in
     #[command(subcommand)]
     Token(TokenCommand),
@@ -90,6 +95,9 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Print the JSON schema of specs, for editors
     Schema(SchemaArgs),
+    /// Print specs for what is there without Hostler
+    #[command(subcommand)]
+    Import(ImportCommand),
     /// Print applied objects as they would be written
     Get(GetArgs),
     /// Delete applied objects
@@ -137,6 +145,8 @@ pub enum NodeCommand {
     },
     /// Everything about one node
     Show { node: String },
+    /// What the host itself allows, asked of it now: profile, units, paths, users, packages, commands
+    Policy { node: String },
     /// Hold back whatever acts by itself on some nodes, while somebody works on them
     Maintenance(MaintenanceArgs),
     /// Shut a node out: its stream is cut, and it stays out

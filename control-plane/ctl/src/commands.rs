@@ -9,9 +9,11 @@ mod brakes;
 mod checks;
 mod contents;
 mod contexts;
+mod dev;
 mod diff;
 mod doctor;
 mod events;
+mod import;
 mod language;
 mod lint;
 mod nodes;
@@ -55,6 +57,7 @@ async fn act(global: &Global, out: &Out, command: Command) -> Result<ExitCode, P
         Command::Explain(args) => language::explain(out, &args).map(|()| ExitCode::SUCCESS),
         Command::Schema(args) => language::schema(out, &args).map(|()| ExitCode::SUCCESS),
         Command::Lint(args) => lint::run(out, format, &args),
+        Command::Import(command) => import::run(out, format, command).map(|()| ExitCode::SUCCESS),
         Command::Plan(args) => specs::plan(global, out, args).await,
         Command::Diff(args) => diff::run(global, out, args).await,
         Command::Apply(args) => specs::apply(global, out, args).await,
@@ -75,6 +78,7 @@ async fn ask(global: &Global, out: &Out, command: Command) -> Result<(), Problem
         Command::Node(command) => nodes::run(client, out, format, command).await,
         Command::Check(command) => checks::run(client, out, format, command).await,
         Command::Why(args) => why::run(client, out, format, args).await,
+        Command::Dev(command) => dev::run(client, out, format, command).await,
         Command::Token(command) => access::token(client, out, format, command).await,
         Command::Secret(command) => secrets::run(client, out, format, command).await,
         Command::Operator(command) => operators::run(client, out, global, command).await,
@@ -90,6 +94,7 @@ async fn ask(global: &Global, out: &Out, command: Command) -> Result<(), Problem
         Command::Status => status(client, out, format).await,
         Command::Can(_)
         | Command::Service(_)
+        | Command::Import(_)
         | Command::Context(_)
         | Command::Explain(_)
         | Command::Schema(_)

@@ -65,6 +65,7 @@ pub const CALLS: &[Call] = &[
     call("GetServer", Anyone),
     call("ListNodes", OnNode(Read, NODE)),
     call("GetNode", OnNode(Read, NODE)),
+    call("GetNodePolicy", OnNode(Read, NODE)),
     call("RevokeNode", OnNode(Act, NODE)),
     call("RemoveNode", OnNode(Act, NODE)),
     call("SetMaintenance", OnNode(Act, NODE)),

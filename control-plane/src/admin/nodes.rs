@@ -6,6 +6,7 @@ use crate::approvals::Hand;
 use crate::clock;
 use crate::enroll::store_status;
 use crate::fleet::Live;
+use crate::policies;
 use crate::records::brakes::maintenance_key;
 use crate::records::{
     HEALTH, Member, NewEvent, Revocation, acts_prefix, liveness_key, member_key, member_name_key, spool_key,
@@ -17,6 +18,7 @@ use hostler_proto::admin as wire;
 use hostler_proto::agent::Facts as WireFacts;
 use hostler_store::{StoreError, Txn};
 use hostler_types::spec::{Kind, nearest};
+use hostler_types::units::format_age;
 use hostler_types::{CheckAssignment, CheckState, EventKind, Facts, NodeId, NodeState, Selector};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -116,6 +118,30 @@ pub fn get(app: &App, caller: &Caller, request: &wire::GetNodeRequest) -> Result
     let world = app.mirror.now();
     let member = found(&world, caller, Verb::Read, &request.node)?;
     Ok(to_wire(app, &world, member))
+}
+
+pub async fn policy(
+    app: &App,
+    caller: &Caller,
+    request: &wire::GetNodePolicyRequest,
+) -> Result<wire::GetNodePolicyResponse, Status> {
+    let world = app.mirror.now();
+    let member = Arc::clone(found(&world, caller, Verb::Read, &request.node)?);
+    drop(world);
+    match policies::policy(app, &member.id).await {
+        Ok(policy) => Ok(wire::GetNodePolicyResponse { node: member.name.to_string(), policy: Some(policy) }),
+        Err(words) => {
+            let seen = app.fleet.seen(&member.id);
+            let state = match seen.filter(|seen| seen.state != NodeState::Ready) {
+                Some(seen) => format!("{} for {}: ", seen.state.word(), format_age(clock::wall().since(seen.since))),
+                None => String::new(),
+            };
+            Err(Status::unavailable(format!(
+                "what {} allows is known on it alone, and {state}{words}.  On the host: hostler-executor policy",
+                member.name
+            )))
+        }
+    }
 }
 
 pub async fn revoke(app: &App, hand: &Hand, request: wire::RevokeNodeRequest) -> Result<wire::Node, Status> {

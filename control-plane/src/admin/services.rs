@@ -261,7 +261,13 @@ pub async fn acts(
     request: &wire::ListActsRequest,
 ) -> Result<wire::ListActsResponse, Status> {
     let world = app.mirror.now();
-    let service = find(&world, &request.service)?;
+    let applied = find(&world, &request.service);
+    let name = match (&applied, Name::new(&request.service)) {
+        (Ok(service), _) => service.name().clone(),
+        // Its acts are kept beyond its spec.
+        (Err(_), Ok(name)) => name,
+        (Err(status), Err(_)) => return Err(status.clone()),
+    };
     let nodes: Vec<String> = Some(&request.node).filter(|node| !node.is_empty()).cloned().into_iter().collect();
     let limit = match request.limit {
         0 => ACTS_DEFAULT,
@@ -269,14 +275,24 @@ pub async fn acts(
     };
     // Also where it ran once.
     let hosts = hosts(&world, "", &nodes)?;
-    let may = |host: &&Host<'_>| access::may(&world, caller, &ask(Verb::Read, service, &host.labels));
+    // Of which system it was is not known any more: whoever reads all of them sees it.
+    let look = |host: &Host<'_>| match &applied {
+        Ok(service) => access::may(&world, caller, &ask(Verb::Read, *service, &host.labels)),
+        Err(_) => access::may(&world, caller, &on_node(Ask::new(Verb::Read, SERVICE), name.as_str(), &host.labels)),
+    };
+    let may = |host: &&Host<'_>| look(host);
     let nodes: Vec<(NodeId, Name)> =
         hosts.iter().filter(may).map(|host| (host.member.id.clone(), host.member.name.clone())).collect();
     drop(hosts);
-    let found = acts::newest(&*app.store, service.name(), &nodes, limit).await.map_err(|error| match error {
+    let found = acts::newest(&*app.store, &name, &nodes, limit).await.map_err(|error| match error {
         ActsError::Store(error) => store_status(error),
         ActsError::Record(error) => Status::internal(error.to_string()),
     })?;
+    if let Err(status) = applied
+        && found.is_empty()
+    {
+        return Err(status);
+    }
     let to_wire = |(node, act): &(Name, hostler_types::Act)| wire::ServiceAct {
         node: node.to_string(),
         act: Some(WireAct::from(act)),

@@ -6,6 +6,7 @@
 //! started here is stopped here, and nothing else is.
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test's harness fails its test")]
 
+pub mod acting;
 pub mod agent;
 pub mod control_plane;
 pub mod hosts;
@@ -17,6 +18,7 @@ use std::fmt::Debug;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+pub use acting::Acting;
 pub use agent::Agent;
 pub use control_plane::{ControlPlane, Ran, run};
 pub use hostler_crash::disk;

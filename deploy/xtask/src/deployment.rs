@@ -1,13 +1,16 @@
 //! A control plane and one agent on this machine: the developer's own under
 //! target/dev, and private ones to measure. Everything here can be done twice.
 
+use crate::executor::{Executor, SERVICE_USER};
+use crate::packages::is_root;
 use crate::ports::{self, Ports};
-use crate::process::{self, Daemon, State, wait_until};
+use crate::process::{self, Daemon, Memory, State, memory_of_tree, wait_until};
 use crate::workspace::Programs;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::fs::Permissions;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -24,7 +27,16 @@ pub struct Deployment {
     programs: Programs,
     pub ports: Ports,
     pub control_plane: Daemon,
+    /// The executor with the agent below it, or the agent alone.
     pub agent: Daemon,
+    executor: Option<Executor>,
+}
+
+/// A file for the demo's folder.
+#[derive(Clone, Copy)]
+pub struct Spec<'a> {
+    pub file: &'a str,
+    pub text: &'a str,
 }
 
 /// What the demo's checks are, and how often.
@@ -38,11 +50,21 @@ impl Deployment {
     pub fn new(dir: &Path, programs: Programs, ports: Ports) -> Self {
         let control_plane = Daemon::new("control-plane", &programs.control_plane, dir);
         let agent = Daemon::new("agent", &programs.agent, dir);
-        Self { dir: dir.to_owned(), programs, ports, control_plane, agent }
+        Self { dir: dir.to_owned(), programs, ports, control_plane, agent, executor: None }
+    }
+
+    /// With an executor above the agent, so that it acts and does not only watch.
+    pub fn acting(self) -> Self {
+        let agent = Daemon::new("agent", &self.programs.executor, &self.dir);
+        Self { agent, executor: Some(Executor::new(&self.dir)), ..self }
     }
 
     pub fn context_file(&self) -> PathBuf {
         self.dir.join("contexts.toml")
+    }
+
+    fn agent_state(&self) -> PathBuf {
+        self.dir.join("agent")
     }
 
     fn agent_config(&self) -> PathBuf {
@@ -61,7 +83,7 @@ impl Deployment {
     }
 
     /// All of it, in order; what is there already stays.
-    pub fn start(&self, plugins: &[PathBuf], spec: &str) -> Result<()> {
+    pub fn start(&self, plugins: &[PathBuf], spec: Spec<'_>) -> Result<()> {
         self.start_control_plane()?;
         self.join()?;
         self.start_agent()?;
@@ -110,15 +132,16 @@ impl Deployment {
     /// Joins once; the node's identity is in its state folder from then on.
     fn join(&self) -> Result<()> {
         let joined = self.dir.join("joined");
+        let config = self.agent_config();
+        fs::write(&config, self.agent_settings()).with_context(|| format!("write {}", config.display()))?;
+        fs::set_permissions(&config, Permissions::from_mode(0o644)).context("set the mode of the agent's settings")?;
         if joined.exists() {
             return Ok(());
         }
         // Left by a join that was cut off: its code is used up.
-        let state = self.dir.join("agent");
+        let state = self.agent_state();
         let _ = fs::remove_dir_all(&state);
         fs::create_dir_all(&state).with_context(|| format!("make {}", state.display()))?;
-        let config = self.agent_config();
-        fs::write(&config, self.agent_settings()).with_context(|| format!("write {}", config.display()))?;
         let token = self.ctl_json(&["token", "create"])?;
         let code = token.get("code").and_then(Value::as_str).context("find `code` in what `token create` gave")?;
         let mut command = Command::new(&self.programs.agent);
@@ -130,18 +153,35 @@ impl Deployment {
 
     fn agent_settings(&self) -> String {
         format!(
-            "state_dir = {:?}\nruntime_dir = {:?}\npolicy = {POLICY:?}\nplugin_tool = {:?}\nhttp_listen = \"127.0.0.1:{}\"\n",
-            self.dir.join("agent"),
-            self.dir.join("agent/run"),
+            "state_dir = {:?}\nruntime_dir = {:?}\npolicy = {POLICY:?}\nplugin_tool = {:?}\noutput_dir = {:?}\nhttp_listen = \"127.0.0.1:{}\"\n",
+            self.agent_state(),
+            self.agent_state().join("run"),
             self.programs.plugin_tool,
+            self.dir.join("output"),
             self.ports.agent_http,
         )
     }
 
     fn start_agent(&self) -> Result<()> {
-        let mut command = Command::new(&self.programs.agent);
-        command.env("MALLOC_ARENA_MAX", "1").arg("run").arg("--config").arg(self.agent_config());
-        restart_if_outdated(&self.agent, &mut command)
+        let config = self.agent_config();
+        let mut command = match &self.executor {
+            None => {
+                let mut command = Command::new(&self.programs.agent);
+                command.arg("run").arg("--config").arg(&config);
+                command
+            }
+            Some(executor) => {
+                executor.prepare(&self.programs, &self.agent_state(), POLICY)?;
+                executor.command(&self.programs, &config)
+            }
+        };
+        restart_if_outdated(&self.agent, command.env("MALLOC_ARENA_MAX", "1"))
+    }
+
+    /// Of both halves, and of no service that they look after.
+    pub fn agent_memory(&self) -> Result<Memory> {
+        let pid = self.agent.pid().context("find the agent's process")?;
+        memory_of_tree(pid, &self.executor.as_ref().map(Executor::services).unwrap_or_default())
     }
 
     /// Pushes what differs from what was pushed last.
@@ -160,11 +200,14 @@ impl Deployment {
         Ok(())
     }
 
-    fn apply(&self, spec: &str) -> Result<()> {
+    fn apply(&self, spec: Spec<'_>) -> Result<()> {
         let folder = self.dir.join("demo");
+        // With what an earlier version wrote there.
+        let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
-        fs::write(folder.join("checks.yaml"), spec).context("write the demo's checks")?;
-        process::output(self.ctl().args(["apply", "-f"]).arg(&folder)).map(drop)
+        fs::write(folder.join(spec.file), spec.text).context("write the demo's spec")?;
+        // By its short name, which acts tell.
+        process::output(self.ctl().args(["apply", "--yes", "-f", "demo"]).current_dir(&self.dir)).map(drop)
     }
 
     /// Until the node is ready and both checks pass.
@@ -205,7 +248,8 @@ impl Deployment {
     /// The agent first: it says goodbye to a control plane that is still there.
     pub fn stop(&self) -> Result<bool> {
         let agent = self.agent.stop()?;
-        Ok(self.control_plane.stop()? || agent)
+        let services = self.executor.as_ref().map_or(Ok(false), Executor::end_services)?;
+        Ok(self.control_plane.stop()? || agent || services)
     }
 }
 
@@ -255,6 +299,25 @@ pub fn demo_spec(demo: Demo, http: u16) -> String {
     )
 }
 
+/// The demo: a service that answers, and is started again when it does not.
+pub fn hello_spec(demo: Demo, port: u16) -> String {
+    let Demo { disk_every, hello_every } = demo;
+    let user = if is_root() { format!("    user: {SERVICE_USER}\n") } else { String::new() };
+    format!(
+        "# The demo: `hostlerctl dev break hello` breaks it.\n\
+         check:\n  \
+           disk: {{where: all, plugin: disk, every: {disk_every}, passes: 1, with: {{warn: 90%, critical: 97%}}}}\n  \
+           hello: {{service: hello, plugin: http, every: {hello_every}, with: {{url: \"http://127.0.0.1:{port}/\"}}}}\n\
+         service:\n  \
+           hello:\n    \
+             where: all\n    \
+             live: [hello]\n    \
+             heal: [restart, restart, page]\n    \
+             command: hostler-agent demo --port {port}\n    \
+             port: {port}\n{user}"
+    )
+}
+
 fn restart_if_outdated(daemon: &Daemon, command: &mut Command) -> Result<()> {
     if let State::Running(_) = daemon.state() {
         return Ok(());
@@ -291,6 +354,13 @@ mod tests {
             Look { nodes: json!([]), checks: json!(null) }.to_string(),
             "node dev1 is unknown, disk not assigned, hello not assigned"
         );
+    }
+
+    #[test]
+    fn the_demo_heals_by_what_is_on_its_ninth_line() {
+        let spec = hello_spec(Demo { disk_every: "5s", hello_every: "2s" }, 7484);
+        assert_eq!(spec.lines().nth(8), Some("    heal: [restart, restart, page]"), "{spec}");
+        assert!(spec.contains("hostler-agent demo --port 7484\n    port: 7484\n"), "{spec}");
     }
 
     #[test]

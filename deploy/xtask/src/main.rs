@@ -5,6 +5,7 @@ mod bench;
 mod ci;
 mod cli;
 mod deployment;
+mod executor;
 mod packages;
 mod plugins;
 mod ports;

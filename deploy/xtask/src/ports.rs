@@ -12,19 +12,22 @@ pub struct Ports {
     /// Health and metrics of the control plane, and of the agent.
     pub http: u16,
     pub agent_http: u16,
+    /// The demo's service.
+    pub demo: u16,
 }
 
-pub const DEFAULT: Ports = Ports { agents: 7443, operators: 7480, http: 7482, agent_http: 7481 };
+pub const DEFAULT: Ports = Ports { agents: 7443, operators: 7480, http: 7482, agent_http: 7481, demo: 7484 };
 
-const NAMES: [&str; 4] = ["agents", "operators", "http", "agent_http"];
+const COUNT: usize = 5;
+const NAMES: [&str; COUNT] = ["agents", "operators", "http", "agent_http", "demo"];
 
 impl Ports {
-    fn list(self) -> [u16; 4] {
-        [self.agents, self.operators, self.http, self.agent_http]
+    fn list(self) -> [u16; COUNT] {
+        [self.agents, self.operators, self.http, self.agent_http, self.demo]
     }
 
-    fn from_list([agents, operators, http, agent_http]: [u16; 4]) -> Self {
-        Self { agents, operators, http, agent_http }
+    fn from_list([agents, operators, http, agent_http, demo]: [u16; COUNT]) -> Self {
+        Self { agents, operators, http, agent_http, demo }
     }
 
     /// These ports where they are free; for the others any that is, and a line
@@ -43,7 +46,11 @@ impl Ports {
     }
 
     pub fn any() -> Result<Self> {
-        Ok(Self { agents: free_port()?, operators: free_port()?, http: free_port()?, agent_http: free_port()? })
+        let mut list = [0; COUNT];
+        for port in &mut list {
+            *port = free_port()?;
+        }
+        Ok(Self::from_list(list))
     }
 
     pub fn save(self, file: &Path) -> Result<()> {
@@ -53,12 +60,23 @@ impl Ports {
 
     pub fn load(file: &Path) -> Option<Self> {
         let text = std::fs::read_to_string(file).ok()?;
-        let mut list = [0; 4];
+        // The demo's is younger than the others.
+        let mut list = DEFAULT.list();
         for (slot, name) in list.iter_mut().zip(NAMES) {
-            let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))?;
-            *slot = line.parse().ok()?;
+            match text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')) {
+                Some(port) => *slot = port.parse().ok()?,
+                None if name == "demo" => {}
+                None => return None,
+            }
         }
         Some(Self::from_list(list))
+    }
+}
+
+impl Ports {
+    /// It need not stay: the spec that names it is written anew.
+    pub fn with_free_demo(self) -> Result<Self> {
+        Ok(if is_free(self.demo) { self } else { Self { demo: free_port()?, ..self } })
     }
 }
 
@@ -136,6 +154,8 @@ mod tests {
         let file = std::env::temp_dir().join(format!("xtask-ports-{}", std::process::id()));
         DEFAULT.save(&file).unwrap();
         assert_eq!(Ports::load(&file), Some(DEFAULT));
+        std::fs::write(&file, "agents=1\noperators=2\nhttp=3\nagent_http=4\n").unwrap();
+        assert_eq!(Ports::load(&file).map(|ports| (ports.http, ports.demo)), Some((3, DEFAULT.demo)));
         std::fs::write(&file, "agents=1\n").unwrap();
         assert_eq!(Ports::load(&file), None);
         std::fs::remove_file(&file).unwrap();

@@ -168,9 +168,9 @@ fn cpu_ticks(stat: &str) -> Option<u64> {
     fields.get(USER..USER + 4)?.iter().map(|field| field.parse::<u64>().ok()).sum()
 }
 
-pub fn memory_of_tree(root: u32) -> Result<Memory> {
+pub fn memory_of_tree(root: u32, without: &[u32]) -> Result<Memory> {
     let mut sum = Memory::default();
-    for pid in tree(root) {
+    for pid in tree(root, without) {
         // A short-lived child may be gone by now.
         let Ok(text) = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")) else { continue };
         sum.pss_kib += field_kib(&text, "Pss:");
@@ -187,7 +187,8 @@ fn field_kib(rollup: &str, name: &str) -> u64 {
     value.unwrap_or_default()
 }
 
-fn tree(root: u32) -> Vec<u32> {
+/// Those that are left out with all that they started.
+fn tree(root: u32, without: &[u32]) -> Vec<u32> {
     let mut pids = vec![root];
     let mut next = 0;
     while let Some(pid) = pids.get(next).copied() {
@@ -195,7 +196,8 @@ fn tree(root: u32) -> Vec<u32> {
         let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
         for task in tasks {
             let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
-            pids.extend(children.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
+            let children = children.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok());
+            pids.extend(children.filter(|pid| !without.contains(pid)));
         }
     }
     pids
@@ -245,7 +247,7 @@ mod tests {
     #[test]
     fn memory_is_read_and_summed() {
         assert_eq!(field_kib("Rss:      10 kB\nPss:       7 kB\nPss_Anon:  3 kB\n", "Pss:"), 7);
-        let memory = memory_of_tree(std::process::id()).unwrap();
+        let memory = memory_of_tree(std::process::id(), &[]).unwrap();
         assert!(memory.pss_kib > 0 && memory.rss_kib >= memory.pss_kib, "{memory:?}");
     }
 

@@ -1,9 +1,8 @@
 //! `up` and `down`: Hostler on this machine, for whoever works on it.
 
-use crate::deployment::{Demo, Deployment, NODE, POLICY, demo_spec};
+use crate::deployment::{Demo, Deployment, NODE, POLICY, Spec, hello_spec};
 use crate::plugins;
 use crate::ports::{self, Ports};
-use crate::process::memory_of_tree;
 use crate::workspace::{Built, Profile, Workspace, minutes};
 use anyhow::{Context, Result, bail};
 use std::fs;
@@ -11,7 +10,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const LOOK_EVERY: Duration = Duration::from_millis(300);
 /// Longer than a stop of both takes.
@@ -33,11 +32,10 @@ pub fn up(workspace: &Workspace, detach: bool) -> Result<()> {
             signal_hook::flag::register(signal, Arc::clone(&interrupted)).context("listen for Ctrl-C")?;
         }
     }
-    let deployment = Deployment::new(&dir, workspace.programs(Profile::Dev), choose_ports(workspace, &dir)?);
-    let reused = deployment.control_plane.pid().is_some() && deployment.agent.pid().is_some();
-    let started = Instant::now();
-    let outcome =
-        deployment.start(&guests, &demo_spec(DEMO, deployment.ports.http)).and_then(|()| deployment.wait_ready());
+    let deployment = Deployment::new(&dir, workspace.programs(Profile::Dev), choose_ports(workspace, &dir)?).acting();
+    let text = hello_spec(DEMO, deployment.ports.demo);
+    let spec = Spec { file: "hello.yaml", text: &text };
+    let outcome = deployment.start(&guests, spec).and_then(|()| deployment.wait_ready());
     if let Err(error) = outcome {
         // Left as it is under --detach: the logs and `down` are for looking.
         if !detach {
@@ -45,7 +43,7 @@ pub fn up(workspace: &Workspace, detach: bool) -> Result<()> {
         }
         return Err(error);
     }
-    show(&deployment, (!reused).then(|| started.elapsed()))?;
+    show(&deployment)?;
     for note in [link_program(workspace), link_context(workspace, &deployment)].into_iter().flatten() {
         println!("  {note}");
     }
@@ -61,7 +59,7 @@ pub fn up(workspace: &Workspace, detach: bool) -> Result<()> {
 pub fn down(workspace: &Workspace, purge: bool) -> Result<()> {
     let dir = dev(workspace);
     let ports = Ports::load(&dir.join("ports")).unwrap_or(ports::DEFAULT);
-    let deployment = Deployment::new(&dir, workspace.programs(Profile::Dev), ports);
+    let deployment = Deployment::new(&dir, workspace.programs(Profile::Dev), ports).acting();
     println!("{}", if deployment.stop()? { "stopped" } else { "nothing of ours is running" });
     if purge {
         for link in [user_program(), user_context()].into_iter().flatten() {
@@ -91,7 +89,12 @@ fn choose_ports(workspace: &Workspace, dir: &Path) -> Result<Ports> {
         chosen.save(&file)?;
         return Ok(chosen);
     };
-    let running = Deployment::new(dir, workspace.programs(Profile::Dev), saved).control_plane.pid().is_some();
+    let deployment = Deployment::new(dir, workspace.programs(Profile::Dev), saved).acting();
+    let running = deployment.control_plane.pid().is_some();
+    if !running && deployment.agent.pid().is_none() {
+        // One that an end of `up` by force left behind holds the port.
+        deployment.stop()?;
+    }
     for port in [saved.agents, saved.operators, saved.http] {
         if !running && !ports::is_free(port) {
             bail!(
@@ -101,6 +104,11 @@ fn choose_ports(workspace: &Workspace, dir: &Path) -> Result<Ports> {
             );
         }
     }
+    if running {
+        return Ok(saved);
+    }
+    let saved = saved.with_free_demo()?;
+    saved.save(&file)?;
     Ok(saved)
 }
 
@@ -113,27 +121,17 @@ fn panel(key: &str, value: &str) {
     println!("  {key:<13}  {value}");
 }
 
-/// `took` is for what was started now.
-fn show(deployment: &Deployment, took: Option<Duration>) -> Result<()> {
-    let pid = deployment.agent.pid().context("find the agent's process")?;
-    let memory_mib = memory_of_tree(pid).map(|memory| memory.pss_kib as f64 / 1024.0)?;
+fn show(deployment: &Deployment) -> Result<()> {
+    let memory_mib = deployment.agent_memory()?.pss_kib as f64 / 1024.0;
     let version = deployment.agent_version()?;
-    panel(
-        "control plane",
-        &format!("https://127.0.0.1:{}  store: embedded, journal synced to disk", deployment.ports.agents),
-    );
+    panel("control plane", &format!("https://127.0.0.1:{}  store: embedded, synced to disk", deployment.ports.agents));
     panel(&format!("node {NODE}"), &format!("ready  agent {version}, {memory_mib:.1} MiB, policy: {POLICY}"));
-    let since = took.map_or_else(String::new, |took| format!(" {:.1} s after the start", took.as_secs_f64()));
-    let Demo { disk_every, hello_every } = DEMO;
-    panel(
-        "demo",
-        &format!("checks \"disk\" every {disk_every} and \"hello\" every {hello_every}, both passing{since}"),
-    );
+    panel("demo", &format!("service \"hello\", checked every {}", DEMO.hello_every.replace('s', " s")));
     println!();
     let next = [
         ("hostlerctl check ls", ""),
+        ("hostlerctl dev break hello", "make the demo fail and watch it heal"),
         ("hostlerctl token create", "add another host"),
-        ("hostlerctl node ls", ""),
         ("hostlerctl events -w", "watch what happens"),
     ];
     for (index, (command, why)) in next.into_iter().enumerate() {

@@ -196,6 +196,18 @@ pub struct ListChecksResponse {
     pub wall_ms: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetNodePolicyRequest {
+    #[prost(string, tag = "1")]
+    pub node: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetNodePolicyResponse {
+    #[prost(string, tag = "1")]
+    pub node: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub policy: ::core::option::Option<super::super::agent::v1::HostPolicy>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Check {
     #[prost(string, tag = "1")]
     pub node: ::prost::alloc::string::String,
@@ -1859,6 +1871,31 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("hostler.admin.v1.Admin", "GetNode"));
             self.inner.unary(req, path, codec).await
         }
+        /// What the host itself lets anybody do, asked of it now.
+        pub async fn get_node_policy(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetNodePolicyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetNodePolicyResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hostler.admin.v1.Admin/GetNodePolicy",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("hostler.admin.v1.Admin", "GetNodePolicy"));
+            self.inner.unary(req, path, codec).await
+        }
         pub async fn revoke_node(
             &mut self,
             request: impl tonic::IntoRequest<super::RevokeNodeRequest>,
@@ -3431,6 +3468,14 @@ pub mod admin_server {
             &self,
             request: tonic::Request<super::GetNodeRequest>,
         ) -> std::result::Result<tonic::Response<super::Node>, tonic::Status>;
+        /// What the host itself lets anybody do, asked of it now.
+        async fn get_node_policy(
+            &self,
+            request: tonic::Request<super::GetNodePolicyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetNodePolicyResponse>,
+            tonic::Status,
+        >;
         async fn revoke_node(
             &self,
             request: tonic::Request<super::RevokeNodeRequest>,
@@ -4073,6 +4118,51 @@ pub mod admin_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetNodeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hostler.admin.v1.Admin/GetNodePolicy" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetNodePolicySvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::UnaryService<super::GetNodePolicyRequest>
+                    for GetNodePolicySvc<T> {
+                        type Response = super::GetNodePolicyResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetNodePolicyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::get_node_policy(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetNodePolicySvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -55,7 +55,7 @@ pub struct Credentials {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FromAgent {
-    #[prost(oneof = "from_agent::Message", tags = "1, 2, 3, 4, 5, 6, 7")]
+    #[prost(oneof = "from_agent::Message", tags = "1, 2, 3, 4, 5, 6, 7, 9")]
     pub message: ::core::option::Option<from_agent::Message>,
 }
 /// Nested message and enum types in `FromAgent`.
@@ -76,11 +76,13 @@ pub mod from_agent {
         ServiceAnswer(super::ServiceAnswer),
         #[prost(message, tag = "7")]
         HealAsk(super::HealAsk),
+        #[prost(message, tag = "9")]
+        PolicyAnswer(super::PolicyAnswer),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ToAgent {
-    #[prost(oneof = "to_agent::Message", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
+    #[prost(oneof = "to_agent::Message", tags = "1, 2, 3, 4, 5, 6, 7, 8, 10")]
     pub message: ::core::option::Option<to_agent::Message>,
 }
 /// Nested message and enum types in `ToAgent`.
@@ -103,6 +105,8 @@ pub mod to_agent {
         ServiceOrder(super::ServiceOrder),
         #[prost(message, tag = "8")]
         HealAnswer(super::HealAnswer),
+        #[prost(message, tag = "10")]
+        PolicyAsk(super::PolicyAsk),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -868,6 +872,53 @@ pub struct FetchChunk {
     pub data: ::prost::bytes::Bytes,
     #[prost(uint64, tag = "2")]
     pub total_bytes: u64,
+}
+/// What does this host let anybody do, now?
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PolicyAsk {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PolicyAnswer {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// Why it is not known; empty where it is.
+    #[prost(string, tag = "2")]
+    pub words: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "3")]
+    pub policy: ::core::option::Option<HostPolicy>,
+}
+/// What is in force: of a file that can't be used, nothing is.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct HostPolicy {
+    /// watch, operate, full
+    #[prost(string, tag = "1")]
+    pub profile: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub said_by: ::prost::alloc::string::String,
+    /// What is wrong with the file.
+    #[prost(string, tag = "3")]
+    pub problem: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "4")]
+    pub lists: ::prost::alloc::vec::Vec<PolicyList>,
+    /// Nothing is done there, whatever the profile: the agent has no executor.
+    #[prost(bool, tag = "5")]
+    pub only_watches: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PolicyList {
+    /// units, paths, users, packages, commands
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Without it, all that the profile allows.
+    #[prost(bool, tag = "2")]
+    pub is_there: bool,
+    #[prost(string, repeated, tag = "3")]
+    pub values: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Of the file, on which it begins.
+    #[prost(uint32, tag = "4")]
+    pub line: u32,
 }
 /// Generated client implementations.
 pub mod enrollment_client {

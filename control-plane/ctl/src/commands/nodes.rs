@@ -1,5 +1,7 @@
 //! `hostlerctl node`
 
+mod policy;
+
 use super::{brakes, confirm};
 use crate::cli::{Format, NodeCommand};
 use crate::client::Client;
@@ -31,6 +33,9 @@ pub async fn run(mut client: Client, out: &Out, format: Format, command: NodeCom
         NodeCommand::Show { node } => {
             let node = client.get_node(wire::GetNodeRequest { node }).await?.into_inner();
             show(out, format, &node)
+        }
+        NodeCommand::Policy { node } => {
+            policy::show(out, format, &client.get_node_policy(wire::GetNodePolicyRequest { node }).await?.into_inner())
         }
         NodeCommand::Revoke { node, reason, yes } => {
             confirm(&format!("{node} is cut off and must join again to come back."), yes)?;

@@ -4,6 +4,7 @@ mod act;
 #[cfg(test)]
 mod tests;
 
+use super::brakes;
 use super::nodes::time;
 use crate::cli::{Format, ServiceCommand};
 use crate::client::Client;
@@ -30,7 +31,11 @@ pub async fn run(mut client: Client, out: &Out, format: Format, command: Service
             };
             let is_all = request == wire::ListServicesRequest::default();
             let answer = client.list_services(request).await?.into_inner();
-            list(out, format, &answer, is_all)
+            list(out, format, &answer, is_all)?;
+            if format == Format::Table {
+                brakes::tell(&mut client).await;
+            }
+            Ok(())
         }
         ServiceCommand::Show { service, node } => {
             let request = wire::GetServiceRequest { service, node: node.unwrap_or_default() };

@@ -6,6 +6,7 @@ mod approvals;
 mod audit;
 mod brakes;
 mod delivery;
+mod demo;
 mod doctor;
 mod golden;
 mod guides;

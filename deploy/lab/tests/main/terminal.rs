@@ -232,12 +232,14 @@ impl Server {
     }
 }
 
-const COMMANDS: [&str; 68] = [
+const COMMANDS: [&str; 70] = [
     "status",
     "whoami",
     "can change check disk",
     "node ls",
     "node show web1",
+    "node policy web1",
+    "dev break hello",
     "node maintenance web1 on --for 2h",
     "node maintenance web1 off",
     "node revoke web1 --yes",

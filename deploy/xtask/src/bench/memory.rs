@@ -65,7 +65,7 @@ pub fn settle(deployment: &Deployment, span: Duration) -> Result<()> {
 
 pub fn measure(daemon: &Daemon) -> Result<Memory> {
     let pid = daemon.pid().with_context(|| format!("find the process of the {}", daemon.name))?;
-    memory_of_tree(pid)
+    memory_of_tree(pid, &[])
 }
 
 pub fn mb(kib: u64) -> f64 {

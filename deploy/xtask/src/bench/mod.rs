@@ -10,7 +10,7 @@ mod services;
 mod spec;
 mod store;
 
-use crate::deployment::{Demo, Deployment, demo_spec};
+use crate::deployment::{Demo, Deployment, Spec, demo_spec};
 use crate::packages;
 use crate::plugins;
 use crate::ports::Ports;
@@ -97,7 +97,8 @@ impl Private {
         fs::create_dir_all(&dir).with_context(|| format!("make {}", dir.display()))?;
         let deployment = Deployment::new(&dir, workspace.programs(Profile::Release), Ports::any()?);
         let private = Self { deployment, dir };
-        private.deployment.start(guests, &spec(&private.deployment.ports))?;
+        let text = spec(&private.deployment.ports);
+        private.deployment.start(guests, Spec { file: "checks.yaml", text: &text })?;
         private.deployment.wait_ready()?;
         Ok(private)
     }
