@@ -1,6 +1,7 @@
 //! The services of this host: what the supervisor decides is done here, and what it
 //! needs to know is seen here.
 
+mod containers;
 mod keep;
 mod process;
 mod runtime;

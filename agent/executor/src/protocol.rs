@@ -10,9 +10,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
+mod container;
 mod content;
 mod frame;
 
+pub use container::{Container, Found};
 pub use content::Content;
 pub use frame::{Decoder, FrameError, MESSAGE_BYTES_MAX, encode};
 
@@ -113,6 +115,33 @@ pub enum Act {
     Inspect {
         unit: String,
     },
+    /// One that runs already, made from the same, is left alone; another takes its place.
+    StartContainer {
+        name: String,
+        container: Container,
+    },
+    /// Answered when it is gone.
+    StopContainer {
+        name: String,
+        signal: String,
+        grace_ms: u64,
+    },
+    KillContainer {
+        name: String,
+        signal: String,
+    },
+    InspectContainer {
+        name: String,
+    },
+    /// The last lines that it printed.
+    ContainerTail {
+        name: String,
+        lines: u32,
+    },
+    /// If it is not on this host.
+    PullImage {
+        image: String,
+    },
     /// Whatever the agent's requests started, and is still known.
     List,
 }
@@ -202,6 +231,7 @@ pub struct Done {
     /// How the main process ended, if it did.
     pub ended: Option<Ended>,
     pub units: Vec<Unit>,
+    pub container: Option<Found>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -145,11 +145,14 @@ fn key(act: &Act) -> Option<String> {
         | Act::WriteUnit { unit, .. }
         | Act::RemoveUnit { unit }
         | Act::DropIn { unit, .. } => Some(unit.clone()),
+        Act::StartContainer { name, .. } | Act::StopContainer { name, .. } => Some(name.clone()),
+        Act::PullImage { image } => Some(format!("image {image}")),
         Act::PutFile { path, .. } | Act::MakeFolder { path, .. } | Act::RotateOutput { path, .. } => {
             Some(path.display().to_string())
         }
         Act::MakeUser { .. } | Act::InstallPackages { .. } => Some("the host".into()),
         Act::Kill { .. } | Act::Tail { .. } | Act::Inspect { .. } | Act::List => None,
+        Act::KillContainer { .. } | Act::InspectContainer { .. } | Act::ContainerTail { .. } => None,
     }
 }
 

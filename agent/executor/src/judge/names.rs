@@ -1,7 +1,9 @@
 //! Whether a request means anything: names, paths, numbers.
 
-use crate::protocol::{Act, Process};
+use super::containers;
+use crate::protocol::{Act, Limits, Process};
 use crate::signals;
+use std::collections::BTreeMap;
 use std::path::{Component, Path};
 
 const UNIT_NAME_BYTES_MAX: usize = 200;
@@ -11,14 +13,14 @@ const PATH_BYTES_MAX: usize = 4095;
 /// The kernel's for a user's name, less what tools take off.
 const USER_BYTES_MAX: usize = 31;
 /// The kernel takes 128 KiB as one argument, and the launcher is given all as one.
-const COMMAND_BYTES_MAX: usize = 64 * 1024;
+pub(super) const COMMAND_BYTES_MAX: usize = 64 * 1024;
 /// Half of the room that the kernel gives arguments and environment by default.
 const ENV_BYTES_MAX: usize = 1024 * 1024;
 const PACKAGES_MAX: usize = 100;
 pub(crate) const TAIL_LINES_MAX: u32 = 10_000;
 const ROTATED_MAX: u32 = 100;
 /// Nothing is waited for longer at a stop.
-const GRACE_MS_MAX: u64 = 60 * 60 * 1000;
+pub(super) const GRACE_MS_MAX: u64 = 60 * 60 * 1000;
 const LEAST_MEMORY_BYTES: u64 = 64 * 1024;
 
 pub(super) fn well_formed(act: &Act) -> Result<(), String> {
@@ -79,6 +81,25 @@ pub(super) fn well_formed(act: &Act) -> Result<(), String> {
             within("keep", u64::from(*keep), 1, u64::from(ROTATED_MAX))
         }
         Act::List => Ok(()),
+        Act::StartContainer { name, container } => {
+            containers::name(name)?;
+            containers::well_formed(container)
+        }
+        Act::StopContainer { name, signal, grace_ms } => {
+            containers::name(name)?;
+            self::signal(signal)?;
+            within("grace_ms", *grace_ms, 0, GRACE_MS_MAX)
+        }
+        Act::KillContainer { name, signal } => {
+            containers::name(name)?;
+            self::signal(signal)
+        }
+        Act::InspectContainer { name } => containers::name(name),
+        Act::ContainerTail { name, lines } => {
+            containers::name(name)?;
+            within("lines", u64::from(*lines), 1, u64::from(TAIL_LINES_MAX))
+        }
+        Act::PullImage { image } => containers::image_name(image),
     }
 }
 
@@ -104,7 +125,7 @@ fn unit(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn path(path: &Path) -> Result<(), String> {
+pub(super) fn path(path: &Path) -> Result<(), String> {
     let wrong = |why: &str| Err(format!("path {:?}: {why}", path.display().to_string()));
     let bytes = path.as_os_str().as_encoded_bytes();
     if !path.is_absolute() {
@@ -123,7 +144,7 @@ fn path(path: &Path) -> Result<(), String> {
     Ok(())
 }
 
-fn user(name: &str) -> Result<(), String> {
+pub(super) fn user(name: &str) -> Result<(), String> {
     let first = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');
     let rest = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-'));
     if first && rest && name.len() <= USER_BYTES_MAX {
@@ -140,15 +161,15 @@ fn owner(name: Option<&str>, mode: Option<u32>) -> Result<(), String> {
     }
 }
 
-fn signal(name: &str) -> Result<(), String> {
+pub(super) fn signal(name: &str) -> Result<(), String> {
     signals::find(name).map(|_| ()).ok_or_else(|| format!("signal {name:?}: it is one of {}", signals::known()))
 }
 
-fn no_zero(what: &str, text: &str) -> Result<(), String> {
+pub(super) fn no_zero(what: &str, text: &str) -> Result<(), String> {
     if text.contains('\0') { Err(format!("{what}: there is a zero byte in it")) } else { Ok(()) }
 }
 
-fn within(what: &str, value: u64, least: u64, most: u64) -> Result<(), String> {
+pub(super) fn within(what: &str, value: u64, least: u64, most: u64) -> Result<(), String> {
     if (least..=most).contains(&value) { Ok(()) } else { Err(format!("{what} {value}: it is {least} to {most}")) }
 }
 
@@ -170,16 +191,23 @@ fn process(process: &Process) -> Result<(), String> {
     path(&process.output)?;
     signal(&process.stop_signal)?;
     within("grace_ms", process.grace_ms, 0, GRACE_MS_MAX)?;
-    for (name, value) in &process.env {
+    environment(&process.env)?;
+    limits(&process.limits)
+}
+
+pub(super) fn environment(env: &BTreeMap<String, String>) -> Result<(), String> {
+    for (name, value) in env {
         let first = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
         if !first || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
             return Err(format!("env {name:?}: a name has letters, digits and _, and begins with no digit"));
         }
         no_zero(&format!("env {name}"), value)?;
     }
-    let bytes: usize = process.env.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
-    within("bytes of env", bytes as u64, 0, ENV_BYTES_MAX as u64)?;
-    let limits = &process.limits;
+    let bytes: usize = env.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
+    within("bytes of env", bytes as u64, 0, ENV_BYTES_MAX as u64)
+}
+
+pub(super) fn limits(limits: &Limits) -> Result<(), String> {
     if let Some(cpu) = limits.cpu.filter(|cpu| !(*cpu >= 0.01 && *cpu <= 4096.0)) {
         return Err(format!("limits.cpu {cpu}: it is 0.01 to 4096 processors"));
     }

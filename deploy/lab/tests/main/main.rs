@@ -5,7 +5,10 @@ mod access;
 mod approvals;
 mod audit;
 mod brakes;
+mod containers;
 mod delivery;
+#[path = "../../../../agent/executor/tests/executor/dockerd.rs"]
+mod dockerd;
 mod doctor;
 mod golden;
 mod guides;
