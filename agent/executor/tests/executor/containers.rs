@@ -94,7 +94,7 @@ fn it_starts_once_and_is_found_again(mut executor: Executor, begin: impl Fn() ->
     assert!(executor.done(Act::PullImage { image: IMAGE.into() }).already, "it is there");
     assert_eq!(inspect(&mut executor).container, None);
     let began = Instant::now();
-    let first = executor.done(start(container("echo \"$GREETING\"; echo oops >&2; exec sleep 600")));
+    let first = executor.done(start(container("echo \"$GREETING\"; sleep 0.2; echo oops >&2; exec sleep 600")));
     eprintln!("from nothing to running: {} ms", began.elapsed().as_millis());
     let pid = first.pid.unwrap();
     assert!(first.changed && !first.already);
