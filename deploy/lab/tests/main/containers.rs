@@ -3,6 +3,7 @@
 
 use crate::dockerd::Dockerd;
 use hostler_lab::agent::Agent;
+use hostler_lab::control_plane::{Ran, run};
 use hostler_lab::{ControlPlane, program, wait_for};
 use serde_json::Value;
 use std::fs;
@@ -66,6 +67,7 @@ impl Host {
         assert!(given.unwrap().success());
         fs::set_permissions(agent.config(), fs::Permissions::from_mode(0o644)).unwrap();
         let mut host = Self { dockerd, agent, executor: None };
+        host.dockerd.start();
         host.start();
         host
     }
@@ -94,10 +96,16 @@ impl Host {
         }
     }
 
+    /// On the host, with or without a control plane.
+    fn ask(&self, args: &[&str]) -> Ran {
+        let mut command = Command::new(program("hostler-agent"));
+        run(command.arg("service").arg("--config").arg(self.agent.config()).args(args).stdin(Stdio::null()))
+    }
+
     /// As the host itself says it, once it is so.
     fn wait(&self, what: &str, service: &str, is_so: impl Fn(&Value) -> bool) -> Value {
         wait_for(what, SOON, || {
-            let ran = self.agent.command(&["service", "ls", "-o", "json"]);
+            let ran = self.ask(&["ls", "-o", "json"]);
             let rows: Vec<Value> = serde_json::from_str(&ran.out).unwrap_or_default();
             let row = rows.iter().find(|row| row["service"] == service);
             row.filter(|row| is_so(row)).cloned().ok_or(ran)
@@ -142,9 +150,6 @@ fn a_container_is_one_more_way_to_run() {
     control_plane.apply(&spec("hello"));
     control_plane.ctl_ok(&["secret", "set", "key", "--generate"]);
     let mut host = Host::joined(&control_plane);
-    wait_told(&control_plane, "web", "no container engine answers at /");
-    host.dockerd.start();
-
     let first = host.wait_running("the first start", "web", 0);
     let deaf = host.wait_running("the first start", "deaf", 0);
     let logs = wait_for("its output", SOON, || {
@@ -182,7 +187,7 @@ fn a_container_is_one_more_way_to_run() {
 
     // The engine goes, and comes back.
     host.dockerd.stop();
-    host.wait("the engine's end", "web", |row| row["state"] != "running");
+    wait_told(&control_plane, "web", "no container engine answers at /");
     host.dockerd.start();
     let fourth = host.wait_running("the engine's return", "web", third);
     assert_eq!(host.wait_running("a while", "web", 0), fourth);
