@@ -171,6 +171,13 @@ impl Services {
         }
         self.step(running, Input::Configure(services)).await;
         let services = &orders.desired.services;
+        for key in containers::unwanted(running.last.values(), services) {
+            let runtime = running.runtime.clone();
+            running.doing.spawn(async move {
+                runtime.sweep_container(&key).await;
+                Vec::new()
+            });
+        }
         let watched: BTreeSet<Name> =
             services.iter().flat_map(|one| one.live.iter().chain(&one.ready)).cloned().collect();
         self.watched.send_if_modified(|old| {

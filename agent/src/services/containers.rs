@@ -13,6 +13,7 @@ use hostler_types::ServiceAssignment;
 use hostler_types::service::{GRACE_DEFAULT, LogPolicy, Program, Runs};
 use hostler_types::time::whole_millis;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Where the spec says nothing: enough to look back, and no disk is filled by it.
 const LOG_BYTES_DEFAULT: u64 = 10 * 1024 * 1024;
@@ -25,6 +26,22 @@ pub fn of(service: Option<&ServiceAssignment>) -> Option<&Program> {
         Some(Runs::Container { program, .. }) => Some(program),
         _ => None,
     }
+}
+
+/// Replicas that were containers, and are not wanted as such any more.
+pub fn unwanted<'a>(
+    last: impl Iterator<Item = &'a Arc<ServiceAssignment>>,
+    services: &[ServiceAssignment],
+) -> Vec<Key> {
+    let kept = |last: &ServiceAssignment| {
+        let now = services.iter().find(|one| one.name == last.name);
+        now.filter(|now| of(Some(now)).is_some()).map_or(0, |now| now.replicas)
+    };
+    let containers = last.filter(|last| of(Some(last)).is_some());
+    let keys = |last: &'a Arc<ServiceAssignment>| {
+        (kept(last)..last.replicas).map(|replica| Key { service: last.name.clone(), replica })
+    };
+    containers.flat_map(keys).collect()
 }
 
 fn name_of(key: &Key) -> String {
@@ -44,7 +61,21 @@ impl Runtime {
                 let how = how(Some(ended), program.limits.memory_bytes);
                 Seen::Ended(End { how, tail: self.redacted_tail(key).await })
             }
+            (None, Some(_), None) if service.is_none() => {
+                self.sweep_container(key).await;
+                Seen::Nothing
+            }
             _ => Seen::Nothing,
+        }
+    }
+
+    /// What ended by itself is kept for its last lines, until nobody wants it any more.
+    /// What runs is the supervisor's to stop.
+    pub(super) async fn sweep_container(&self, key: &Key) {
+        if let Ok(Some(found)) = self.inspect_container(key).await
+            && !found.running
+        {
+            let _ = self.stop_container(key, None).await;
         }
     }
 
