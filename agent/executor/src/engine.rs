@@ -290,7 +290,7 @@ impl Engine {
 
 fn told(found: Option<Found>) -> Done {
     let (pid, ended) = found.as_ref().map_or((None, None), |found| (found.pid, found.ended.clone()));
-    Done { pid, ended, container: found, ..Done::default() }
+    Done { pid, ended, container: found.map(Box::new), ..Done::default() }
 }
 
 fn absent(image: &str) -> String {

@@ -231,7 +231,7 @@ pub struct Done {
     /// How the main process ended, if it did.
     pub ended: Option<Ended>,
     pub units: Vec<Unit>,
-    pub container: Option<Found>,
+    pub container: Option<Box<Found>>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

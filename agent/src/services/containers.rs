@@ -50,7 +50,7 @@ fn name_of(key: &Key) -> String {
 
 impl Runtime {
     async fn inspect_container(&self, key: &Key) -> Result<Option<Found>, Trouble> {
-        Ok(self.done(Act::InspectContainer { name: name_of(key) }).await?.container)
+        Ok(self.done(Act::InspectContainer { name: name_of(key) }).await?.container.map(|found| *found))
     }
 
     pub(super) async fn look_container(&self, key: &Key, service: Option<&ServiceAssignment>) -> Seen {
