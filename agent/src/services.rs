@@ -1,6 +1,7 @@
 //! The services of this host: what the supervisor decides is done here, and what it
 //! needs to know is seen here.
 
+mod containers;
 mod keep;
 mod logs;
 mod policy;
@@ -174,7 +175,15 @@ impl Services {
         let Some(orders) = self.orders.borrow_and_update().clone() else { return };
         self.brakes(running).await;
         let services = &orders.desired.services;
+        let unwanted = containers::unwanted(running.last.values(), services);
         self.step(running, Input::Configure(services.clone())).await;
+        for key in unwanted {
+            let runtime = running.runtime.clone();
+            running.doing.spawn(async move {
+                runtime.sweep_container(&key).await;
+                Vec::new()
+            });
+        }
         running.last.retain(|name, _| running.supervisor.assignment(name).is_some());
         for service in services {
             // What runs now is stopped as what it was started as.

@@ -276,6 +276,8 @@ pub struct KeptService {
     /// The unit that was written for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub container: bool,
 }
 
 /// How one replica stands, for whoever shows it.

@@ -1,6 +1,7 @@
 //! Carries out what was judged to be allowed.
 
 use crate::account::{self, Account};
+use crate::engine::Engine;
 use crate::files::{self, Place};
 use crate::parent::Parent;
 use crate::program;
@@ -25,6 +26,7 @@ pub enum Services {
 
 pub struct Hand {
     pub services: Services,
+    pub engine: Engine,
     pub net: Option<RawFd>,
     /// Whom a process runs as for which no user is said.
     pub user: Option<String>,
@@ -97,6 +99,14 @@ impl Hand {
             }
             // Answered by whoever has the policy.
             Act::Policy => Ok(Done::default()),
+            Act::StartContainer { name, container } => self.engine.start(&name, &container).await,
+            Act::StopContainer { name, signal, grace_ms } => {
+                self.engine.stop(&name, &signal, Duration::from_millis(grace_ms)).await
+            }
+            Act::KillContainer { name, signal } => self.engine.kill(&name, &signal).await,
+            Act::InspectContainer { name } => self.engine.inspect(&name).await,
+            Act::ContainerTail { name, lines } => self.engine.tail(&name, lines).await,
+            Act::PullImage { image } => self.engine.pull(&image).await,
             Act::List => {
                 let units = match &self.services {
                     Services::Systemd(systemd) => systemd.list().await?,

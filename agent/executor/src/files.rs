@@ -175,6 +175,11 @@ pub fn make_folder(path: &Path, owner: Option<(u32, u32)>, mode: Option<u32>) ->
     Ok(true)
 }
 
+/// There, and reached without a symlink.
+pub fn is_folder(path: &Path) -> Result<(), String> {
+    open_folder(path).map(|_| ())
+}
+
 /// For the executor's own folders: with all above them.
 pub fn make_own(path: &Path) -> Result<(), String> {
     use std::os::unix::fs::DirBuilderExt;

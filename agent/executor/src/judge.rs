@@ -13,6 +13,7 @@ use std::path::Path;
 
 pub(crate) use places::own_unit;
 
+mod containers;
 mod names;
 mod places;
 mod text;
@@ -59,9 +60,7 @@ fn fresh(request: &Request, seen: Seen) -> Result<(), Refusal> {
 
 /// By the policy; the request is well formed.
 pub fn allowed(policy: &Policy, act: &Act) -> Result<(), String> {
-    if policy.profile == Profile::Watch
-        && !act.only_looks()
-    {
+    if policy.profile == Profile::Watch && !act.only_looks() {
         return Err(format!(
             "{}: {} changes nothing on this host; profile = \"operate\" in {FILE} would allow it",
             verb(act),
@@ -110,6 +109,15 @@ pub fn allowed(policy: &Policy, act: &Act) -> Result<(), String> {
             names.iter().try_for_each(|name| listed("package", name, "packages", policy.packages.as_ref()))
         }
         Act::RotateOutput { path, .. } => path_of(policy, path),
+        Act::InspectContainer { .. } => Ok(()),
+        Act::StartContainer { name, container } => {
+            containers::touch(policy, name)?;
+            containers::run(policy, container)
+        }
+        Act::StopContainer { name, .. } | Act::KillContainer { name, .. } | Act::ContainerTail { name, .. } => {
+            containers::touch(policy, name)
+        }
+        Act::PullImage { image } => containers::image(policy, image),
     }
 }
 
@@ -229,6 +237,12 @@ pub fn verb(act: &Act) -> &'static str {
         Act::Open { .. } => "open",
         Act::Listener { .. } => "listener",
         Act::Policy => "policy",
+        Act::StartContainer { .. } => "start_container",
+        Act::StopContainer { .. } => "stop_container",
+        Act::KillContainer { .. } => "kill_container",
+        Act::InspectContainer { .. } => "inspect_container",
+        Act::ContainerTail { .. } => "container_tail",
+        Act::PullImage { .. } => "pull_image",
     }
 }
 

@@ -9,6 +9,7 @@ pub mod account;
 pub mod act;
 pub mod cli;
 pub mod clock;
+mod engine;
 mod files;
 pub mod judge;
 pub mod launch;

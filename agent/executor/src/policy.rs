@@ -11,7 +11,7 @@ use toml::{Table, Value};
 
 pub const FILE: &str = "/etc/hostler/policy.toml";
 pub const AGENT_FILE: &str = "/etc/hostler/agent.toml";
-const NAMES: [&str; 6] = ["profile", "units", "paths", "users", "packages", "commands"];
+const NAMES: [&str; 7] = ["profile", "units", "paths", "users", "packages", "commands", "images"];
 /// More is not read by anybody.
 const LISTED_MAX: usize = 1000;
 
@@ -35,6 +35,7 @@ pub struct Policy {
     pub users: Option<Listed>,
     pub packages: Option<Listed>,
     pub commands: Option<Listed>,
+    pub images: Option<Listed>,
     /// Whoever has the user id 0 on this host.
     #[serde(skip)]
     pub roots: Vec<String>,
@@ -63,6 +64,7 @@ impl Policy {
             users: None,
             packages: None,
             commands: None,
+            images: None,
             roots: vec!["root".into()],
         }
     }
@@ -108,6 +110,7 @@ impl Policy {
         policy.users = list("users")?;
         policy.packages = list("packages")?;
         policy.commands = list("commands")?;
+        policy.images = list("images")?;
         Ok(policy)
     }
 
@@ -126,13 +129,14 @@ impl Policy {
     }
 
     /// The lists with their names, as people read them.
-    pub fn lists(&self) -> [(&'static str, Option<&Listed>); 5] {
+    pub fn lists(&self) -> [(&'static str, Option<&Listed>); 6] {
         [
             ("units", self.units.as_ref()),
             ("paths", self.paths.as_ref()),
             ("users", self.users.as_ref()),
             ("packages", self.packages.as_ref()),
             ("commands", self.commands.as_ref()),
+            ("images", self.images.as_ref()),
         ]
     }
 }
@@ -160,6 +164,7 @@ fn example(name: &str) -> &'static str {
         "paths" => "/etc/nginx/**",
         "commands" => "/opt/shop/bin/*",
         "packages" => "nginx",
+        "images" => "registry.example.com/*",
         _ => "shop",
     }
 }

@@ -10,9 +10,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
+mod container;
 mod content;
 mod frame;
 
+pub use container::{Container, Found};
 pub use content::Content;
 pub use frame::{Decoder, FrameError, MESSAGE_BYTES_MAX, encode};
 
@@ -133,6 +135,33 @@ pub enum Act {
     Listener {
         port: u16,
     },
+    /// One that runs already, made from the same, is left alone; another takes its place.
+    StartContainer {
+        name: String,
+        container: Container,
+    },
+    /// Answered when it is gone.
+    StopContainer {
+        name: String,
+        signal: String,
+        grace_ms: u64,
+    },
+    KillContainer {
+        name: String,
+        signal: String,
+    },
+    InspectContainer {
+        name: String,
+    },
+    /// The last lines that it printed.
+    ContainerTail {
+        name: String,
+        lines: u32,
+    },
+    /// If it is not on this host.
+    PullImage {
+        image: String,
+    },
     /// Whatever the agent's requests started, and is still known.
     List,
     /// What this host allows, whatever it allows.
@@ -142,8 +171,9 @@ pub enum Act {
 impl Act {
     /// It changes nothing on the host: every profile allows it.
     pub const fn only_looks(&self) -> bool {
-        use Act::{Inspect, List, Listener, Open, Policy, Tail};
+        use Act::{ContainerTail, Inspect, InspectContainer, List, Listener, Open, Policy, Tail};
         matches!(self, Inspect { .. } | List | Listener { .. } | Open { .. } | Policy | Tail { .. })
+            || matches!(self, InspectContainer { .. } | ContainerTail { .. })
     }
 }
 
@@ -244,6 +274,7 @@ pub struct Done {
     pub units: Vec<Unit>,
     pub open: Vec<Open>,
     pub policy: Option<Told>,
+    pub container: Option<Box<Found>>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]

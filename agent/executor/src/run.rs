@@ -3,6 +3,7 @@
 
 use crate::account::{self, Account};
 use crate::act::{Hand, Services};
+use crate::engine::Engine;
 use crate::launch::{AgentHalf, Launch};
 use crate::parent::Parent;
 use crate::serve::Server;
@@ -82,7 +83,8 @@ impl Run {
             } else {
                 Services::Parent(Parent::new(net.number(), &runtime_dir).map_err(anyhow::Error::msg)?)
             };
-            let hand = Hand { services, net: net.number(), user: account.as_ref().map(|account| account.name.clone()) };
+            let user = account.as_ref().map(|account| account.name.clone());
+            let hand = Hand { services, engine: Engine::of_host(), net: net.number(), user };
             let server = Rc::new(Server::new(hand, self.files.policy.clone(), self.files.agent_config.clone()));
             let mut launch = Launch { net: net.number(), umask: Some(0o077), ..Launch::default() };
             if let Some(account) = &account {

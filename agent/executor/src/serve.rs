@@ -150,6 +150,8 @@ fn key(act: &Act) -> Option<String> {
         | Act::WriteUnit { unit, .. }
         | Act::RemoveUnit { unit }
         | Act::DropIn { unit, .. } => Some(unit.clone()),
+        Act::StartContainer { name, .. } | Act::StopContainer { name, .. } => Some(name.clone()),
+        Act::PullImage { image } => Some(format!("image {image}")),
         Act::PutFile { path, .. } | Act::MakeFolder { path, .. } | Act::RotateOutput { path, .. } => {
             Some(path.display().to_string())
         }
@@ -160,7 +162,10 @@ fn key(act: &Act) -> Option<String> {
         | Act::Open { .. }
         | Act::Listener { .. }
         | Act::List
-        | Act::Policy => None,
+        | Act::Policy
+        | Act::KillContainer { .. }
+        | Act::InspectContainer { .. }
+        | Act::ContainerTail { .. } => None,
     }
 }
 

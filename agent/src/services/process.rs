@@ -82,6 +82,11 @@ pub fn command(text: &str, home: Option<&str>) -> Result<Vec<String>, String> {
     Ok(std::iter::once(program).chain(words).collect())
 }
 
+/// The same of one that is looked for somewhere else than on this host.
+pub fn command_elsewhere(text: &str) -> Vec<String> {
+    words(text).unwrap_or_else(|| vec!["/bin/sh".to_owned(), "-c".to_owned(), text.to_owned()])
+}
+
 /// As a shell splits it; `None` where it would do more than that.
 fn words(text: &str) -> Option<Vec<String>> {
     let mut words = Vec::new();

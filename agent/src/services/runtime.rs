@@ -1,7 +1,7 @@
 //! From what the supervisor decides to what the executor is asked, and back from what
 //! it answers.
 
-use super::process;
+use super::{containers, process};
 use crate::executor::{Executor, Lost};
 use crate::vault::Vault;
 use hostler_agent_core::supervision::{End, How, Key, Seen, Trouble};
@@ -22,6 +22,7 @@ use std::sync::Arc;
 const TAIL_LINES: u32 = 50;
 /// What programs say of a port that another has.
 const PORT_TAKEN: [&str; 3] = ["in use", "EADDRINUSE", "ddress already used"];
+pub(super) const TAIL_LINES: u32 = 50;
 /// What runs a host's services makes room for their output here.
 const OUTPUT_FOLDER_MODE: u32 = 0o755;
 const UNIT_FOLDER: &str = "/etc/systemd/system";
@@ -31,8 +32,8 @@ const NO_RESTART: &str = "[Service]\nRestart=no\n";
 /// read then.
 const USER_DEFAULT: &str = "hostler-run";
 /// What only a service's user and its agent read.
-const HOME_MODE: u32 = 0o755;
-const DIR_MODE: u32 = 0o750;
+pub(super) const HOME_MODE: u32 = 0o755;
+pub(super) const DIR_MODE: u32 = 0o750;
 
 /// The means to act on services: cheap to clone.
 #[derive(Clone)]
@@ -52,9 +53,9 @@ pub fn unit_of(key: &Key, service: Option<&ServiceAssignment>) -> String {
 
 /// What of a program may name secrets.
 #[derive(Serialize, Deserialize)]
-struct Texts {
-    command: String,
-    env: BTreeMap<String, String>,
+pub(super) struct Texts {
+    pub command: String,
+    pub env: BTreeMap<String, String>,
 }
 
 pub fn is_own(service: Option<&ServiceAssignment>) -> bool {
@@ -66,7 +67,7 @@ impl Runtime {
         self.output.join(format!("{}-{}.log", key.service, key.replica))
     }
 
-    pub async fn done(&self, act: Act) -> Result<Done, Trouble> {
+    pub(super) async fn done(&self, act: Act) -> Result<Done, Trouble> {
         match self.executor.ask(act).await {
             Ok(Outcome::Done(done)) => Ok(done),
             Ok(Outcome::Refused { words, .. }) => Err(Trouble::Refused(words)),
@@ -76,6 +77,17 @@ impl Runtime {
     }
 
     pub async fn look(&self, key: &Key, service: Option<&ServiceAssignment>) -> Seen {
+        let container = containers::of(service).is_some();
+        let seen = if container { self.look_container(key, service).await } else { self.look_unit(key, service).await };
+        if !is_own(service) || matches!(seen, Seen::Running { .. } | Seen::Coming) {
+            return seen;
+        }
+        // It may run as the other kind still, that it was before its spec changed or went.
+        let other = if container { self.look_unit(key, None).await } else { self.look_container(key, None).await };
+        if matches!(other, Seen::Running { .. }) { other } else { seen }
+    }
+
+    async fn look_unit(&self, key: &Key, service: Option<&ServiceAssignment>) -> Seen {
         if let Some(Runs::Unit { name, restarter }) = service.map(|one| &one.runs) {
             self.one_restarter(name, *restarter).await;
         }
@@ -118,6 +130,9 @@ impl Runtime {
 
     /// How a program that is gone ended; and what runs in its place, if something does.
     pub async fn ended(&self, key: &Key, service: Option<&ServiceAssignment>) -> (End, Option<u32>) {
+        if let Some(program) = containers::of(service) {
+            return self.container_ended(key, program).await;
+        }
         let unit = self.inspect(key, service).await;
         let stopped = || End { how: How::Stopped, tail: Vec::new() };
         match unit {
@@ -154,7 +169,9 @@ impl Runtime {
     }
 
     pub async fn tail(&self, key: &Key, service: Option<&ServiceAssignment>, lines: u32) -> Vec<String> {
-        let read = if is_own(service) {
+        let read = if containers::of(service).is_some() {
+            self.container_tail(key, lines).await
+        } else if is_own(service) {
             let path = self.output_of(key);
             let count = usize::try_from(lines).unwrap_or(usize::MAX);
             tokio::task::spawn_blocking(move || process::tail(&path, count)).await.ok().and_then(Result::ok)
@@ -193,9 +210,7 @@ impl Runtime {
                 let done = self.done(Act::Start { unit }).await?;
                 Ok(done.pid)
             }
-            Runs::Container { .. } => Err(Trouble::Failed(
-                "containers can't be run by this version of the agent: use type: process or systemd".to_owned(),
-            )),
+            Runs::Container { image, program } => self.start_container(key, service, image, program).await,
         }
     }
 
@@ -223,27 +238,25 @@ impl Runtime {
         Ok(())
     }
 
-    /// With its secrets in place.
-    fn process(&self, key: &Key, service: &ServiceAssignment, program: &Program) -> Result<Process, Trouble> {
+    /// With their secrets in place.
+    pub(super) fn texts(&self, program: &Program) -> Result<Texts, Trouble> {
         let texts = Texts { command: program.command.clone(), env: program.env.clone() };
         let unreadable = |error| Trouble::Failed(format!("its command or environment can't be read: {error}"));
         let texts = serde_json::to_string(&texts).map_err(unreadable)?;
         let texts = self.vault.configure(&texts.into()).map_err(Trouble::Failed)?;
-        let Texts { command, env } = serde_json::from_str(&texts).map_err(unreadable)?;
+        serde_json::from_str(&texts).map_err(unreadable)
+    }
+
+    fn process(&self, key: &Key, service: &ServiceAssignment, program: &Program) -> Result<Process, Trouble> {
+        let Texts { command, env } = self.texts(program)?;
         let command = process::command(&command, program.home.as_deref()).map_err(Trouble::Failed)?;
-        let limits = program.limits;
         Ok(Process {
             command,
             user: user_of(program),
             folder: program.home.clone(),
             env,
-            limits: Limits {
-                memory_bytes: limits.memory_bytes,
-                cpu: limits.cpu,
-                files: limits.files,
-                processes: limits.processes,
-            },
-            stop_signal: format!("SIG{}", service.stop.signal.word()),
+            limits: limits(program),
+            stop_signal: signal(service),
             grace_ms: whole_millis(service.stop.grace),
             output: self.output_of(key),
             ready_notify: false,
@@ -251,6 +264,14 @@ impl Runtime {
     }
 
     pub async fn stop(&self, key: &Key, service: Option<&ServiceAssignment>) -> Result<(), Trouble> {
+        if containers::of(service).is_some() {
+            // Before its spec changed it may have been a process.
+            let _ = self.done(Act::Stop { unit: unit_of(key, None) }).await;
+            return self.stop_container(key, service).await;
+        }
+        if is_own(service) {
+            self.stop_stray_container(key).await?;
+        }
         self.done(Act::Stop { unit: unit_of(key, service) }).await.map(|_| ())
     }
 
@@ -261,7 +282,13 @@ impl Runtime {
             Runs::Unit { name, restarter: Restarter::Hostler } => {
                 Act::DropIn { unit: name.clone(), name: DROP_IN.to_owned(), text: None }
             }
-            Runs::Unit { .. } | Runs::Process(_) | Runs::Container { .. } => return,
+            Runs::Container { .. } => {
+                for replica in 0..service.replicas {
+                    self.sweep_container(&Key { service: service.name.clone(), replica }).await;
+                }
+                return;
+            }
+            Runs::Unit { .. } | Runs::Process(_) => return,
         };
         if let Err(trouble) = self.done(act).await {
             let words = trouble.into_words();
@@ -271,6 +298,9 @@ impl Runtime {
 
     pub async fn reload(&self, key: &Key, service: Option<&ServiceAssignment>) -> Result<(), Trouble> {
         let unit = unit_of(key, service);
+        if containers::of(service).is_some() {
+            return self.reload_container(key).await;
+        }
         if is_own(service) {
             return self.done(Act::Kill { unit, signal: "SIGHUP".to_owned() }).await.map(|_| ());
         }
@@ -293,7 +323,16 @@ fn user_of(program: &Program) -> Option<String> {
     program.user.clone().or_else(|| apart.then(|| USER_DEFAULT.to_owned()))
 }
 
-fn how(ended: Option<Ended>, limit_bytes: Option<u64>) -> How {
+pub(super) fn limits(program: &Program) -> Limits {
+    let limits = program.limits;
+    Limits { memory_bytes: limits.memory_bytes, cpu: limits.cpu, files: limits.files, processes: limits.processes }
+}
+
+pub(super) fn signal(service: &ServiceAssignment) -> String {
+    format!("SIG{}", service.stop.signal.word())
+}
+
+pub(super) fn how(ended: Option<Ended>, limit_bytes: Option<u64>) -> How {
     match ended {
         Some(Ended { result, memory_peak_bytes, .. }) if result == "oom-kill" => {
             How::OutOfMemory { limit_bytes, peak_bytes: memory_peak_bytes }

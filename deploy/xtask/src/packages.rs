@@ -11,7 +11,7 @@ pub struct Package {
     pub why: &'static str,
 }
 
-pub const FOR_TESTS: [Package; 12] = [
+pub const FOR_TESTS: [Package; 14] = [
     Package { name: "systemd-container", proof: "/usr/bin/systemd-nspawn", why: "the lab's hosts" },
     Package { name: "mmdebstrap", proof: "/usr/bin/mmdebstrap", why: "the lab's host image" },
     Package { name: "iproute2", proof: "/usr/sbin/ip", why: "the lab's network" },
@@ -31,6 +31,8 @@ pub const FOR_TESTS: [Package; 12] = [
         proof: "/usr/lib/python3/dist-packages/aiosmtpd",
         why: "a mail server that notices are sent to",
     },
+    Package { name: "docker.io", proof: "/usr/sbin/dockerd", why: "services in containers" },
+    Package { name: "busybox-static", proof: "/bin/busybox", why: "an image for containers" },
     Package { name: "curl", proof: "/usr/bin/curl", why: "the install command, as a user runs it" },
 ];
 

@@ -23,6 +23,7 @@ pub fn fingerprint(service: &ServiceAssignment) -> u64 {
         Runs::Container { image, program } => {
             parts.extend(["container".into(), image.clone()]);
             add(&mut parts, program);
+            parts.extend(program.dirs.iter().map(|dir| format!("mount {dir}")));
         }
     }
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();

@@ -64,7 +64,8 @@ impl Supervisor {
                 Runs::Written { name, .. } => Some(name.clone()),
                 _ => None,
             };
-            let one = KeptService { stopped, started, restarts, owned, unit };
+            let container = matches!(service.assignment.runs, Runs::Container { .. });
+            let one = KeptService { stopped, started, restarts, owned, unit, container };
             kept.services.insert(name.clone(), one);
         }
         kept
@@ -371,6 +372,7 @@ fn orphan(name: Name, kept: &KeptService) -> ServiceAssignment {
         name,
         runs: match kept.unit.clone() {
             Some(name) => Runs::Written { name, program },
+            None if kept.container => Runs::Container { image: String::new(), program },
             None => Runs::Process(program),
         },
         replicas: kept.started.keys().max().map_or(0, |last| last.saturating_add(1)),

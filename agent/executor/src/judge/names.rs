@@ -1,6 +1,7 @@
 //! Whether a request means anything: names, paths, numbers.
 
-use crate::protocol::{Act, Process};
+use super::containers;
+use crate::protocol::{Act, Limits, Process};
 use crate::signals;
 use std::collections::BTreeMap;
 use std::path::{Component, Path};
@@ -12,7 +13,7 @@ const PATH_BYTES_MAX: usize = 4095;
 /// The kernel's for a user's name, less what tools take off.
 const USER_BYTES_MAX: usize = 31;
 /// The kernel takes 128 KiB as one argument, and the launcher is given all as one.
-const COMMAND_BYTES_MAX: usize = 64 * 1024;
+pub(super) const COMMAND_BYTES_MAX: usize = 64 * 1024;
 /// Half of the room that the kernel gives arguments and environment by default.
 const ENV_BYTES_MAX: usize = 1024 * 1024;
 const PACKAGES_MAX: usize = 100;
@@ -21,7 +22,7 @@ const ROTATED_MAX: u32 = 10_000;
 /// A host with more services than this has many hosts' worth.
 const PIDS_MAX: u64 = 10_000;
 /// Nothing is waited for longer at a stop.
-const GRACE_MS_MAX: u64 = 60 * 60 * 1000;
+pub(super) const GRACE_MS_MAX: u64 = 60 * 60 * 1000;
 const LEAST_MEMORY_BYTES: u64 = 64 * 1024;
 
 pub(super) fn well_formed(act: &Act) -> Result<(), String> {
@@ -87,6 +88,25 @@ pub(super) fn well_formed(act: &Act) -> Result<(), String> {
         }
         Act::Open { pids } => within("number of pids", pids.len() as u64, 0, PIDS_MAX),
         Act::List | Act::Listener { .. } | Act::Policy => Ok(()),
+        Act::StartContainer { name, container } => {
+            containers::name(name)?;
+            containers::well_formed(container)
+        }
+        Act::StopContainer { name, signal, grace_ms } => {
+            containers::name(name)?;
+            self::signal(signal)?;
+            within("grace_ms", *grace_ms, 0, GRACE_MS_MAX)
+        }
+        Act::KillContainer { name, signal } => {
+            containers::name(name)?;
+            self::signal(signal)
+        }
+        Act::InspectContainer { name } => containers::name(name),
+        Act::ContainerTail { name, lines } => {
+            containers::name(name)?;
+            within("lines", u64::from(*lines), 1, u64::from(TAIL_LINES_MAX))
+        }
+        Act::PullImage { image } => containers::image_name(image),
     }
 }
 
@@ -112,7 +132,7 @@ fn unit(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn path(path: &Path) -> Result<(), String> {
+pub(super) fn path(path: &Path) -> Result<(), String> {
     let wrong = |why: &str| Err(format!("path {:?}: {why}", path.display().to_string()));
     let bytes = path.as_os_str().as_encoded_bytes();
     if !path.is_absolute() {
@@ -131,7 +151,7 @@ fn path(path: &Path) -> Result<(), String> {
     Ok(())
 }
 
-fn user(name: &str) -> Result<(), String> {
+pub(super) fn user(name: &str) -> Result<(), String> {
     let first = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');
     let rest = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-'));
     if first && rest && name.len() <= USER_BYTES_MAX {
@@ -148,15 +168,15 @@ fn owner(name: Option<&str>, mode: Option<u32>) -> Result<(), String> {
     }
 }
 
-fn signal(name: &str) -> Result<(), String> {
+pub(super) fn signal(name: &str) -> Result<(), String> {
     signals::find(name).map(|_| ()).ok_or_else(|| format!("signal {name:?}: it is one of {}", signals::known()))
 }
 
-fn no_zero(what: &str, text: &str) -> Result<(), String> {
+pub(super) fn no_zero(what: &str, text: &str) -> Result<(), String> {
     if text.contains('\0') { Err(format!("{what}: there is a zero byte in it")) } else { Ok(()) }
 }
 
-fn within(what: &str, value: u64, least: u64, most: u64) -> Result<(), String> {
+pub(super) fn within(what: &str, value: u64, least: u64, most: u64) -> Result<(), String> {
     if (least..=most).contains(&value) { Ok(()) } else { Err(format!("{what} {value}: it is {least} to {most}")) }
 }
 
@@ -179,18 +199,10 @@ fn process(process: &Process) -> Result<(), String> {
     signal(&process.stop_signal)?;
     within("grace_ms", process.grace_ms, 0, GRACE_MS_MAX)?;
     environment(&process.env)?;
-    let limits = &process.limits;
-    if let Some(cpu) = limits.cpu.filter(|cpu| !(*cpu >= 0.01 && *cpu <= 4096.0)) {
-        return Err(format!("limits.cpu {cpu}: it is 0.01 to 4096 processors"));
-    }
-    limits
-        .memory_bytes
-        .map_or(Ok(()), |bytes| within("limits.memory_bytes", bytes, LEAST_MEMORY_BYTES, i64::MAX as u64))?;
-    limits.files.map_or(Ok(()), |files| within("limits.files", files, 8, 1 << 20))?;
-    limits.processes.map_or(Ok(()), |processes| within("limits.processes", processes, 1, 1 << 22))
+    limits(&process.limits)
 }
 
-fn environment(env: &BTreeMap<String, String>) -> Result<(), String> {
+pub(super) fn environment(env: &BTreeMap<String, String>) -> Result<(), String> {
     for (name, value) in env {
         let first = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
         if !first || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
@@ -200,6 +212,17 @@ fn environment(env: &BTreeMap<String, String>) -> Result<(), String> {
     }
     let bytes: usize = env.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
     within("bytes of env", bytes as u64, 0, ENV_BYTES_MAX as u64)
+}
+
+pub(super) fn limits(limits: &Limits) -> Result<(), String> {
+    if let Some(cpu) = limits.cpu.filter(|cpu| !(*cpu >= 0.01 && *cpu <= 4096.0)) {
+        return Err(format!("limits.cpu {cpu}: it is 0.01 to 4096 processors"));
+    }
+    limits
+        .memory_bytes
+        .map_or(Ok(()), |bytes| within("limits.memory_bytes", bytes, LEAST_MEMORY_BYTES, i64::MAX as u64))?;
+    limits.files.map_or(Ok(()), |files| within("limits.files", files, 8, 1 << 20))?;
+    limits.processes.map_or(Ok(()), |processes| within("limits.processes", processes, 1, 1 << 22))
 }
 
 fn packages(names: &[String]) -> Result<(), String> {

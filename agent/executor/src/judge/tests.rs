@@ -1,5 +1,6 @@
+use super::containers::tests::container;
 use super::*;
-use crate::protocol::{Content, Environment, Limits};
+use crate::protocol::{Container, Content, Environment, Limits};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -221,7 +222,7 @@ fn any_act() -> impl Strategy<Value = Act> {
         "[Service]\nUser=shop\nExecStart=/a\n",
         "[Service]\nRestart=no",
     ]);
-    (0..14, unit, path, user, text, prop::option::of(0u32..0o7777)).prop_map(|(kind, unit, path, user, text, mode)| {
+    (0..16, unit, path, user, text, prop::option::of(0u32..0o7777)).prop_map(|(kind, unit, path, user, text, mode)| {
         let unit = unit.to_owned();
         match kind {
             0 => start(user),
@@ -243,12 +244,17 @@ fn any_act() -> impl Strategy<Value = Act> {
             10 => Act::MakeUser { name: user.into(), home: Some(path.into()) },
             11 => Act::RotateOutput { path: path.into(), keep: 1, compress: false, over_bytes: None, older_s: None },
             12 => Act::Tail { unit, lines: 1 },
+            13 => {
+                let container = Container { user: Some(user.into()), mounts: vec![path.into()], ..container() };
+                Act::StartContainer { name: unit.trim_end_matches(".service").into(), container }
+            }
+            14 => Act::PullImage { image: "registry.example.com/shop:1".into() },
             _ => Act::InstallPackages { names: vec!["nginx".into()] },
         }
     })
 }
 
-type Lists = [Option<Listed>; 5];
+type Lists = [Option<Listed>; 6];
 
 fn any_lists() -> impl Strategy<Value = Lists> {
     let of = |values: &'static [&'static str]| {
@@ -260,12 +266,13 @@ fn any_lists() -> impl Strategy<Value = Lists> {
         of(&["root", "shop"]),
         of(&["nginx"]),
         of(&["/opt/shop/bin/*", "/usr/sbin/nginx"]),
+        of(&["registry.example.com/*"]),
     )
-        .prop_map(|(a, b, c, d, e)| [a, b, c, d, e])
+        .prop_map(|(a, b, c, d, e, f)| [a, b, c, d, e, f])
 }
 
-fn with(profile: Profile, [units, paths, users, packages, commands]: Lists) -> Policy {
-    Policy { units, paths, users, packages, commands, ..policy(profile) }
+fn with(profile: Profile, [units, paths, users, packages, commands, images]: Lists) -> Policy {
+    Policy { units, paths, users, packages, commands, images, ..policy(profile) }
 }
 
 proptest! {
@@ -277,7 +284,7 @@ proptest! {
     }
 
     #[test]
-    fn a_shorter_list_allows_nothing_more(act in any_act(), lists in any_lists(), which in 0usize..5, cut in 0usize..4) {
+    fn a_shorter_list_allows_nothing_more(act in any_act(), lists in any_lists(), which in 0usize..6, cut in 0usize..4) {
         for profile in [Profile::Watch, Profile::Operate, Profile::Full] {
             let mut shorter = lists.clone();
             let Some(one) = &mut shorter[which] else { continue };

@@ -24,11 +24,12 @@ fn what_is_wrong_is_named() {
         ("unit = []", "line 1: unit is no setting: did you mean units?"),
         (
             "\n\ncolour = 1",
-            "line 3: colour is no setting: settings are profile, units, paths, users, packages, commands",
+            "line 3: colour is no setting: settings are profile, units, paths, users, packages, commands, images",
         ),
         ("profile = \"root\"", "line 1: profile is \"root\": it is one of watch, operate, full"),
         ("paths = \"/etc\"", "line 1: paths is a list of texts, like paths = [\"/etc/nginx/**\"]"),
         ("paths = [\"etc/**\"]", "line 1: \"etc/**\" can't match anything: write it like \"/etc/nginx/**\""),
+        ("images = \"x\"", "line 1: images is a list of texts, like images = [\"registry.example.com/*\"]"),
         ("users = [1]", "line 1: users is a list of texts, like users = [\"shop\"]"),
     ];
     for (text, words) in table {

@@ -97,6 +97,11 @@ pub fn is_root() -> bool {
 impl Executor {
     /// In the folder, with this policy.
     pub fn start(folder: &Path, policy: &str) -> Self {
+        Self::start_with(folder, policy, &[])
+    }
+
+    /// And with this in its environment.
+    pub fn start_with(folder: &Path, policy: &str, env: &[(&str, &str)]) -> Self {
         fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
         let half = folder.join("half");
         if !half.exists() {
@@ -124,6 +129,7 @@ impl Executor {
             .arg(&half)
             .args(["--exact", "half::agent_half", "--nocapture"])
             .env(SOCKET, &socket)
+            .envs(env.iter().copied())
             .stdout(Stdio::null())
             .spawn()
             .unwrap();

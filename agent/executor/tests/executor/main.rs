@@ -7,6 +7,8 @@
     reason = "a panic is how a test reports, in its helpers as well"
 )]
 
+mod containers;
+mod dockerd;
 mod half;
 mod refusals;
 mod rights;

@@ -5,8 +5,11 @@ mod access;
 mod approvals;
 mod audit;
 mod brakes;
+mod containers;
 mod delivery;
 mod demo;
+#[path = "../../../../agent/executor/tests/executor/dockerd.rs"]
+mod dockerd;
 mod doctor;
 mod golden;
 mod guides;
