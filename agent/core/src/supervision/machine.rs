@@ -295,6 +295,7 @@ fn orphan(name: Name, replicas: u32) -> ServiceAssignment {
         heal: Vec::new(),
         files: Vec::new(),
         packages: Vec::new(),
+        drift: hostler_types::spec::Drift::Alarm,
         origins: BTreeMap::new(),
     }
 }

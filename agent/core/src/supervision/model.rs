@@ -165,6 +165,7 @@ impl World {
                 heal: vec![HealStep::Restart, HealStep::Drain, HealStep::Page],
                 files: Vec::new(),
                 packages: Vec::new(),
+                drift: hostler_types::spec::Drift::Alarm,
                 origins: BTreeMap::new(),
             })
         });

@@ -27,6 +27,7 @@ fn service(text: &str, needs: &[&str]) -> ServiceAssignment {
         heal: vec![HealStep::Restart, HealStep::Rollback, HealStep::Page],
         files: Vec::new(),
         packages: Vec::new(),
+        drift: hostler_types::spec::Drift::Alarm,
         origins: [("", "demo.yaml:2"), ("heal", "demo.yaml:9")].map(|(a, b)| (a.to_owned(), b.to_owned())).into(),
     }
 }

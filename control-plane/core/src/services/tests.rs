@@ -35,7 +35,7 @@ secret: {key: {}, token: {}}
 
 fn objects() -> Vec<Object> {
     let files = vec![SourceFile { path: "web.yaml".into(), text: SPEC.into() }];
-    let contents = Some([("files/web.conf".to_owned(), Content { digest: "a".repeat(64), size: 5 })].into());
+    let contents = Some([("files/web.conf".to_owned(), Content { digest: "a".repeat(64), size: 5, names: [].into() })].into());
     let compiled = compile(&Source { files, contents, ..Source::default() }).unwrap_or_else(|error| panic!("{error}"));
     compiled.objects
 }
