@@ -1,5 +1,7 @@
 //! What people see of it, step by step.
 
+mod files;
+
 use super::*;
 use hostler_types::service::{Program, RestartPolicy, Runs, StopPolicy};
 use hostler_types::spec::{HealStep, OnNeeds, Restarter};
