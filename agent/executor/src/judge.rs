@@ -163,17 +163,6 @@ fn check_file(policy: &Policy, command: &[String], user: Option<&str>) -> Result
     listed("command", program, "commands", policy.commands.as_ref())
 }
 
-/// As root, whatever it is.
-fn free_command(policy: &Policy, program: &str) -> Result<(), String> {
-    if policy.commands.is_none() && policy.profile != Profile::Full {
-        return Err(format!(
-            "command {program}: {} runs no free commands as root; commands = [\"{program}\"] or profile = \"full\" in {FILE} would allow it",
-            profile(policy)
-        ));
-    }
-    listed("command", program, "commands", policy.commands.as_ref())
-}
-
 fn touch_unit(policy: &Policy, unit: &str) -> Result<(), String> {
     if own_unit(unit) {
         return Err(format!("unit {unit} is Hostler's own: nothing in {FILE} would allow it"));
