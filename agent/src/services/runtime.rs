@@ -1,6 +1,7 @@
 //! From what the supervisor decides to what the executor is asked, and back from what
 //! it answers.
 
+use super::files::Contents;
 use super::process;
 use crate::executor::{Executor, Lost};
 use crate::vault::Vault;
@@ -37,6 +38,7 @@ pub struct Runtime {
     pub executor: Executor,
     pub vault: Arc<Vault>,
     pub output: PathBuf,
+    pub contents: Contents,
 }
 
 /// The unit that a replica runs as.
@@ -63,7 +65,7 @@ impl Runtime {
         self.output.join(format!("{}-{}.log", key.service, key.replica))
     }
 
-    async fn done(&self, act: Act) -> Result<Done, Trouble> {
+    pub(super) async fn done(&self, act: Act) -> Result<Done, Trouble> {
         match self.executor.ask(act).await {
             Ok(Outcome::Done(done)) => Ok(done),
             Ok(Outcome::Refused { words, .. }) => Err(Trouble::Refused(words)),
@@ -175,7 +177,7 @@ impl Runtime {
     }
 
     /// Its user and its folders; what is there already is left as it is.
-    async fn prepare(&self, program: &Program) -> Result<(), Trouble> {
+    pub(super) async fn prepare(&self, program: &Program) -> Result<(), Trouble> {
         let home = program.home.as_ref().map(PathBuf::from);
         let user = user_of(program);
         if let Some(user) = user.as_ref().filter(|user| account::find(user).is_err()) {
@@ -238,7 +240,7 @@ impl Runtime {
     }
 }
 
-fn program(service: &ServiceAssignment) -> Option<&Program> {
+pub(super) fn program(service: &ServiceAssignment) -> Option<&Program> {
     match &service.runs {
         Runs::Process(program) | Runs::Written { program, .. } | Runs::Container { program, .. } => Some(program),
         Runs::Unit { .. } => None,
@@ -246,11 +248,19 @@ fn program(service: &ServiceAssignment) -> Option<&Program> {
 }
 
 /// `None` only where executor and agent are one user, as for whoever works on both.
-fn user_of(program: &Program) -> Option<String> {
-    let parent = rustix::process::getppid().map(|pid| format!("/proc/{}", pid.as_raw_nonzero()));
-    let owner = parent.and_then(|path| std::fs::metadata(path).ok()).map(|one| MetadataExt::uid(&one));
-    let apart = owner != Some(rustix::process::getuid().as_raw());
+pub(super) fn user_of(program: &Program) -> Option<String> {
+    let apart = executor_uid() != Some(rustix::process::getuid().as_raw());
     program.user.clone().or_else(|| apart.then(|| USER_DEFAULT.to_owned()))
+}
+
+fn executor_uid() -> Option<u32> {
+    let parent = rustix::process::getppid().map(|pid| format!("/proc/{}", pid.as_raw_nonzero()));
+    parent.and_then(|path| std::fs::metadata(path).ok()).map(|one| MetadataExt::uid(&one))
+}
+
+/// Whether what is done here is done by root.
+pub(super) fn by_root() -> bool {
+    executor_uid() == Some(0)
 }
 
 fn how(ended: Option<Ended>, limit_bytes: Option<u64>) -> How {

@@ -240,7 +240,10 @@ fn read_contents(
             let told = format!("{} is larger than {} MiB", path.display(), CONTENT_BYTES_MAX >> 20);
             Problem::Failed(format!("{told}: files/ is for configuration and scripts"))
         })?;
-        contents.insert(name.clone(), Content { digest: digest(&bytes), size: bytes.len() as u64, names: names_in(&bytes) });
+        contents.insert(
+            name.clone(),
+            Content { digest: digest(&bytes), size: bytes.len() as u64, names: names_in(&bytes) },
+        );
         input.contents.insert(name, path);
     }
     Ok(())

@@ -8,7 +8,7 @@ use crate::hash::fnv1a;
 use hostler_types::service::FileAssignment;
 use hostler_types::spec::OnChange;
 use hostler_types::{Deed, Name, Now, ServiceAssignment};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// What a file says, by its path: equal as long as it is the same.
@@ -69,6 +69,14 @@ impl Supervisor {
     /// As they stand on the host by our hand.
     pub fn placed(&self, service: &Name) -> Prints {
         self.services.get(service).map(|one| one.files.placed.clone()).unwrap_or_default()
+    }
+
+    /// The paths of those that once stood there by our hand: it can be started with them,
+    /// whatever became of newer ones.
+    pub fn had(&self, service: &Name) -> BTreeSet<String> {
+        let Some(service) = self.services.get(service) else { return BTreeSet::new() };
+        let read = service.replicas.iter().filter_map(|one| one.read.as_ref());
+        std::iter::once(&service.files.placed).chain(read).flat_map(Prints::keys).cloned().collect()
     }
 
     pub(super) fn files(&mut self, now: Now, name: &Name) {

@@ -27,7 +27,7 @@ impl Supervisor {
                 let started = now.monotonic.saturating_sub(age);
                 (replica.pid, replica.started) = (pid, Some((started, now.wall.minus(age))));
                 // What it read is not known: as it stands there now, then.
-                replica.read.get_or_insert_with(|| placed);
+                replica.read.get_or_insert(placed);
                 let first = replica.runs_as.is_none();
                 if theirs || first {
                     // What runs is taken as it is: nobody remembers another.

@@ -1,6 +1,7 @@
 //! The same on real hosts: booted Debians with systemd, one of them the control
 //! plane, the agent installed by the install script.
 
+mod files;
 mod languages;
 mod restore;
 mod stack;

@@ -17,7 +17,9 @@ fn places(content: &[u8]) -> impl Iterator<Item = (&str, usize, usize)> {
             from = at + OPEN.len();
             let body = content.get(from..)?;
             let body = body.get(..NAME_BYTES_MAX.min(body.len()))?;
-            let Some(length) = body.iter().position(|byte| matches!(byte, b'}' | b'{' | b'$' | b'\n')) else { continue };
+            let Some(length) = body.iter().position(|byte| matches!(byte, b'}' | b'{' | b'$' | b'\n')) else {
+                continue;
+            };
             let name = body.get(..length).and_then(|name| std::str::from_utf8(name).ok());
             if let Some(name) = name.filter(|name| !name.is_empty() && body.get(length) == Some(&b'}')) {
                 from += length + 1;
