@@ -8,7 +8,7 @@ use crate::files;
 use data_encoding::HEXLOWER;
 use hostler_agent_core::hash::fnv1a;
 use hostler_agent_core::supervision::{FilesPut, Placed, Prints, Trouble, files_fingerprint};
-use hostler_executor::protocol::{Act, Content};
+use hostler_executor::protocol::{self, Act, Content};
 use hostler_proto::agent::FetchRequest;
 use hostler_proto::agent::agent_link_client::AgentLinkClient;
 use hostler_proto::transport::MESSAGE_BYTES_MAX;
@@ -28,6 +28,8 @@ use tonic::transport::Channel;
 const CHUNK_TIMEOUT: Duration = Duration::from_secs(30);
 /// As much as hostlerctl takes of one file.
 const CONTENT_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// What one request to the executor can hold as Base64, less what stands around it.
+const FILE_BYTES_MAX: usize = protocol::MESSAGE_BYTES_MAX / 4 * 3 - 64 * 1024;
 const MODE: u32 = 0o644;
 /// For whoever owns it and their group: a secret stands in it.
 const SECRET_MODE: u32 = 0o640;
@@ -42,13 +44,15 @@ pub struct Contents {
     channel: watch::Receiver<Option<Channel>>,
     /// One download at a time, and of each file one.
     fetching: Arc<Mutex<()>>,
+    /// The host's packages, which one at a time changes.
+    installing: Arc<Mutex<()>>,
     /// Of each service, so that two replicas do not write one file at once.
     putting: Arc<std::sync::Mutex<BTreeMap<Name, Arc<Mutex<()>>>>>,
 }
 
 impl Contents {
     pub fn new(folder: PathBuf, channel: watch::Receiver<Option<Channel>>) -> Self {
-        Self { folder, channel, fetching: Arc::default(), putting: Arc::default() }
+        Self { folder, channel, fetching: Arc::default(), installing: Arc::default(), putting: Arc::default() }
     }
 
     fn lock_of(&self, service: &Name) -> Arc<Mutex<()>> {
@@ -170,6 +174,7 @@ impl Runtime {
 
     async fn prepare_for_files(&self, service: &ServiceAssignment) -> Result<(), Trouble> {
         if !service.packages.is_empty() {
+            let _one = self.contents.installing.lock().await;
             self.done(Act::InstallPackages { names: service.packages.clone() }).await?;
         }
         match &service.runs {
@@ -193,6 +198,11 @@ impl Runtime {
             );
             Trouble::Failed(named(words))
         })?;
+        if content.len() > FILE_BYTES_MAX {
+            let most = FILE_BYTES_MAX >> 10;
+            let words = format!("it is larger than {most} KiB, and files of services are configuration and scripts");
+            return Err(Trouble::Failed(named(words)));
+        }
         let own = own_user(service);
         let secret = file.with.values().any(|text| text.contains("${secret:"));
         let mode = file.mode.unwrap_or(if secret { SECRET_MODE } else { MODE });

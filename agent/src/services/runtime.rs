@@ -68,6 +68,8 @@ impl Runtime {
     pub(super) async fn done(&self, act: Act) -> Result<Done, Trouble> {
         match self.executor.ask(act).await {
             Ok(Outcome::Done(done)) => Ok(done),
+            // It waited for another that took long: not the policy's word.
+            Ok(Outcome::Refused { rule, words }) if rule == "expired" => Err(Trouble::Lost(words)),
             Ok(Outcome::Refused { words, .. }) => Err(Trouble::Refused(words)),
             Ok(Outcome::Failed { words }) => Err(Trouble::Failed(words)),
             Err(Lost) => Err(Trouble::Lost("the executor is gone".to_owned())),
