@@ -16,8 +16,10 @@ impl Hosts {
     /// one that somebody works with stays untouched.
     pub fn up(count: usize, packages: &str) -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("lab");
-        let folder = PathBuf::from("/var/tmp/hostler-lab-tests");
-        let hosts = Self { script, folder, net: "10.78.0".to_owned(), name: "hostler-test".to_owned() };
+        // Two who test on one machine say other ones.
+        let said = |key: &str, default: &str| std::env::var(key).unwrap_or_else(|_| default.to_owned());
+        let folder = PathBuf::from(said("LAB_DIR", "/var/tmp/hostler-lab-tests"));
+        let hosts = Self { script, folder, net: said("LAB_NET", "10.78.0"), name: said("LAB_NS", "hostler-test") };
         let ran = hosts.lab(&["down"]);
         assert_eq!(ran.code, Some(0), "{ran:#?}");
         let ran = hosts.lab(&["up", &count.to_string(), "--with", packages]);

@@ -18,7 +18,7 @@ struct Site(Fleet);
 
 impl Site {
     fn up() -> Self {
-        let fleet = Fleet { hosts: Hosts::up(2, "nginx-light,postgresql,redis-server"), control: CONTROL };
+        let fleet = Fleet { hosts: Hosts::up(2, "nginx-light,openssl"), control: CONTROL };
         fleet.put_control_plane(&fleet.hosts.address(CONTROL));
         fleet.start_control_plane();
         let made = fleet.json("token create --label role=app");
