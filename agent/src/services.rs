@@ -195,10 +195,13 @@ impl Services {
 
     /// Also for what does not run now: the host may be cut off when it is to.
     fn bring_files(&self, running: &mut Running) {
-        let Some(orders) = self.orders.borrow().clone() else { return };
-        let contents = running.runtime.contents.clone();
+        let (orders, contents) = (self.orders.clone(), running.runtime.contents.clone());
         running.doing.spawn(async move {
-            contents.keep_only(&orders.desired.services).await;
+            // The newest, also where others came since this was begun.
+            let orders = orders.borrow().clone();
+            if let Some(orders) = orders {
+                contents.keep_only(&orders.desired.services).await;
+            }
             Vec::new()
         });
     }

@@ -70,7 +70,7 @@ impl Host {
 fn changed_files_are_put_and_taken_up_once() {
     let mut host = Host::with_files(OnChange::Reload);
     host.wants(OnChange::Reload, "1");
-    assert_eq!(host.effects, [], "the same again is nothing");
+    assert!(host.effects.is_empty(), "the same again is nothing: {:?}", host.effects);
     host.wants(OnChange::Reload, "2");
     let op = host.puts();
     assert!(op.is_some() && !host.stops() && !host.reloads(), "{:?}", host.effects);
