@@ -34,6 +34,8 @@ const STOP_GRACE: Duration = Duration::from_secs(5);
 const TRIAL_ENDS_MAX: usize = 256;
 const SPOOL: &str = "spool";
 const PLUGINS: &str = "plugins";
+/// The content of the files that services read.
+const FILES: &str = "files";
 const COMPILED: &str = "compiled";
 const PLUGIN_STATE: &str = "plugin-state";
 
@@ -120,6 +122,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
     let looking_after = Services {
         state_dir: config.state_dir.clone(),
         output: config.output_dir.clone(),
+        files: config.state_dir.join(FILES),
+        channel: channel.subscribe(),
         executor,
         vault: Arc::clone(&vault),
         spool: spool.clone(),

@@ -2,6 +2,7 @@
 //! needs to know is seen here.
 
 mod containers;
+mod files;
 mod keep;
 mod logs;
 mod policy;
@@ -19,8 +20,9 @@ use crate::orders::Orders;
 use crate::spool::Spool;
 use crate::vault::Vault;
 use crate::view::View;
+use files::Contents;
 use hostler_agent_core::desired::only_watch;
-use hostler_agent_core::supervision::{Checked, Effect, Input, Key, Order, Outcome, Seen, Supervisor};
+use hostler_agent_core::supervision::{Checked, Effect, FilesPut, Input, Key, Order, Outcome, Seen, Supervisor};
 use hostler_proto::agent::spool_record::Body;
 use hostler_proto::agent::{self as wire, from_agent};
 use hostler_types::{Act, Brake, BrakeKind, Name, ServiceAssignment, ServiceVerb, Timestamp};
@@ -33,6 +35,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
 
 /// Orders of people, and answers of the control plane: each is answered at once or
 /// waits in the supervisor.
@@ -79,6 +82,9 @@ enum Waiting {
 pub struct Services {
     pub state_dir: PathBuf,
     pub output: PathBuf,
+    /// Where the content of services' files is kept, and what fetches it.
+    pub files: PathBuf,
+    pub channel: watch::Receiver<Option<Channel>>,
     pub executor: Executor,
     pub vault: Arc<Vault>,
     pub spool: Spool,
@@ -115,8 +121,12 @@ struct Running {
 
 impl Services {
     pub async fn run(mut self, stop: CancellationToken, seed: u64) {
-        let runtime =
-            Runtime { executor: self.executor.clone(), vault: Arc::clone(&self.vault), output: self.output.clone() };
+        let runtime = Runtime {
+            executor: self.executor.clone(),
+            vault: Arc::clone(&self.vault),
+            output: self.output.clone(),
+            contents: Contents::new(self.files.clone(), self.channel.clone()),
+        };
         let rotating = tokio::spawn(logs::rotate(runtime.clone(), self.orders.clone(), stop.clone()));
         let mut running = Running {
             supervisor: Supervisor::new(seed, keep::load(&self.state_dir)),
@@ -156,6 +166,7 @@ impl Services {
                 },
                 Ok(()) = self.standing.changed() => {
                     let connected = *self.standing.borrow_and_update() == Standing::Connected;
+                    self.bring_files(&mut running);
                     self.step(&mut running, Input::Link { connected }).await;
                 }
                 Some(checked) = self.checked.recv() => self.step(&mut running, Input::Checked(checked)).await,
@@ -177,6 +188,7 @@ impl Services {
         let services = &orders.desired.services;
         let unwanted = containers::unwanted(running.last.values(), services);
         self.step(running, Input::Configure(services.clone())).await;
+        self.bring_files(running);
         for key in unwanted {
             let runtime = running.runtime.clone();
             running.doing.spawn(async move {
@@ -199,6 +211,19 @@ impl Services {
                 *old = Arc::new(watched);
             }
             news
+        });
+    }
+
+    /// Also for what does not run now: the host may be cut off when it is to.
+    fn bring_files(&self, running: &mut Running) {
+        let (orders, contents) = (self.orders.clone(), running.runtime.contents.clone());
+        running.doing.spawn(async move {
+            // The newest, also where others came since this was begun.
+            let orders = orders.borrow().clone();
+            if let Some(orders) = orders {
+                contents.keep_only(&orders.desired.services).await;
+            }
+            Vec::new()
         });
     }
 
@@ -257,9 +282,19 @@ impl Services {
             Effect::Start { key, op } => {
                 let Some(service) = assigned(running, &key) else { return };
                 running.last.insert(key.service.clone(), Arc::clone(&service));
+                let had = running.supervisor.had(&key.service);
                 running.doing.spawn(async move {
+                    let mut inputs = Vec::new();
+                    if !service.files.is_empty() || !service.packages.is_empty() {
+                        let put = runtime.put_files(&service, None).await;
+                        if !files::stands(&service, &put, &had) {
+                            let result = put.trouble.map_or(Ok(None), |trouble| Err(files::at_start(trouble)));
+                            return vec![Input::Started { key, op, result }];
+                        }
+                        inputs.push(Input::FilesPut { service: key.service.clone(), put });
+                    }
                     let result = runtime.start(&key, &service).await;
-                    let mut inputs = vec![Input::Started { key: key.clone(), op, result: result.clone() }];
+                    inputs.push(Input::Started { key: key.clone(), op, result: result.clone() });
                     if result == Ok(None) && runtime::is_own(Some(&service)) {
                         let (end, _) = runtime.ended(&key, Some(&service)).await;
                         inputs.push(Input::Ended { key, pid: None, end });
@@ -284,6 +319,14 @@ impl Services {
                 running.doing.spawn(async move {
                     let result = runtime.reload(&key, service.as_deref()).await;
                     vec![Input::Reloaded { key, result }]
+                });
+            }
+            Effect::PutFiles { service: name, op } => {
+                let Some(service) = running.supervisor.assignment(&name).cloned() else { return };
+                let before = running.supervisor.placed(&name);
+                running.doing.spawn(async move {
+                    let put = runtime.put_files(&service, Some(&before)).await;
+                    vec![Input::FilesPut { service: name, put: FilesPut { op: Some(op), ..put } }]
                 });
             }
             // A queue that is full means that many run anyway.

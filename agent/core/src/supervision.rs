@@ -9,6 +9,7 @@
 //! well is asked of the control plane).
 
 mod doing;
+mod files;
 mod fingerprint;
 mod healing;
 mod machine;
@@ -19,6 +20,7 @@ mod seen;
 mod service;
 mod words;
 
+pub use files::{Prints, files_fingerprint};
 pub use fingerprint::fingerprint;
 pub use machine::Supervisor;
 
@@ -153,6 +155,11 @@ pub enum Input {
         key: Key,
         result: Result<(), Trouble>,
     },
+    /// Its files were put in place, as far as they could be.
+    FilesPut {
+        service: Name,
+        put: FilesPut,
+    },
     /// Its main process is gone.
     Ended {
         key: Key,
@@ -176,6 +183,27 @@ pub enum Input {
         words: Vec<String>,
     },
     Tick,
+}
+
+/// What became of a service's files.
+#[derive(Clone, Debug, Default)]
+pub struct FilesPut {
+    /// Of [`Effect::PutFiles`]; without one it was a part of a start.
+    pub op: Option<u64>,
+    /// Which ones: [`files_fingerprint`].
+    pub wanted: u64,
+    /// Those that stand there now as they should.
+    pub placed: Vec<Placed>,
+    /// Why the rest does not.
+    pub trouble: Option<Trouble>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Placed {
+    pub path: String,
+    pub print: u64,
+    /// Another stood there before, or none.
+    pub changed: bool,
 }
 
 /// One result of a check.
@@ -226,6 +254,11 @@ pub enum Effect {
     Reload {
         key: Key,
     },
+    /// Put its files in place and its packages, while it runs: [`Input::FilesPut`].
+    PutFiles {
+        service: Name,
+        op: u64,
+    },
     /// Run it now.
     Probe {
         check: Name,
@@ -270,6 +303,12 @@ pub struct KeptService {
     pub started: BTreeMap<u32, u64>,
     #[serde(default)]
     pub restarts: u64,
+    /// Its files as they stand on the host.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub placed: Prints,
+    /// What each replica has read of them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub read: BTreeMap<u32, Prints>,
     /// What runs of it goes with its spec, even if that goes while nobody looks.
     #[serde(default)]
     pub owned: bool,

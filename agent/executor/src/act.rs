@@ -17,7 +17,17 @@ use std::time::Duration;
 const UNIT_FOLDER: &str = "/etc/systemd/system";
 const CHECK_MAX: Duration = Duration::from_secs(60);
 const PACKAGES_MAX: Duration = Duration::from_secs(15 * 60);
+/// As long as a large update takes.
+const LOCK_WAIT: Duration = Duration::from_secs(5 * 60);
+/// The last of what apt-get prints say why; those before say what it read.
+const PACKAGE_LINES: usize = 6;
 const TAIL_MAX: Duration = Duration::from_secs(20);
+
+/// What tells whether a file is right, and as whom.
+struct Check {
+    command: Vec<String>,
+    user: Option<Account>,
+}
 
 pub enum Services {
     Systemd(Systemd),
@@ -64,9 +74,11 @@ impl Hand {
             Act::WriteUnit { unit, text, enable, env } => self.write_unit(&unit, &text, enable, &env).await,
             Act::RemoveUnit { unit } => self.remove_unit(&unit).await,
             Act::DropIn { unit, name, text } => self.drop_in(&unit, &name, text.as_deref()).await,
-            Act::PutFile { path, content_base64, owner, mode, validate } => {
+            Act::PutFile { path, content_base64, owner, mode, validate, user } => {
                 let owner = numbers(owner.as_deref())?;
-                self.put(path, content_base64.0, owner, mode, validate).await
+                let user = user.map(|name| account::find(&name)).transpose()?;
+                let check = validate.map(|command| Check { command, user });
+                self.put(path, content_base64.0, owner, mode, check).await
             }
             Act::MakeFolder { path, owner, mode } => {
                 changed(files::make_folder(&path, numbers(owner.as_deref())?, mode)?)
@@ -205,9 +217,9 @@ impl Hand {
         content: Vec<u8>,
         owner: Option<(u32, u32)>,
         mode: Option<u32>,
-        validate: Option<Vec<String>>,
+        check: Option<Check>,
     ) -> Result<Done, String> {
-        let Some(command) = validate else {
+        let Some(Check { command, user }) = check else {
             return changed(blocking(move || Place::of(&path)?.put(&content, owner, mode, |_| Ok(()))).await?);
         };
         let (net, runtime) = (self.net, tokio::runtime::Handle::current());
@@ -215,15 +227,16 @@ impl Hand {
             Place::of(&path)?.put(&content, owner, mode, |new| {
                 let new = new.to_string_lossy();
                 let argv: Vec<String> = command.iter().map(|word| word.replace("${file}", &new)).collect();
-                let ran = runtime.block_on(program::run_free(net, &argv, CHECK_MAX))?;
+                let ran = runtime.block_on(program::run_check(net, user.as_ref(), &argv, CHECK_MAX));
+                let ran = ran.map_err(|words| format!("the new {} was not checked: {words}", path.display()))?;
                 if ran.well {
                     return Ok(());
                 }
                 let program = crate::launch::program(&argv).display();
                 Err(format!(
-                    "{program} finds fault with the new {}, so the old one stays: {}",
+                    "{program} finds fault with the new {}, so it is not put in place\n{}",
                     path.display(),
-                    ran.words()
+                    ran.words().replace(&*new, &path.to_string_lossy())
                 ))
             })
         });
@@ -253,10 +266,18 @@ impl Hand {
         }
         let words = ["/usr/bin/env", "DEBIAN_FRONTEND=noninteractive", "/usr/bin/apt-get", "install", "-y", "-q"];
         let mut argv: Vec<String> = words.map(String::from).into();
+        // Another may be installing just now, such as the host's own updates.
+        argv.extend(["-o".to_owned(), format!("DPkg::Lock::Timeout={}", LOCK_WAIT.as_secs())]);
         argv.extend(["--no-install-recommends".to_owned(), "--".to_owned()]);
         argv.extend_from_slice(names);
-        let text = self.well(&argv, PACKAGES_MAX).await?;
-        Ok(Done { changed: true, text: Some(text), ..Done::default() })
+        let ran = program::run_free(self.net, &argv, PACKAGES_MAX).await?;
+        if ran.well {
+            return Ok(Done { changed: true, text: Some(ran.words().to_owned()), ..Done::default() });
+        }
+        let lines: Vec<&str> = ran.output.lines().filter(|line| !line.trim().is_empty()).collect();
+        let why = lines.iter().rfind(|line| line.starts_with("E:")).or(lines.last()).copied().unwrap_or_default();
+        let last = lines.get(lines.len().saturating_sub(PACKAGE_LINES)..).unwrap_or_default().join("\n");
+        Err(format!("{} can't be installed: {}\n{last}", names.join(", "), why.trim_start_matches("E: ")))
     }
 
     async fn well(&self, argv: &[String], longest: Duration) -> Result<String, String> {

@@ -1,6 +1,7 @@
 //! Other programs that do a part of an act: in systemd's hands where it runs, so
 //! that the executor's own confinement is not theirs.
 
+use crate::account::Account;
 use crate::launch::Launch;
 use std::os::fd::RawFd;
 use std::path::Path;
@@ -33,18 +34,42 @@ pub async fn run_free(net: Option<RawFd>, argv: &[String], longest: Duration) ->
     if !Path::new(SYSTEMD).is_dir() {
         return run(net, argv, longest).await;
     }
-    let mut all: Vec<String> =
-        ["/usr/bin/systemd-run", "--quiet", "--wait", "--pipe", "--collect", "--slice=hostler.slice", "--"]
-            .map(String::from)
-            .into();
+    run(None, &by_systemd(&[], argv), longest).await
+}
+
+/// As `run_free`, or as that user, and ended with all it started when its time is over.
+pub async fn run_check(
+    net: Option<RawFd>,
+    user: Option<&Account>,
+    argv: &[String],
+    longest: Duration,
+) -> Result<Ran, String> {
+    if !Path::new(SYSTEMD).is_dir() {
+        let launch = Launch { net, ..Launch::default() };
+        return start(user.map_or(launch.clone(), |user| launch.user(user)), argv, longest).await;
+    }
+    let mut more = vec![format!("--property=RuntimeMaxSec={}", longest.as_secs())];
+    more.extend(user.map(|user| format!("--uid={}", user.name)));
+    // It says itself that it ended; the unit's own limit is for when nobody waits.
+    run(None, &by_systemd(&more, argv), longest).await
+}
+
+fn by_systemd(more: &[String], argv: &[String]) -> Vec<String> {
+    let words = ["/usr/bin/systemd-run", "--quiet", "--wait", "--pipe", "--collect", "--slice=hostler.slice"];
+    let mut all: Vec<String> = words.map(String::from).into();
+    all.extend_from_slice(more);
+    all.push("--".to_owned());
     all.extend_from_slice(argv);
-    run(None, &all, longest).await
+    all
 }
 
 pub async fn run(net: Option<RawFd>, argv: &[String], longest: Duration) -> Result<Ran, String> {
+    start(Launch { net, ..Launch::default() }, argv, longest).await
+}
+
+async fn start(launch: Launch, argv: &[String], longest: Duration) -> Result<Ran, String> {
     let name = crate::launch::program(argv).display().to_string();
-    let mut command =
-        tokio::process::Command::from(Launch { net, umask: Some(0o022), ..Launch::default() }.command(argv)?);
+    let mut command = tokio::process::Command::from(Launch { umask: Some(0o022), ..launch }.command(argv)?);
     let (mut output, end) = pipe()?;
     let (mut problem, status) = pipe()?;
     let both = end.try_clone().map_err(|error| format!("make a pipe: {error}"))?;

@@ -93,6 +93,9 @@ pub enum Act {
         /// A command that must end well before the file takes its place; in it
         /// `${file}` is the new file.
         validate: Option<Vec<String>>,
+        /// Whom that runs as; without one root, and then not any program.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        user: Option<String>,
     },
     MakeFolder {
         path: PathBuf,

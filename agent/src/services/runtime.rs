@@ -1,6 +1,7 @@
 //! From what the supervisor decides to what the executor is asked, and back from what
 //! it answers.
 
+use super::files::Contents;
 use super::{containers, process};
 use crate::executor::{Executor, Lost};
 use crate::vault::Vault;
@@ -41,6 +42,7 @@ pub struct Runtime {
     pub executor: Executor,
     pub vault: Arc<Vault>,
     pub output: PathBuf,
+    pub contents: Contents,
 }
 
 /// The unit that a replica runs as.
@@ -70,6 +72,8 @@ impl Runtime {
     pub(super) async fn done(&self, act: Act) -> Result<Done, Trouble> {
         match self.executor.ask(act).await {
             Ok(Outcome::Done(done)) => Ok(done),
+            // It waited for another that took long: not the policy's word.
+            Ok(Outcome::Refused { rule, words }) if rule == "expired" => Err(Trouble::Lost(words)),
             Ok(Outcome::Refused { words, .. }) => Err(Trouble::Refused(words)),
             Ok(Outcome::Failed { words }) => Err(Trouble::Failed(words)),
             Err(Lost) => Err(Trouble::Lost("the executor is gone".to_owned())),
@@ -215,7 +219,7 @@ impl Runtime {
     }
 
     /// Its user and its folders; what is there already is left as it is.
-    async fn prepare(&self, program: &Program) -> Result<(), Trouble> {
+    pub(super) async fn prepare(&self, program: &Program) -> Result<(), Trouble> {
         let home = program.home.as_ref().map(PathBuf::from);
         let user = user_of(program);
         if let Some(user) = user.as_ref().filter(|user| account::find(user).is_err()) {
@@ -308,7 +312,7 @@ impl Runtime {
     }
 }
 
-pub fn program(service: &ServiceAssignment) -> Option<&Program> {
+pub(super) fn program(service: &ServiceAssignment) -> Option<&Program> {
     match &service.runs {
         Runs::Process(program) | Runs::Written { program, .. } | Runs::Container { program, .. } => Some(program),
         Runs::Unit { .. } => None,
@@ -316,11 +320,19 @@ pub fn program(service: &ServiceAssignment) -> Option<&Program> {
 }
 
 /// `None` only where executor and agent are one user, as for whoever works on both.
-fn user_of(program: &Program) -> Option<String> {
-    let parent = rustix::process::getppid().map(|pid| format!("/proc/{}", pid.as_raw_nonzero()));
-    let owner = parent.and_then(|path| std::fs::metadata(path).ok()).map(|one| MetadataExt::uid(&one));
-    let apart = owner != Some(rustix::process::getuid().as_raw());
+pub(super) fn user_of(program: &Program) -> Option<String> {
+    let apart = executor_uid() != Some(rustix::process::getuid().as_raw());
     program.user.clone().or_else(|| apart.then(|| USER_DEFAULT.to_owned()))
+}
+
+fn executor_uid() -> Option<u32> {
+    let parent = rustix::process::getppid().map(|pid| format!("/proc/{}", pid.as_raw_nonzero()));
+    parent.and_then(|path| std::fs::metadata(path).ok()).map(|one| MetadataExt::uid(&one))
+}
+
+/// Whether what is done here is done by root.
+pub(super) fn by_root() -> bool {
+    executor_uid() == Some(0)
 }
 
 pub(super) fn limits(program: &Program) -> Limits {

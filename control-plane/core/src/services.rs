@@ -62,6 +62,7 @@ pub fn assignment(
         heal: spec.heal.clone(),
         files: spec.files.iter().map(|(path, file)| file_assignment(path, file, known)).collect(),
         packages: spec.packages.clone(),
+        drift: spec.drift,
         origins: origins(object),
     }
 }
@@ -115,6 +116,7 @@ fn file_assignment(path: &str, file: &FileSpec, known: &Known<'_>) -> FileAssign
         size_bytes: 0,
         validate: file.validate.as_ref().map(|text| resolved(&text.0, known)),
         change: file.change,
+        with: file.with.iter().map(|(name, text)| (name.clone(), resolved(&text.0, known))).collect(),
         owner: file.owner.clone(),
         mode: file.mode.as_ref().and_then(|mode| u32::from_str_radix(mode, 8).ok()),
     }
@@ -141,8 +143,9 @@ fn line_of(origin: &str) -> usize {
 pub fn secrets(spec: &ServiceSpec) -> BTreeSet<Name> {
     let settings = spec.env.values().map(|setting| &setting.0);
     let validates = spec.files.values().filter_map(|file| Some(&file.validate.as_ref()?.0));
+    let filled = spec.files.values().flat_map(|file| file.with.values()).map(|setting| &setting.0);
     let command = [&spec.command, &spec.image].into_iter().filter_map(|text| Some(&text.as_ref()?.0));
-    secrets_in(&command.chain(settings).chain(validates).map(|text| Value::from(text.as_str())).collect())
+    secrets_in(&command.chain(settings).chain(filled).chain(validates).map(|text| Value::from(text.as_str())).collect())
 }
 
 /// In which order services are acted on: what others need first, and for an end the

@@ -3,7 +3,7 @@
 
 use crate::problem::Problem;
 use hostler_types::Name;
-use hostler_types::spec::{Content, EnvSource, Source, SourceFile, nearest};
+use hostler_types::spec::{Content, EnvSource, Source, SourceFile, names_in, nearest};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -240,7 +240,10 @@ fn read_contents(
             let told = format!("{} is larger than {} MiB", path.display(), CONTENT_BYTES_MAX >> 20);
             Problem::Failed(format!("{told}: files/ is for configuration and scripts"))
         })?;
-        contents.insert(name.clone(), Content { digest: digest(&bytes), size: bytes.len() as u64 });
+        contents.insert(
+            name.clone(),
+            Content { digest: digest(&bytes), size: bytes.len() as u64, names: names_in(&bytes) },
+        );
         input.contents.insert(name, path);
     }
     Ok(())

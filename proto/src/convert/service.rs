@@ -3,7 +3,7 @@
 use super::{WireError, checked_digest};
 use crate::agent as wire;
 use hostler_types::service::{FileAssignment, Limits, LogPolicy, Program, RestartPolicy, Runs, StopPolicy};
-use hostler_types::spec::{HealStep, OnChange, OnNeeds, Restarter, Signal};
+use hostler_types::spec::{Drift, HealStep, OnChange, OnNeeds, Restarter, Signal};
 use hostler_types::time::whole_millis;
 use hostler_types::{Act, Brake, Name, ServiceAssignment, Timestamp};
 use std::time::Duration;
@@ -133,6 +133,7 @@ impl From<&FileAssignment> for wire::FileAssignment {
             size_bytes: one.size_bytes,
             validate: one.validate.clone().unwrap_or_default(),
             change: one.change.word().to_owned(),
+            with: one.with.clone().into_iter().collect(),
             owner: one.owner.clone().unwrap_or_default(),
             mode: one.mode,
         }
@@ -148,6 +149,7 @@ impl TryFrom<wire::FileAssignment> for FileAssignment {
             size_bytes: one.size_bytes,
             validate: some(one.validate),
             change: word("file.change", &one.change, OnChange::from_word)?,
+            with: one.with.into_iter().collect(),
             owner: some(one.owner),
             mode: one.mode,
         })
@@ -205,6 +207,7 @@ impl From<&ServiceAssignment> for wire::ServiceAssignment {
             heal: one.heal.iter().map(|step| step.word().to_owned()).collect(),
             files: one.files.iter().map(Into::into).collect(),
             packages: one.packages.clone(),
+            drift: one.drift.word().to_owned(),
             origins: one.origins.clone(),
         }
     }
@@ -231,6 +234,11 @@ impl TryFrom<wire::ServiceAssignment> for ServiceAssignment {
             heal: one.heal.iter().map(step).collect::<Result<_, _>>()?,
             files: one.files.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
             packages: one.packages,
+            // Of before there was this: nobody asked for more than to be told.
+            drift: match one.drift.as_str() {
+                "" => Drift::Alarm,
+                text => word("service.drift", text, Drift::from_word)?,
+            },
             origins: one.origins,
         })
     }
@@ -376,10 +384,12 @@ mod tests {
                 size_bytes: 5,
                 validate: None,
                 change: OnChange::Reload,
+                with: [("password".to_owned(), "${secret:db}".to_owned())].into(),
                 owner: None,
                 mode: Some(0o640),
             }],
             packages: vec!["jq".into()],
+            drift: Drift::Repair,
             origins: [("heal".to_owned(), "api.yaml:9".to_owned())].into(),
         }
     }

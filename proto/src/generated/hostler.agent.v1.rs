@@ -538,6 +538,9 @@ pub struct ServiceAssignment {
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
+    /// What happens when others change its files: alarm, repair; empty is alarm.
+    #[prost(string, tag = "18")]
+    pub drift: ::prost::alloc::string::String,
     #[prost(oneof = "service_assignment::Runs", tags = "2, 3, 4, 5")]
     pub runs: ::core::option::Option<service_assignment::Runs>,
 }
@@ -634,7 +637,7 @@ pub struct RestartPolicy {
     #[prost(uint64, tag = "7")]
     pub reset_ms: u64,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FileAssignment {
     #[prost(string, tag = "1")]
     pub path: ::prost::alloc::string::String,
@@ -652,6 +655,12 @@ pub struct FileAssignment {
     /// Permission bits; absent: as they are, or the service's own.
     #[prost(uint32, optional, tag = "7")]
     pub mode: ::core::option::Option<u32>,
+    /// What ${name} in it stands for; secrets by their names.
+    #[prost(btree_map = "string, string", tag = "8")]
+    pub with: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Brake {

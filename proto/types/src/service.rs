@@ -1,7 +1,7 @@
 //! A service as a node is asked to run it, what the node says of it, and the record
 //! of each act on it.
 
-use crate::spec::{HealStep, OnChange, OnNeeds, Restarter, Signal};
+use crate::spec::{Drift, HealStep, OnChange, OnNeeds, Restarter, Signal};
 use crate::state::words;
 use crate::{Name, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -34,6 +34,8 @@ pub struct ServiceAssignment {
     pub heal: Vec<HealStep>,
     pub files: Vec<FileAssignment>,
     pub packages: Vec<String>,
+    /// What happens when others change its files.
+    pub drift: Drift,
     /// Where its lines were written, by their paths; the service itself is at "".
     pub origins: BTreeMap<String, String>,
 }
@@ -146,6 +148,8 @@ pub struct FileAssignment {
     pub size_bytes: u64,
     pub validate: Option<String>,
     pub change: OnChange,
+    /// What its places are filled with; secrets by their names.
+    pub with: BTreeMap<String, String>,
     pub owner: Option<String>,
     /// Permission bits.
     pub mode: Option<u32>,

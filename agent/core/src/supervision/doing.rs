@@ -67,7 +67,7 @@ impl Supervisor {
     pub(super) fn start(&mut self, now: Now, key: &Key) {
         let Some(service) = self.services.get(&key.service) else { return };
         let missing = self.missing(now, service);
-        let fingerprint = service.fingerprint;
+        let (fingerprint, has_files) = (service.fingerprint, !service.assignment.files.is_empty());
         let brake = self.brake(now, None);
         let Some(replica) = self.replica(key) else { return };
         if let Some(words) = brake.filter(|_| !replica.forced) {
@@ -111,7 +111,7 @@ impl Supervisor {
         }
         let act = replica.act.clone();
         // Known before it is so: an agent that dies now leaves nothing behind unknown.
-        if replica.runs_as.replace(fingerprint) != Some(fingerprint) {
+        if replica.runs_as.replace(fingerprint) != Some(fingerprint) || has_files {
             self.effects.push(Effect::Keep);
         }
         self.effects.push(Effect::Start { key: key.clone(), op });

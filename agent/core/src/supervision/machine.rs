@@ -1,9 +1,10 @@
 //! The machine: what came in is noted, and then the services that it may concern are
 //! looked at anew, and those beside them for which that made a difference.
 
+use super::files::{Files, name_secrets};
 use super::replica::{Phase, Replica};
 use super::service::{CheckSeen, Face, Ladder, Service};
-use super::{Effect, How, Input, Kept, KeptService, Key, Standing, fingerprint};
+use super::{Effect, How, Input, Kept, KeptService, Key, Prints, Standing, files_fingerprint, fingerprint};
 use crate::hash::fnv1a;
 use crate::jitter::Jitter;
 use hostler_types::service::{Act, Runs};
@@ -59,13 +60,17 @@ impl Supervisor {
             let started = service.replicas.iter().enumerate();
             let started = started.filter_map(|(index, one)| Some((u32::try_from(index).ok()?, one.runs_as?))).collect();
             let owned = !service.is_adopted();
+            let read = service.replicas.iter().enumerate();
+            let read = read.filter_map(|(index, one)| Some((u32::try_from(index).ok()?, one.read.clone()?))).collect();
             let (stopped, restarts) = (service.stopped.clone(), service.restarts);
             let unit = match &service.assignment.runs {
                 Runs::Written { name, .. } => Some(name.clone()),
                 _ => None,
             };
             let container = matches!(service.assignment.runs, Runs::Container { .. });
-            let one = KeptService { stopped, started, restarts, owned, unit, container };
+            // What an agent that dies now may have changed is not known any more.
+            let placed = if service.is_putting() { Prints::new() } else { service.files.placed.clone() };
+            let one = KeptService { stopped, started, restarts, placed, read, owned, unit, container };
             kept.services.insert(name.clone(), one);
         }
         kept
@@ -99,6 +104,7 @@ impl Supervisor {
             Input::Started { key, op, result } => self.started(now, &key, op, result),
             Input::Stopped { key, op, result } => self.stopped(now, &key, op, result),
             Input::Reloaded { key, result } => self.reloaded(now, &key, result),
+            Input::FilesPut { service, put } => self.files_put(now, &service, put),
             Input::Ended { key, pid, end } => self.ended(now, &key, pid, end),
             Input::Appeared { key, pid } => self.appeared(now, &key, pid),
             Input::Checked(checked) => self.checked(&checked),
@@ -106,7 +112,9 @@ impl Supervisor {
             Input::Brakes(brakes) => self.brakes = brakes,
             Input::Link { connected } => {
                 self.connected = connected;
-                if !connected {
+                if connected {
+                    self.fetch_anew(now);
+                } else {
                     self.forget_asks();
                 }
             }
@@ -127,6 +135,7 @@ impl Supervisor {
             | Input::Ended { key, .. }
             | Input::Appeared { key, .. } => &key.service,
             Input::Order(order) => &order.service,
+            Input::FilesPut { service, .. } => service,
             // Those whose check or time it is are found when it is taken.
             Input::Checked(_) | Input::Tick => return,
             Input::Configure(_) | Input::Brakes(_) | Input::Link { .. } | Input::HealAnswer { .. } => {
@@ -157,6 +166,7 @@ impl Supervisor {
         let orphans = orphans.into_iter().map(|one| (one, true));
         for (assignment, leaving) in assigned.chain(orphans) {
             let fingerprint = fingerprint(&assignment);
+            let files_wanted = files_fingerprint(&assignment);
             let checks = |old: &BTreeMap<Name, CheckSeen>| {
                 let names = assignment.live.iter().chain(&assignment.ready);
                 names.map(|check| (check.clone(), old.get(check).cloned().unwrap_or_default())).collect()
@@ -186,6 +196,10 @@ impl Supervisor {
                         }
                         service.ladder = Ladder::default();
                     }
+                    if service.files_wanted != files_wanted || name_secrets(&assignment) {
+                        service.files.try_anew();
+                    }
+                    service.files_wanted = files_wanted;
                     (service.assignment, service.fingerprint) = (Arc::new(assignment), fingerprint);
                 }
                 None => {
@@ -194,6 +208,8 @@ impl Supervisor {
                     let service = Service {
                         assignment: Arc::new(assignment),
                         fingerprint,
+                        files: Files { placed: held.placed, ..Files::default() },
+                        files_wanted,
                         stopped: held.stopped,
                         leaving,
                         replicas: Vec::new(),
@@ -226,8 +242,22 @@ impl Supervisor {
             let replica = u32::try_from(service.replicas.len()).unwrap_or(u32::MAX);
             let mut one = Replica::new(now);
             one.runs_as = held.started.get(&replica).copied();
+            one.read = held.read.get(&replica).cloned();
             service.replicas.push(one);
             self.effects.push(Effect::Look { key: Key { service: name.clone(), replica } });
+        }
+    }
+
+    /// What could not be started for want of its files may be now.
+    fn fetch_anew(&mut self, now: Now) {
+        for service in self.services.values_mut().filter(|one| !one.assignment.files.is_empty()) {
+            service.files.again = None;
+            for replica in service.replicas.iter_mut().filter(|one| matches!(one.phase, Phase::Backoff { .. })) {
+                if replica.last_end.as_ref().is_some_and(|end| matches!(end.how, How::Never(_))) {
+                    replica.enter(now, Phase::Down);
+                    replica.by_itself = false;
+                }
+            }
         }
     }
 
@@ -267,6 +297,7 @@ impl Supervisor {
     fn reconcile_these(&mut self, now: Now, names: &[Name]) {
         for name in names {
             self.heal(now, name);
+            self.files(now, name);
             self.reconcile_replicas(now, name);
             self.drop_surplus(name);
         }
@@ -385,6 +416,7 @@ fn orphan(name: Name, kept: &KeptService) -> ServiceAssignment {
         heal: Vec::new(),
         files: Vec::new(),
         packages: Vec::new(),
+        drift: hostler_types::spec::Drift::Alarm,
         origins: BTreeMap::new(),
     }
 }

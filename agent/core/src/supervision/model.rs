@@ -2,8 +2,8 @@
 //! late or never, checks fail, people interfere, the agent itself dies.
 
 use super::*;
-use hostler_types::service::{Program, RestartPolicy, Runs, StopPolicy};
-use hostler_types::spec::{HealStep, OnNeeds};
+use hostler_types::service::{FileAssignment, Program, RestartPolicy, Runs, StopPolicy};
+use hostler_types::spec::{HealStep, OnChange, OnNeeds};
 use hostler_types::{BrakeKind, Now};
 use proptest::prelude::*;
 
@@ -38,6 +38,9 @@ enum Deed {
     Change(usize),
     Replicas(usize, u32),
     Drop(usize, bool),
+    /// Another version of its file; one that is not valid.
+    File(usize, u64),
+    BadFile(usize, bool),
 }
 
 fn deed() -> impl Strategy<Value = Deed> {
@@ -56,7 +59,9 @@ fn deed() -> impl Strategy<Value = Deed> {
         1 => any::<bool>().prop_map(Deed::Cut),
         1 => service.clone().prop_map(Deed::Change),
         1 => (service.clone(), 0u32..3).prop_map(|(one, count)| Deed::Replicas(one, count)),
-        1 => (service, any::<bool>()).prop_map(|(one, on)| Deed::Drop(one, on)),
+        1 => (service.clone(), any::<bool>()).prop_map(|(one, on)| Deed::Drop(one, on)),
+        2 => (service.clone(), 0u64..3).prop_map(|(one, version)| Deed::File(one, version)),
+        1 => (service, any::<bool>()).prop_map(|(one, on)| Deed::BadFile(one, on)),
     ]
 }
 
@@ -70,6 +75,8 @@ struct Real {
     bad_in_a_row: u32,
     forgiven: Duration,
     passed: bool,
+    file: u64,
+    bad_file: bool,
 }
 
 struct World {
@@ -78,6 +85,9 @@ struct World {
     reals: BTreeMap<Name, Real>,
     /// What runs in truth, and as which version.
     running: BTreeMap<Key, (u32, Duration)>,
+    /// Its file as it stands on the host, and as each program has read it.
+    disk: BTreeMap<Name, u64>,
+    read: BTreeMap<Key, u64>,
     /// As far as the supervisor was told.
     told: BTreeMap<Key, u32>,
     pids: u32,
@@ -99,6 +109,14 @@ fn name(text: &str) -> Name {
     Name::new(text).expect("a name")
 }
 
+fn change_of(service: &str) -> OnChange {
+    match service {
+        "db" | "api" => OnChange::Reload,
+        "cron" => OnChange::Nothing,
+        _ => OnChange::Restart,
+    }
+}
+
 fn check_of(service: &Name) -> Name {
     name(&format!("{service}-ok"))
 }
@@ -114,6 +132,8 @@ impl World {
             bad_in_a_row: 0,
             forgiven: Duration::ZERO,
             passed: false,
+            file: 0,
+            bad_file: false,
         };
         let now = Now { monotonic: Duration::from_secs(1_000), wall: Timestamp::from_millis(1_000_000_000) };
         let mut world = Self {
@@ -121,6 +141,8 @@ impl World {
             supervisor: Supervisor::new(seed, Kept::default()),
             reals: NEEDS.iter().map(|(service, ..)| (name(service), real.clone())).collect(),
             running: BTreeMap::new(),
+            disk: BTreeMap::new(),
+            read: BTreeMap::new(),
             told: BTreeMap::new(),
             pids: 100,
             seed,
@@ -166,8 +188,18 @@ impl World {
                 live,
                 ready: Vec::new(),
                 heal: vec![HealStep::Restart, HealStep::Drain, HealStep::Page],
-                files: Vec::new(),
+                files: vec![FileAssignment {
+                    path: format!("/etc/{service}"),
+                    digest: format!("{}{}", real.file, real.bad_file),
+                    size_bytes: 0,
+                    validate: None,
+                    change: change_of(service),
+                    with: BTreeMap::new(),
+                    owner: None,
+                    mode: None,
+                }],
                 packages: Vec::new(),
+                drift: hostler_types::spec::Drift::Alarm,
                 origins: BTreeMap::new(),
             })
         });
@@ -261,7 +293,25 @@ impl World {
                 };
                 self.later(10, Input::Stopped { key, op, result });
             }
-            Effect::Reload { key } => self.later(3, Input::Reloaded { key, result: Ok(()) }),
+            Effect::Reload { key } => {
+                if self.running.contains_key(&key) {
+                    self.read.insert(key.clone(), self.disk[&key.service]);
+                }
+                self.later(3, Input::Reloaded { key, result: Ok(()) });
+            }
+            Effect::PutFiles { service, op } => {
+                let mut put = match self.troubles.pop() {
+                    Some(1) => FilesPut { trouble: Some(Trouble::Lost("cut".into())), ..FilesPut::default() },
+                    Some(trouble) => {
+                        let put = self.put(&service);
+                        let lost = FilesPut { trouble: Some(Trouble::Lost("cut".into())), ..FilesPut::default() };
+                        if trouble == 0 { lost } else { put }
+                    }
+                    None => self.put(&service),
+                };
+                (put.op, put.wanted) = (Some(op), self.wanted(&service));
+                self.later(6, Input::FilesPut { service, put });
+            }
             Effect::Probe { check } => {
                 let service = name(check.as_str().trim_end_matches("-ok"));
                 self.later(2, Input::Checked(self.result(&service)));
@@ -278,6 +328,22 @@ impl World {
             Effect::Keep => self.kept = self.supervisor.kept(),
             Effect::Record(_) | Effect::Answer { .. } => {}
         }
+    }
+
+    fn wanted(&self, service: &Name) -> u64 {
+        self.supervisor.assignment(service).map(files_fingerprint).unwrap_or_default()
+    }
+
+    fn put(&mut self, service: &Name) -> FilesPut {
+        let real = &self.reals[service];
+        let (path, print) = (format!("/etc/{service}"), real.file);
+        if real.bad_file {
+            return FilesPut { trouble: Some(Trouble::Failed("bad".into())), ..FilesPut::default() };
+        }
+        // What stands there by our hand is not touched.
+        let skipped = self.supervisor.placed(service).get(&path) == Some(&print);
+        let changed = !skipped && self.disk.insert(service.clone(), print) != Some(print);
+        FilesPut { placed: vec![Placed { path, print, changed }], ..FilesPut::default() }
     }
 
     fn start(&mut self, key: Key, op: u64) {
@@ -299,6 +365,13 @@ impl World {
             }
             trouble => trouble,
         };
+        let mut put = self.put(&key.service);
+        put.wanted = self.wanted(&key.service);
+        if put.trouble.is_some() && !self.disk.contains_key(&key.service) {
+            return self.later(4, Input::Started { key, op, result: Err(Trouble::Failed("bad".into())) });
+        }
+        self.later(7, Input::FilesPut { service: key.service.clone(), put });
+        self.read.insert(key.clone(), self.disk[&key.service]);
         self.pids += 1;
         let pid = self.pids;
         let result = match lost {
@@ -432,6 +505,14 @@ impl World {
                 self.reals.get_mut(&service(one)).expect("one").replicas = count;
                 self.configure();
             }
+            Deed::File(one, version) => {
+                self.reals.get_mut(&service(one)).expect("one").file = version;
+                self.configure();
+            }
+            Deed::BadFile(one, on) => {
+                self.reals.get_mut(&service(one)).expect("one").bad_file = on;
+                self.configure();
+            }
             Deed::Drop(one, on) => {
                 self.restarts.values_mut().for_each(|(_, at)| at.clear());
                 self.reals.get_mut(&service(one)).expect("one").assigned = !on;
@@ -447,7 +528,7 @@ impl World {
         self.step(Input::Link { connected: true });
         self.step(Input::Brakes(Vec::new()));
         for real in self.reals.values_mut() {
-            (real.crashes, real.sick, real.assigned) = (false, false, true);
+            (real.crashes, real.sick, real.assigned, real.bad_file) = (false, false, true, false);
             real.replicas = real.replicas.max(1);
         }
         self.configure();
@@ -460,7 +541,13 @@ impl World {
         let standings = self.supervisor.standings(self.now);
         for standing in &standings {
             assert_eq!(standing.state, ServiceState::Running, "{standing:?}");
-            assert!(self.running.contains_key(&standing.key), "{} does not run", standing.key);
+            let key = &standing.key;
+            assert!(self.running.contains_key(key), "{key} does not run");
+            let wanted = self.reals[&key.service].file;
+            assert_eq!(self.disk[&key.service], wanted, "the file of {key}");
+            if change_of(key.service.as_str()) != OnChange::Nothing {
+                assert_eq!(self.read[key], wanted, "what {key} has read of its file");
+            }
         }
         let wanted: u32 = self.reals.values().map(|real| real.replicas).sum();
         assert_eq!((standings.len(), self.running.len()), (wanted as usize, wanted as usize));

@@ -31,6 +31,8 @@ impl Supervisor {
             return self.effects.push(refuse(format!("{name} does not run here")));
         }
         service.orders.push((id, verb));
+        service.files.try_anew();
+        service.files.wrong = None;
         for key in keys {
             let deed = match verb {
                 ServiceVerb::Start => Deed::Started,

@@ -1,7 +1,7 @@
 //! One program of a service.
 
 use super::pace::Pace;
-use super::{End, Key, Standing};
+use super::{End, Key, Prints, Standing};
 use hostler_types::service::Act;
 use hostler_types::{Name, Now, ServiceState, Timestamp};
 use std::time::Duration;
@@ -45,6 +45,10 @@ pub(super) struct Replica {
     pub started: Option<(Duration, Timestamp)>,
     /// What it was started as.
     pub runs_as: Option<u64>,
+    /// The files as it has read them; where nobody knows, as they are.
+    pub read: Option<Prints>,
+    /// It is told to read these.
+    pub reading: Option<Prints>,
     /// It is to be stopped, and then started again.
     pub bounce: bool,
     /// A stop or a reload that failed is not tried again before then.
@@ -70,6 +74,8 @@ impl Replica {
             pid: None,
             started: None,
             runs_as: None,
+            read: None,
+            reading: None,
             bounce: false,
             not_before: Duration::ZERO,
             forced: false,

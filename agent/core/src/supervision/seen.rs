@@ -13,6 +13,7 @@ impl Supervisor {
     pub(super) fn looked(&mut self, now: Now, key: &Key, seen: Seen) {
         let Some(service) = self.services.get_mut(&key.service) else { return };
         let (theirs, fingerprint) = (service.is_adopted(), service.fingerprint);
+        let placed = service.files.placed.clone();
         let Some(replica) = self.replica(key) else { return };
         let was_theirs = matches!(replica.phase, Phase::Theirs { .. });
         if !matches!(replica.phase, Phase::Unknown | Phase::LookAt(_) | Phase::Theirs { .. }) {
@@ -25,6 +26,8 @@ impl Supervisor {
                 let age = age.unwrap_or_default();
                 let started = now.monotonic.saturating_sub(age);
                 (replica.pid, replica.started) = (pid, Some((started, now.wall.minus(age))));
+                // What it read is not known: as it stands there now, then.
+                replica.read.get_or_insert(placed);
                 let first = replica.runs_as.is_none();
                 if theirs || first {
                     // What runs is taken as it is: nobody remembers another.
@@ -51,9 +54,15 @@ impl Supervisor {
     }
 
     pub(super) fn started(&mut self, now: Now, key: &Key, op: u64, result: Result<Option<u32>, Trouble>) {
+        let placed = self.placed(&key.service);
         let Some(replica) = self.replica(key).filter(|one| one.phase == Phase::Starting { op }) else { return };
         match result {
             Ok(pid) => {
+                if replica.read.replace(placed.clone()) != Some(placed) {
+                    self.effects.push(Effect::Keep);
+                }
+                let Some(replica) = self.replica(key) else { return };
+                replica.reading = None;
                 replica.enter(now, Phase::Up);
                 (replica.pid, replica.started) = (pid, Some((now.monotonic, now.wall)));
                 replica.forced = false;
@@ -68,7 +77,10 @@ impl Supervisor {
                 self.fail_orders(&key.service, &words);
             }
             Err(Trouble::Failed(words)) => {
-                self.gone(now, key, End { how: How::Never(words), tail: Vec::new() }, false);
+                // The first line says what; those after it are what another program printed.
+                let mut lines = words.lines().map(str::to_owned);
+                let how = How::Never(lines.next().unwrap_or_default());
+                self.gone(now, key, End { how, tail: lines.collect() }, false);
             }
             Err(Trouble::Lost(_)) => self.look_again(now, key),
         }
@@ -107,6 +119,11 @@ impl Supervisor {
     pub(super) fn reloaded(&mut self, now: Now, key: &Key, result: Result<(), Trouble>) {
         let Some(replica) = self.replica(key) else { return };
         let act = replica.act.take();
+        // Also where it failed: that is told, and not done again and again.
+        if let Some(reading) = replica.reading.take() {
+            replica.read = Some(reading);
+            self.effects.push(Effect::Keep);
+        }
         let words = match result {
             Ok(()) => {
                 self.answer_orders(&key.service, |verb| verb == ServiceVerb::Reload, Outcome::Done, "reloaded");
@@ -229,7 +246,7 @@ impl Supervisor {
 
     pub(super) fn appeared(&mut self, now: Now, key: &Key, pid: Option<u32>) {
         let Some(service) = self.services.get_mut(&key.service) else { return };
-        let fingerprint = service.fingerprint;
+        let (fingerprint, placed) = (service.fingerprint, service.files.placed.clone());
         if service.stopped.as_deref() == Some(ON_THE_HOST) {
             service.stopped = None;
         }
@@ -244,6 +261,7 @@ impl Supervisor {
         replica.enter(now, Phase::Up);
         (replica.pid, replica.started) = (pid, Some((now.monotonic, now.wall)));
         replica.runs_as = Some(fingerprint);
+        (replica.read, replica.reading) = (Some(placed), None);
         replica.restarts += u64::from(again);
         replica.pace.started(now.monotonic);
         if let Some(service) = self.services.get_mut(&key.service) {

@@ -1,5 +1,6 @@
 //! One service: its programs, its checks, and whether it is well.
 
+use super::files::Files;
 use super::replica::{Phase, Replica};
 use super::{Checked, Key, PROBE_FOR, PROBE_MAX, PROBE_MIN, PROBE_SHARE, SETTLED_AFTER, Standing};
 use hostler_types::service::Runs;
@@ -50,6 +51,9 @@ pub(super) struct Face {
 pub(super) struct Service {
     pub assignment: Arc<ServiceAssignment>,
     pub fingerprint: u64,
+    pub files: Files,
+    /// Which files it is to have.
+    pub files_wanted: u64,
     /// By whose wish it does not run.
     pub stopped: Option<String>,
     /// It is not wanted here any more.
@@ -104,6 +108,11 @@ impl Service {
     pub fn origin(&self, field: &str) -> String {
         let origins = &self.assignment.origins;
         origins.get(field).or_else(|| origins.get("")).cloned().unwrap_or_default()
+    }
+
+    /// Its files may be changing.
+    pub fn is_putting(&self) -> bool {
+        self.files.putting.is_some() || self.replicas.iter().any(|one| matches!(one.phase, Phase::Starting { .. }))
     }
 
     /// The checks that say whether it is well.
@@ -197,7 +206,7 @@ impl Service {
         let heals = Some(self.ladder.not_before).filter(|at| *at > now.monotonic && self.failing().next().is_some());
         let asked = self.ladder.asked.as_ref().map(|asked| asked.until);
         let replicas = self.replicas.iter().filter_map(Replica::deadline);
-        [settles, probes, reset, heals, asked].into_iter().flatten().chain(replicas).min()
+        [settles, probes, reset, heals, asked, self.files.again].into_iter().flatten().chain(replicas).min()
     }
 
     /// Something is counted that ends when it was well for long enough.
@@ -227,6 +236,9 @@ impl Service {
                     .map(|(check, seen)| format!("{check}: {}", seen.summary))
                     .collect();
                 standing.words = bad.join("; ");
+            }
+            if let (Some(wrong), Phase::Up, true) = (&self.files.wrong, &replica.phase, standing.words.is_empty()) {
+                standing.words = format!("with its old files: {}", wrong.lines().next().unwrap_or_default());
             }
             if let (Some(by), Phase::Down) = (&self.stopped, &replica.phase) {
                 standing.words = format!("by {by}");

@@ -1,5 +1,7 @@
 //! What people see of it, step by step.
 
+mod files;
+
 use super::*;
 use hostler_types::service::{Program, RestartPolicy, Runs, StopPolicy};
 use hostler_types::spec::{HealStep, OnNeeds, Restarter};
@@ -27,6 +29,7 @@ fn service(text: &str, needs: &[&str]) -> ServiceAssignment {
         heal: vec![HealStep::Restart, HealStep::Rollback, HealStep::Page],
         files: Vec::new(),
         packages: Vec::new(),
+        drift: hostler_types::spec::Drift::Alarm,
         origins: [("", "demo.yaml:2"), ("heal", "demo.yaml:9")].map(|(a, b)| (a.to_owned(), b.to_owned())).into(),
     }
 }

@@ -61,9 +61,10 @@ pub(super) fn well_formed(act: &Act) -> Result<(), String> {
             }
             no_zero("text", text.as_deref().unwrap_or_default())
         }
-        Act::PutFile { path, owner, mode, validate, .. } => {
+        Act::PutFile { path, owner, mode, validate, user, .. } => {
             self::path(path)?;
             self::owner(owner.as_deref(), *mode)?;
+            user.as_deref().map_or(Ok(()), self::user)?;
             validate.as_deref().map_or(Ok(()), command)
         }
         Act::MakeFolder { path, owner, mode } => {

@@ -101,6 +101,36 @@ fn below(place: &str, path: &Path) -> bool {
     })
 }
 
+/// What tells whether the configuration of a well-known service is right, and how it is
+/// told to do that alone. As root they have no more power over a host than the services
+/// themselves, which are restarted with that configuration.
+const CHECKERS: [&[&str]; 8] = [
+    &["nginx", "-t"],
+    &["haproxy", "-c"],
+    &["apachectl", "configtest"],
+    &["apachectl", "-t"],
+    &["apache2ctl", "configtest"],
+    &["apache2ctl", "-t"],
+    &["named-checkconf"],
+    &["promtool", "check"],
+];
+/// Where only the system's packages and its administrator put programs.
+const PROGRAM_FOLDERS: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+
+pub(super) fn is_checker(command: &[String]) -> bool {
+    let Some((program, arguments)) = command.split_first() else { return false };
+    let Some((folder, name)) = program.rsplit_once('/') else { return false };
+    PROGRAM_FOLDERS.contains(&folder)
+        && CHECKERS.iter().any(|checker| {
+            let begin = arguments.iter().take(checker.len() - 1).map(String::as_str);
+            std::iter::once(name).chain(begin).eq(checker.iter().copied())
+        })
+}
+
+pub(super) fn checkers() -> String {
+    CHECKERS.map(|words| words.join(" ")).join(", ")
+}
+
 pub(crate) fn own_unit(unit: &str) -> bool {
     ["hostler-agent", "hostler-control-plane", "hostler-executor"]
         .iter()

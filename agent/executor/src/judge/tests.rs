@@ -35,7 +35,14 @@ fn restart(unit: &str) -> Act {
 }
 
 fn put(path: &str) -> Act {
-    Act::PutFile { path: path.into(), content_base64: Content::default(), owner: None, mode: None, validate: None }
+    Act::PutFile {
+        path: path.into(),
+        content_base64: Content::default(),
+        owner: None,
+        mode: None,
+        validate: None,
+        user: None,
+    }
 }
 
 fn write_unit(unit: &str, text: &str) -> Act {
@@ -131,6 +138,33 @@ fn refusals_as_people_read_them() {
         verdict(&operate, folder("/etc")),
     ];
     insta::assert_snapshot!(shown.join("\n"));
+}
+
+#[test]
+fn files_are_checked_as_their_service_or_by_what_is_known() {
+    let operate = policy(Profile::Operate);
+    let narrow = Policy { commands: list(&["/opt/shop/bin/*"]), ..operate.clone() };
+    let check = |policy: &Policy, user: Option<&str>, words: &str| {
+        let validate = Some(words.split(' ').map(str::to_owned).collect());
+        let mut act = put("/etc/nginx/nginx.conf");
+        if let Act::PutFile { validate: one, user: as_whom, .. } = &mut act {
+            (*one, *as_whom) = (validate, user.map(str::to_owned));
+        }
+        verdict(policy, act)
+    };
+    for words in
+        ["/usr/sbin/nginx -t -c ${file}", "/usr/bin/promtool check config ${file}", "/usr/sbin/named-checkconf"]
+    {
+        assert_eq!(check(&operate, None, words), "allowed", "{words}");
+        assert!(check(&narrow, None, words).contains("is not in commands"), "{words}");
+    }
+    for words in ["/usr/sbin/nginx -c ${file} -t", "/srv/nginx -t", "/usr/sbin/nginx", "/bin/sh -c nginx"] {
+        assert!(check(&operate, None, words).contains("checks files as root by"), "{words}");
+        assert_eq!(check(&operate, Some("shop"), words), "allowed", "{words}");
+        assert!(check(&operate, Some("root"), words).contains("starts nothing as root"), "{words}");
+        assert_eq!(check(&policy(Profile::Full), None, words), "allowed", "{words}");
+    }
+    insta::assert_snapshot!(check(&operate, None, "/bin/true"));
 }
 
 #[test]
@@ -239,6 +273,7 @@ fn any_act() -> impl Strategy<Value = Act> {
                 owner: Some(user.into()),
                 mode,
                 validate: mode.map(|_| vec!["/usr/sbin/nginx".into()]),
+                user: None,
             },
             9 => Act::MakeFolder { path: path.into(), owner: Some(user.into()), mode },
             10 => Act::MakeUser { name: user.into(), home: Some(path.into()) },

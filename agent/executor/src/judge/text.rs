@@ -1,7 +1,7 @@
 //! What a unit's file may say below the profile `full`: otherwise writing one would
 //! be running anything as root. What is allowed is listed; the rest is refused.
 
-use super::{FILE, check_file, path_of, profile, run_as, touch_unit};
+use super::{FILE, listed, path_of, profile, run_as, touch_unit};
 use crate::policy::Policy;
 use hostler_types::Policy as Profile;
 use std::path::Path;
@@ -134,7 +134,8 @@ fn command(policy: &Policy, unit: &str, key: &str, value: &str) -> Result<(), St
     if program.is_empty() || policy.commands.is_none() {
         return Ok(());
     }
-    check_file(policy, &[program.split_whitespace().next().unwrap_or_default().to_owned()])
+    let program = program.split_whitespace().next().unwrap_or_default();
+    listed("command", program, "commands", policy.commands.as_ref())
 }
 
 fn output(policy: &Policy, unit: &str, key: &str, value: &str) -> Result<(), String> {

@@ -26,6 +26,7 @@ fn put() -> Act {
         owner: None,
         mode: Some(0o644),
         validate: Some(vec!["/usr/sbin/nginx".into(), "-t".into(), "-c".into(), "${file}".into()]),
+        user: None,
     }
 }
 

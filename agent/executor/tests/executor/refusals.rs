@@ -5,7 +5,14 @@ use hostler_executor::protocol::{Act, Content, Outcome, Request};
 use std::fs;
 
 fn put(path: &str) -> Act {
-    Act::PutFile { path: path.into(), content_base64: Content(b"x".to_vec()), owner: None, mode: None, validate: None }
+    Act::PutFile {
+        path: path.into(),
+        content_base64: Content(b"x".to_vec()),
+        owner: None,
+        mode: None,
+        validate: None,
+        user: None,
+    }
 }
 
 fn stop(unit: &str) -> Act {
@@ -63,12 +70,25 @@ fn files_are_put_where_they_may_be() {
         owner: Some("nobody".into()),
         mode: Some(0o640),
         validate: Some(["/bin/grep", "-q", "good", "${file}"].map(String::from).into()),
+        user: None,
     };
     assert!(executor.done(file("good one")).changed);
     assert!(executor.done(file("good one")).already);
     let failed = executor.ask(file("bad"));
     assert!(matches!(&failed, Outcome::Failed { words } if words.contains("/bin/grep finds fault")), "{failed:?}");
     assert_eq!(fs::read_to_string(&path).unwrap(), "good one");
+    // As its own user, who may read it and no other's.
+    let by_user = |program: &str| Act::PutFile {
+        path: path.clone(),
+        content_base64: Content(b"better".to_vec()),
+        owner: Some("nobody".into()),
+        mode: Some(0o640),
+        validate: Some(vec![program.into(), "better".into(), "${file}".into()]),
+        user: Some("nobody".into()),
+    };
+    let refused = executor.ask(by_user("/usr/bin/cmp"));
+    assert!(matches!(&refused, Outcome::Refused { words, .. } if words.contains("not in commands")), "{refused:?}");
+    assert!(executor.done(by_user("/bin/grep")).changed);
     std::os::unix::fs::symlink("/etc", place.path().join("link")).unwrap();
     let failed = executor.ask(put(&place.path().join("link/motd").display().to_string()));
     assert!(matches!(&failed, Outcome::Failed { words } if words.contains("leads through a symlink")), "{failed:?}");

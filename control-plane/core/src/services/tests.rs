@@ -14,7 +14,7 @@ const SPEC: &str = r#"service:
     needs: [db, cache]
     on_needs: restart
     files:
-      /etc/web.conf: {from: files/web.conf, validate: "web -t ${file}", change: reload, mode: "0640"}
+      /etc/web.conf: {from: files/web.conf, validate: "web -t ${file}", change: reload, mode: "0640", with: {host: "${node.name}", pass: "${secret:pass}"}}
     limits: {memory: 1GiB, cpu: 0.5}
     restart:
       factor: 3
@@ -30,12 +30,14 @@ const SPEC: &str = r#"service:
   box: {where: all, type: container, image: "shop:${node.label.role}"}
 check:
   site: {service: web, plugin: http, with: {url: "http://localhost:8080"}}
-secret: {key: {}, token: {}}
+secret: {key: {}, pass: {}, token: {}}
 "#;
 
 fn objects() -> Vec<Object> {
     let files = vec![SourceFile { path: "web.yaml".into(), text: SPEC.into() }];
-    let contents = Some([("files/web.conf".to_owned(), Content { digest: "a".repeat(64), size: 5 })].into());
+    let names = ["host", "pass"].map(str::to_owned).into();
+    let contents = [("files/web.conf".to_owned(), Content { digest: "a".repeat(64), size: 5, names })].into();
+    let contents = Some(contents);
     let compiled = compile(&Source { files, contents, ..Source::default() }).unwrap_or_else(|error| panic!("{error}"));
     compiled.objects
 }
@@ -99,7 +101,7 @@ fn secrets_are_those_that_texts_name() {
         panic!("a service")
     };
     let names: Vec<String> = secrets(spec).iter().map(ToString::to_string).collect();
-    assert_eq!(names, ["key", "token"]);
+    assert_eq!(names, ["key", "pass", "token"]);
 }
 
 #[test]

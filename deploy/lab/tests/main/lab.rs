@@ -3,6 +3,7 @@
 
 mod common_cause;
 mod crash;
+mod files;
 mod languages;
 mod limits;
 mod restore;

@@ -9,6 +9,7 @@
 mod collections;
 mod compile;
 mod explain;
+mod filled;
 mod form;
 mod interpolate;
 mod kind;
@@ -26,12 +27,13 @@ pub mod yaml;
 pub use collections::Config;
 pub use compile::{Compiled, EnvSource, Object, Source, SourceFile, compile, read_json};
 pub use explain::{ExplainError, explain, reference, schema_text};
+pub use filled::{filled, names_in};
 pub use form::{Field, Form, Json, Need, Record, Scalar, Word};
 pub use interpolate::{on_node, secrets_in, with_secrets};
 pub use kind::{Body, Kind, Noun};
 pub use kinds::{
-    AlertSpec, AlertState, CheckSpec, CheckTarget, FileSpec, HealStep, NodeSpec, NotifierSpec, OnChange, OnNeeds,
-    PluginSpec, Restart, Restarter, ServiceSpec, ServiceType, Severity, Signal, SystemSpec,
+    AlertSpec, AlertState, CheckSpec, CheckTarget, Drift, FileSpec, HealStep, NodeSpec, NotifierSpec, OnChange,
+    OnNeeds, PluginSpec, Restart, Restarter, ServiceSpec, ServiceType, Severity, Signal, SystemSpec,
 };
 pub use problem::{Problem, Problems, nearest};
 pub use scalars::{Amount, Number, Ref, Setting, Size, Span, Template, Whole, Zone};

@@ -7,7 +7,7 @@ use super::problem::{FAULTS_MAX, nearest_word};
 use super::yaml::{At, Fault, Key, Node, Value};
 use crate::{Name, Selector};
 use serde_json::Value as Json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub trait Shape: Sized + Clone + std::fmt::Debug + PartialEq {
     fn form() -> Form;
@@ -23,6 +23,8 @@ pub struct Content {
     /// SHA-256 in hex.
     pub digest: String,
     pub size: u64,
+    /// What stands in it like a reference, without its braces.
+    pub names: BTreeSet<String>,
 }
 
 /// What an object needs that is elsewhere.

@@ -1,7 +1,7 @@
 //! Reads a folder of specs as the command line does, for the tests here.
 
 use hostler_types::Name;
-use hostler_types::spec::{Content, EnvSource, Source, SourceFile};
+use hostler_types::spec::{Content, EnvSource, Source, SourceFile, names_in};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -32,7 +32,10 @@ pub fn read(folder: &Path, env: Option<&str>) -> Source {
         files: vec![file(&folder.join(format!("env/{env}.yaml")), &format!("env/{env}.yaml"))],
     });
     // A digest stands for its content; any does here.
-    let content = |name: &String| (format!("files/{name}"), Content { digest: "ab".repeat(32), size: 1 });
+    let content = |name: &String| {
+        let bytes = std::fs::read(folder.join("files").join(name)).unwrap_or_default();
+        (format!("files/{name}"), Content { digest: "ab".repeat(32), size: 1, names: names_in(&bytes) })
+    };
     let contents: BTreeMap<String, Content> = names(&folder.join("files")).iter().map(content).collect();
     Source { files, env, envs: Some(envs), contents: Some(contents), variables: BTreeMap::new() }
 }

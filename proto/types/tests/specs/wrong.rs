@@ -6,7 +6,7 @@
 //! With HOSTLER_REGENERATE=1 the answers are written anew; read them afterwards.
 
 use hostler_types::Name;
-use hostler_types::spec::{Content, EnvSource, Source, SourceFile, compile};
+use hostler_types::spec::{Content, EnvSource, Source, SourceFile, compile, names_in};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -63,7 +63,10 @@ fn source(spec: &str) -> Source {
         || files.iter().any(|file| file.text.lines().any(|line| line.starts_with("system:")));
     let env_name = |file: &SourceFile| file.path.trim_start_matches("env/").trim_end_matches(".yaml").to_owned();
     let envs = overlays.iter().map(env_name).collect();
-    let content = |file: SourceFile| (file.path, Content { digest: "ab".repeat(32), size: 1 });
+    let content = |file: SourceFile| {
+        let names = names_in(file.text.as_bytes());
+        (file.path, Content { digest: "ab".repeat(32), size: 1, names })
+    };
     let contents: BTreeMap<String, Content> = contents.into_iter().map(content).collect();
     let env = overlays
         .into_iter()

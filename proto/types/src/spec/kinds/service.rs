@@ -6,6 +6,7 @@ use super::{Age, Interval, Wait};
 use crate::Selector;
 use crate::service;
 use crate::spec::form::{Form, Json as JsonKind, Scalar};
+use crate::spec::problem::nearest;
 use crate::spec::scalars::{Number, Ref, Setting, Size, Span, Template, Whole};
 use crate::spec::shape::{Content, Reader, Shape, Target, record};
 use crate::spec::words::words;
@@ -237,9 +238,11 @@ record! {
         validate "validate": Template<true>, optional, "validate: nginx -t -c ${file}";
         /// How the service learns of it.
         change "change": OnChange, default(OnChange::Restart), "change: reload";
+        /// What the file says, by name: ${name} in it stands for the value.
+        with "with": BTreeMap<String, Setting>, default(BTreeMap::new()), "with: {password: \"${secret:db}\", host: \"${node.name}\"}";
         /// Who owns it; the service's user without it.
         owner "owner": String, optional, "owner: root";
-        /// Its permissions.
+        /// Its permissions; 0644 without it, or 0640 where a secret stands in it.
         mode "mode": String, optional, "mode: \"0640\"";
     }
 }
@@ -250,6 +253,34 @@ fn file_rules(spec: &FileSpec, node: &Node, reader: &mut Reader<'_>) {
         let at = node.get("mode").map_or(node.at, |found| found.at);
         let message = format!("has the mode {mode:?}, which is no permissions in digits of 0 to 7");
         reader.fault(at, message, Some("write it like this: mode: \"0640\"".to_owned()));
+    }
+    places(spec, node, reader);
+}
+
+/// What the file has places for is known where the file is at hand.
+fn places(spec: &FileSpec, node: &Node, reader: &mut Reader<'_>) {
+    let file = &spec.from.file;
+    let Some(Content { names, .. }) = reader.contents.and_then(|contents| contents.get(file)) else { return };
+    let at = |key: &str| match node.get("with").map(|with| &with.value) {
+        Some(Value::Map(entries)) => entries.iter().find(|(one, _)| one.text == key).map_or(node.at, |(one, _)| one.at),
+        _ => node.at,
+    };
+    for name in spec.with.keys().filter(|name| !names.contains(*name)) {
+        let help = match nearest(name, names.iter().map(String::as_str)) {
+            Some(near) => format!("did you mean {near}? It has ${{{near}}}"),
+            None => format!("write ${{{name}}} in it where the value belongs, or leave {name} out"),
+        };
+        reader.fault(at(name), format!("gives a value for {name}, and {file} has no ${{{name}}}"), Some(help));
+    }
+    let ours = |name: &&String| name.starts_with("secret:") || name.starts_with("node.");
+    for name in names.iter().filter(ours).filter(|name| !spec.with.contains_key(*name)) {
+        let word = name.rsplit([':', '.']).next().unwrap_or("name");
+        let help = format!(
+            "write ${{{word}}} in it, and in the spec with: {{{word}: \"${{{name}}}\"}}; if it is to stay as it is, \
+             with: {{\"{name}\": \"$${{{name}}}\"}}"
+        );
+        let message = format!("takes {file}, which says ${{{name}}}: only the spec is read for such references");
+        reader.fault(node.get("from").map_or(node.at, |from| from.at), message, Some(help));
     }
 }
 
