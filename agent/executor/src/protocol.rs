@@ -276,7 +276,7 @@ pub struct Done {
     pub ended: Option<Ended>,
     pub units: Vec<Unit>,
     pub open: Vec<Open>,
-    pub policy: Option<Told>,
+    pub policy: Option<Box<Told>>,
     pub container: Option<Box<Found>>,
 }
 

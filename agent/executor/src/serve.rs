@@ -113,7 +113,7 @@ impl Server {
     async fn carry_out(&self, request: Request) -> Outcome {
         if request.act == Act::Policy {
             let (policy, problem) = Policy::load(&self.policy_file, &self.agent_file);
-            let policy = Some(policy.told(problem.map(|problem| problem.to_string())));
+            let policy = Some(Box::new(policy.told(problem.map(|problem| problem.to_string()))));
             return Outcome::Done(Done { policy, ..Done::default() });
         }
         let turn = key(&request.act).map(|key| Rc::clone(self.turns.borrow_mut().entry(key).or_default()));

@@ -98,7 +98,7 @@ fn logs(service: &ServiceAssignment, output_of: impl Fn(&Key) -> PathBuf) -> Vec
 mod tests {
     use super::*;
     use hostler_types::service::{Program, RestartPolicy, Runs, StopPolicy};
-    use hostler_types::spec::OnNeeds;
+    use hostler_types::spec::{Drift, OnNeeds};
 
     fn service(runs: Runs) -> ServiceAssignment {
         ServiceAssignment {
@@ -114,6 +114,7 @@ mod tests {
             heal: Vec::new(),
             files: Vec::new(),
             packages: Vec::new(),
+            drift: Drift::Alarm,
             origins: BTreeMap::new(),
         }
     }

@@ -14,7 +14,7 @@ pub async fn answer(id: u64, executor: &Executor) -> wire::PolicyAnswer {
     }
     match executor.ask(Act::Policy).await {
         Ok(Outcome::Done(Done { policy: Some(told), .. })) => {
-            wire::PolicyAnswer { id, words: String::new(), policy: Some(to_wire(told)) }
+            wire::PolicyAnswer { id, words: String::new(), policy: Some(to_wire(*told)) }
         }
         Ok(Outcome::Done(_)) => unknown("its executor answers something else".to_owned()),
         Ok(Outcome::Refused { words, .. } | Outcome::Failed { words }) => unknown(words),

@@ -20,10 +20,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// As many as ride on an act.
-const TAIL_LINES: u32 = 50;
+pub(super) const TAIL_LINES: u32 = 50;
 /// What programs say of a port that another has.
 const PORT_TAKEN: [&str; 3] = ["in use", "EADDRINUSE", "ddress already used"];
-pub(super) const TAIL_LINES: u32 = 50;
 /// What runs a host's services makes room for their output here.
 const OUTPUT_FOLDER_MODE: u32 = 0o755;
 const UNIT_FOLDER: &str = "/etc/systemd/system";

@@ -331,7 +331,7 @@ impl World {
     }
 
     fn wanted(&self, service: &Name) -> u64 {
-        self.supervisor.assignment(service).map(files_fingerprint).unwrap_or_default()
+        self.supervisor.assignment(service).map(|one| files_fingerprint(one)).unwrap_or_default()
     }
 
     fn put(&mut self, service: &Name) -> FilesPut {

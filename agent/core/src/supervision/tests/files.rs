@@ -31,7 +31,7 @@ impl Host {
     }
 
     fn put(&mut self, op: Option<u64>, placed: &[(&str, u64, bool)], trouble: Option<Trouble>) {
-        let wanted = self.supervisor.assignment(&name("api")).map(files_fingerprint).expect("assigned");
+        let wanted = self.supervisor.assignment(&name("api")).map(|one| files_fingerprint(one)).expect("assigned");
         let placed = placed.iter().map(|(path, print, changed)| Placed {
             path: (*path).to_owned(),
             print: *print,
