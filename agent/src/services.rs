@@ -241,6 +241,7 @@ impl Services {
             until: None,
             words: "desired state is older than 30 days, so this host only watches".to_owned(),
         }));
+        self.view.lock().brakes.clone_from(&brakes);
         self.step(running, Input::Brakes(brakes)).await;
     }
 

@@ -9,7 +9,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 use hostler_types::terminal::sanitize;
 use hostler_types::units::format_age;
-use hostler_types::{CheckState, ServiceState, Timestamp};
+use hostler_types::{Brake, CheckState, ServiceState, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::io::Write;
 
@@ -33,6 +33,9 @@ pub struct Snapshot {
     pub plugins: Vec<Plugin>,
     #[serde(default)]
     pub services: Vec<Service>,
+    /// What holds acts on them back.
+    #[serde(default)]
+    pub brakes: Vec<String>,
     pub spool: SpoolSeen,
 }
 
@@ -79,6 +82,18 @@ pub struct SpoolSeen {
     pub bytes: u64,
     pub lost: u64,
     pub trouble: Option<String>,
+}
+
+fn held(brake: &Brake) -> String {
+    match brake.until {
+        Some(until) => format!("{brake}, until {until}"),
+        None => brake.to_string(),
+    }
+}
+
+/// Below a listing: nobody is to wonder why nothing happens.
+pub fn tell_brakes(out: &mut impl Write, brakes: &[String]) -> std::io::Result<()> {
+    brakes.iter().try_for_each(|brake| writeln!(out, "held back: {}", sanitize(brake)))
 }
 
 fn time(millis: u64) -> String {
@@ -131,6 +146,12 @@ impl Snapshot {
             checks: view.checks.values().map(check).collect(),
             plugins: view.plugins.values().map(plugin).collect(),
             services: view.services.values().map(|seen| service(&seen.standing)).collect(),
+            brakes: view
+                .brakes
+                .iter()
+                .filter(|one| one.until.is_none_or(|until| until > clock::wall()))
+                .map(held)
+                .collect(),
             spool: SpoolSeen {
                 backlog: view.spool.backlog(),
                 bytes: view.spool.bytes,
@@ -168,6 +189,7 @@ impl Snapshot {
         lines.push(("desired state", format!("{orders}{age}")));
         lines.push(("checks", self.counts()));
         lines.push(("services", self.count_services()));
+        lines.extend(self.brakes.iter().map(|brake| ("held back", brake.clone())));
         for plugin in self.plugins.iter().filter(|plugin| plugin.state != "ready") {
             lines.push(("plugin", format!("{} {}: {} {}", plugin.name, plugin.version, plugin.state, plugin.message)));
         }
@@ -213,7 +235,7 @@ pub fn status(config: &Config, output: Output) -> Result<()> {
 }
 
 pub fn checks(config: &Config, output: Output) -> Result<()> {
-    let Snapshot { checks, .. } = local::ask(config)?;
+    let Snapshot { checks, brakes, .. } = local::ask(config)?;
     let mut out = std::io::stdout().lock();
     if output == Output::Json {
         writeln!(out, "{}", serde_json::to_string_pretty(&checks)?)?;
@@ -231,5 +253,6 @@ pub fn checks(config: &Config, output: Output) -> Result<()> {
         let (state, summary) = (check.state, sanitize(&check.summary));
         writeln!(out, "{:<width$}  {state:<8}  {since:>5}  {last:>5}  {summary}", check.check)?;
     }
+    tell_brakes(&mut out, &brakes)?;
     Ok(())
 }

@@ -8,7 +8,7 @@ use hostler_executor::protocol::Open;
 use hostler_plugin_host::Bill;
 use hostler_plugin_host::answer::Sample;
 use hostler_proto::agent::{self as wire, CheckReport, PluginReport};
-use hostler_types::{CheckState, Name, Stamp};
+use hostler_types::{Brake, CheckState, Name, Stamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
@@ -37,6 +37,8 @@ pub struct Inner {
     pub checks: BTreeMap<Name, CheckSeen>,
     pub plugins: BTreeMap<Name, PluginReport>,
     plugins_unreported: bool,
+    /// What holds acts on them back.
+    pub brakes: Vec<Brake>,
     pub services: BTreeMap<Key, ServiceSeen>,
     pub spool: SpoolState,
     pub counts: Counts,

@@ -10,8 +10,10 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 
 /// More of what a program says helps nobody.
-const OUTPUT_BYTES_MAX: u64 = 1024 * 1024;
+const OUTPUT_BYTES_MAX: usize = 1024 * 1024;
 const WORDS_BYTES_MAX: usize = 4096;
+
+const ENDED: &str = "hostler: it ended with ";
 
 pub const SYSTEMD: &str = "/run/systemd/system";
 
@@ -34,7 +36,7 @@ pub async fn run_free(net: Option<RawFd>, argv: &[String], longest: Duration) ->
     if !Path::new(SYSTEMD).is_dir() {
         return run(net, argv, longest).await;
     }
-    run(None, &by_systemd(&[], argv), longest).await
+    run(None, &by_systemd(&[], argv), longest).await.map(said)
 }
 
 /// As `run_free`, or as that user, and ended with all it started when its time is over.
@@ -51,16 +53,28 @@ pub async fn run_check(
     let mut more = vec![format!("--property=RuntimeMaxSec={}", longest.as_secs())];
     more.extend(user.map(|user| format!("--uid={}", user.name)));
     // It says itself that it ended; the unit's own limit is for when nobody waits.
-    run(None, &by_systemd(&more, argv), longest).await
+    run(None, &by_systemd(&more, argv), longest).await.map(said)
 }
 
 fn by_systemd(more: &[String], argv: &[String]) -> Vec<String> {
     let words = ["/usr/bin/systemd-run", "--quiet", "--wait", "--pipe", "--collect", "--slice=hostler.slice"];
     let mut all: Vec<String> = words.map(String::from).into();
     all.extend_from_slice(more);
-    all.push("--".to_owned());
+    // systemd may have forgotten a unit before it is asked how that ended, and then all
+    // was well: so it is the program's own shell that says it.
+    let script = format!("\"$@\"; code=$?; echo; echo \"{ENDED}$code\"; exit \"$code\"");
+    all.extend(["--", "/bin/sh", "-c", &script, "sh"].map(String::from));
     all.extend_from_slice(argv);
     all
+}
+
+/// As the last line says it; without one, it was ended by others.
+fn said(ran: Ran) -> Ran {
+    let (output, code) = match ran.output.rsplit_once(ENDED) {
+        Some((output, code)) => (output.trim_end().to_owned(), code.trim()),
+        None => (ran.output, ""),
+    };
+    Ran { well: ran.well && code == "0", output }
 }
 
 pub async fn run(net: Option<RawFd>, argv: &[String], longest: Duration) -> Result<Ran, String> {
@@ -83,11 +97,15 @@ async fn start(launch: Launch, argv: &[String], longest: Duration) -> Result<Ran
     drop(command);
     let ended = async {
         let mut bytes = Vec::new();
-        let _ = (&mut output).take(OUTPUT_BYTES_MAX).read_to_end(&mut bytes).await;
-        // What is above the limit is read and forgotten, so that it can end.
-        let _ = tokio::io::copy(&mut output, &mut tokio::io::sink()).await;
+        // The last of it is kept, and all of it read, so that it can end.
+        while let Ok(1..) = output.read_buf(&mut bytes).await {
+            if bytes.len() > 2 * OUTPUT_BYTES_MAX {
+                bytes.drain(..bytes.len() - OUTPUT_BYTES_MAX);
+            }
+        }
+        bytes.drain(..bytes.len().saturating_sub(OUTPUT_BYTES_MAX));
         let mut words = String::new();
-        let _ = (&mut problem).take(OUTPUT_BYTES_MAX).read_to_string(&mut words).await;
+        let _ = (&mut problem).take(OUTPUT_BYTES_MAX as u64).read_to_string(&mut words).await;
         let code = child.wait().await.map_err(|error| format!("wait for {name}: {error}"))?;
         if !words.is_empty() {
             return Err(words);
@@ -105,4 +123,32 @@ fn pipe() -> Result<(tokio::net::unix::pipe::Receiver, std::io::PipeWriter), Str
     let (reader, writer) = std::io::pipe().map_err(failed)?;
     let reader = tokio::net::unix::pipe::Receiver::from_owned_fd(reader.into()).map_err(failed)?;
     Ok((reader, writer))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_a_program_ended_is_what_its_shell_says() {
+        let of = |well, output: &str| {
+            let Ran { well, output } = said(Ran { well, output: output.to_owned() });
+            (well, output)
+        };
+        assert_eq!(of(true, "fine\n\nhostler: it ended with 0\n"), (true, "fine".to_owned()));
+        assert_eq!(of(true, "no\n\nhostler: it ended with 3\n"), (false, "no".to_owned()));
+        assert_eq!(of(true, "cut off"), (false, "cut off".to_owned()));
+        assert_eq!(of(false, "\nhostler: it ended with 0\n"), (false, String::new()));
+    }
+
+    #[test]
+    fn the_shell_says_it_as_it_is_read() {
+        let argv = ["/bin/sh", "-c", "echo words; exit 3"].map(String::from);
+        let all = by_systemd(&[], &argv);
+        let from = all.iter().position(|word| word == "--").unwrap();
+        let ran = std::process::Command::new(&all[from + 1]).args(&all[from + 2..]).output().unwrap();
+        let output = String::from_utf8(ran.stdout).unwrap();
+        let Ran { well, output } = said(Ran { well: true, output });
+        assert_eq!((well, output.as_str(), ran.status.code()), (false, "words", Some(3)));
+    }
 }

@@ -4,7 +4,7 @@
 use crate::clock;
 use crate::config::Config;
 use crate::local::{self, Question};
-use crate::status::{Output, Service, Snapshot};
+use crate::status::{Output, Service, Snapshot, tell_brakes};
 use anyhow::{Context, Result};
 use clap::Subcommand;
 use hostler_types::service::Act;
@@ -52,7 +52,7 @@ pub fn run(config: &Config, what: What) -> Result<()> {
 }
 
 fn ls(config: &Config, output: Output) -> Result<()> {
-    let Snapshot { services, .. } = local::ask(config)?;
+    let Snapshot { services, brakes, .. } = local::ask(config)?;
     let mut out = std::io::stdout().lock();
     if output == Output::Json {
         writeln!(out, "{}", serde_json::to_string_pretty(&services)?)?;
@@ -77,6 +77,7 @@ fn ls(config: &Config, output: Output) -> Result<()> {
         let line = format!("{:<width$}  {state:<8}  {since:>5}  {pid:>7}  {restarts:>8}  {words}", name(one));
         writeln!(out, "{}", line.trim_end())?;
     }
+    tell_brakes(&mut out, &brakes)?;
     Ok(())
 }
 

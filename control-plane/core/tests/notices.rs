@@ -307,6 +307,43 @@ fn a_common_cause_is_one_page_and_its_nodes_are_told_after_it() {
 }
 
 #[test]
+fn a_check_on_many_nodes_is_told_when_it_is_known_to_fail_alone() {
+    let passing = "check n0/disk passing
+         check n1/disk passing
+         check n2/disk passing
+         check n3/disk passing";
+    check(
+        &format!(
+            "{passing}
+             check n0/disk critical
+             pass 5s
+             check n1/disk critical
+             pass 5s
+             check n2/disk critical
+             check FLEET/disk critical
+             pass 5m
+             check n0/disk passing
+             check n1/disk passing
+             check n2/disk passing
+             check FLEET/disk passing
+             pass 5m"
+        ),
+        &[
+            "10s page [ops] is critical: a common cause; healing on it waits",
+            "5m10s page [ops] check disk fails on few nodes again, after 5m; it heals",
+        ],
+    );
+    check(
+        &format!(
+            "{passing}
+             check n0/disk critical
+             pass 10m"
+        ),
+        &["40s warn [ops] disk on n0 is critical"],
+    );
+}
+
+#[test]
 fn a_few_are_named() {
     check(
         "node n0,n1,n2,n3 ready

@@ -197,7 +197,11 @@ mod tests {
         assert!(read("up --detach --purge").unwrap_err().contains("'--purge' was not expected"));
         assert!(read("tidy now").unwrap_err().contains("usage: cargo xtask tidy"));
         assert!(read("test --group").unwrap_err().contains("--group needs a name"));
-        assert!(read("bench speed").unwrap_err().contains("plugin, assigned, memory, ctl, store, spec, audit or all"));
+        assert!(
+            read("bench speed")
+                .unwrap_err()
+                .contains("plugin, assigned, memory, ctl, store, spec, audit, services or all")
+        );
     }
 
     #[test]

@@ -167,6 +167,17 @@ pub struct Brake {
     pub words: String,
 }
 
+impl fmt::Display for Brake {
+    /// As acts and listings say it: `frozen by ada: "storage work"`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind {
+            BrakeKind::CommonCause | BrakeKind::Stale => f.write_str(&self.words),
+            kind if self.words.is_empty() => kind.fmt(f),
+            kind => write!(f, "{kind} {}", self.words),
+        }
+    }
+}
+
 words! {
     /// What holds acts back.
     BrakeKind {

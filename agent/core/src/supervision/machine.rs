@@ -357,10 +357,7 @@ impl Supervisor {
             brake.until.is_none_or(|until| until > now.wall)
                 && (brake.kind != BrakeKind::CommonCause || (check.is_some() && brake.check.as_ref() == check))
         };
-        self.brakes.iter().find(holds).map(|brake| match brake.kind {
-            BrakeKind::CommonCause | BrakeKind::Stale => brake.words.clone(),
-            kind => format!("{kind} {}", brake.words).trim_end().to_owned(),
-        })
+        self.brakes.iter().find(holds).map(Brake::to_string)
     }
 
     pub(super) fn act(&mut self, now: Now, key: &Key, deed: Deed, field: &str) -> Act {

@@ -12,6 +12,11 @@ use std::time::Duration;
 /// costs to be down is more than what a needless restart does.
 pub const WAIT_MAX: Duration = Duration::from_secs(60);
 
+/// Others that fail the check by the same cause have failed it as well by then.
+pub fn alone_after(every: Duration, timeout: Duration) -> Duration {
+    (every + timeout).min(WAIT_MAX)
+}
+
 #[derive(Clone, Copy, Debug)]
 pub struct Question<'a> {
     pub check: &'a Name,
@@ -56,7 +61,7 @@ pub fn answer(now: Now, question: &Question<'_>) -> Answer {
         return Answer::No(vec![format!("common cause: check {} fails on {failing} of {nodes} nodes", question.check)]);
     }
     if nodes >= NODES_MIN {
-        let wait = (question.every + question.timeout).min(WAIT_MAX);
+        let wait = alone_after(question.every, question.timeout);
         let known = failing_for.unwrap_or_default().max(now.monotonic.saturating_sub(question.asked));
         if known < wait {
             return Answer::Later(now.monotonic + (wait - known));

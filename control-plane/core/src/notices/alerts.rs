@@ -7,6 +7,7 @@
 use super::What;
 use super::fleet::{Fleet, RELEASE};
 use super::{Rule, Rules, Silence, State, Subject};
+use crate::brakes::causes::NODES_MIN;
 use hostler_types::spec::Severity;
 use hostler_types::{CheckState, Labels, Name, NodeState, Now, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
@@ -133,6 +134,8 @@ struct Trouble {
 pub struct Alerts {
     rules: Rules,
     alerts: BTreeMap<Subject, Alert>,
+    /// The nodes that each check was heard of from.
+    checked: BTreeMap<Name, BTreeSet<Name>>,
     troubles: BTreeMap<Subject, Trouble>,
     labels: BTreeMap<Name, Labels>,
     lost: BTreeSet<Name>,
@@ -159,6 +162,7 @@ impl Alerts {
             rules,
             alerts,
             troubles: BTreeMap::new(),
+            checked: BTreeMap::new(),
             labels: BTreeMap::new(),
             lost: BTreeSet::new(),
             fleet: Fleet::default(),
@@ -274,6 +278,9 @@ impl Alerts {
                 }
             }
             Seen::Check { state, summary, since } => {
+                if let Subject::Check { node, check } = &subject {
+                    self.checked.entry(check.clone()).or_default().insert(node.clone());
+                }
                 let bad = match state {
                     CheckState::Critical => Some(State::Critical),
                     CheckState::Unknown => Some(State::Unknown),
@@ -286,6 +293,11 @@ impl Alerts {
             }
             Seen::Gone => {
                 self.troubles.remove(&subject);
+                if let Subject::Check { node, check } = &subject
+                    && let Some(nodes) = self.checked.get_mut(check)
+                {
+                    nodes.remove(node);
+                }
                 if let Subject::Node(node) = &subject {
                     self.labels.remove(node);
                     self.lost.remove(node);
@@ -315,6 +327,11 @@ impl Alerts {
                 self.troubles.insert(subject.clone(), trouble);
             }
         }
+    }
+
+    /// On so many nodes that their failing it together may have one cause.
+    fn is_on_many(&self, check: &Name) -> bool {
+        self.checked.get(check).is_some_and(|nodes| nodes.len() >= NODES_MIN)
     }
 
     fn is_open(&self, subject: &Subject) -> bool {
@@ -410,8 +427,16 @@ impl Alerts {
             return;
         }
         let held = now.monotonic.saturating_sub(trouble.began) + trouble.before;
-        let about: Vec<Rule> =
+        let mut about: Vec<Rule> =
             self.rules.of(subject).iter().filter(|rule| rule.state == trouble.state).cloned().collect();
+        if let Subject::Check { check, .. } = subject
+            && trouble.state == State::Critical
+            && self.is_on_many(check)
+        {
+            // A common cause is told once, for all.
+            let alone_after = self.rules.alone_after(check);
+            about.iter_mut().for_each(|rule| rule.for_ = rule.for_.max(alone_after));
+        }
         if let Some(next) = about.iter().map(|rule| rule.for_).filter(|for_| *for_ > held).min() {
             wake.at(now.monotonic + next.saturating_sub(held));
         }

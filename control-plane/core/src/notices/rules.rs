@@ -3,8 +3,9 @@
 
 use super::{State, Subject};
 use crate::applied::Applied;
+use crate::brakes::ask;
 use hostler_types::Name;
-use hostler_types::spec::{AlertSpec, AlertState, Body, Kind, Severity};
+use hostler_types::spec::{AlertSpec, AlertState, Body, CheckSpec, Kind, Severity};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -28,6 +29,8 @@ pub struct Rule {
 pub struct Rules {
     by_check: BTreeMap<Name, Vec<Rule>>,
     otherwise: Vec<Rule>,
+    /// Whoever fails a check alone is known to be alone by then.
+    alone_after: BTreeMap<Name, Duration>,
     node: Rule,
     cause: Rule,
     notifiers: BTreeSet<Name>,
@@ -74,7 +77,10 @@ impl Rules {
         let node = rule(State::Lost, lost_after, Severity::Page);
         // Healing waits for somebody to look.
         let cause = rule(State::Critical, Duration::ZERO, Severity::Page);
-        Self { by_check, otherwise, node, cause, notifiers: all, defaults }
+        let alone_after =
+            |(check, spec): (&Name, &CheckSpec)| (check.clone(), ask::alone_after(spec.every.0, spec.timeout.0));
+        let alone_after = applied.checks().map(alone_after).collect();
+        Self { by_check, otherwise, alone_after, node, cause, notifiers: all, defaults }
     }
 
     pub fn of(&self, subject: &Subject) -> &[Rule] {
@@ -83,6 +89,10 @@ impl Rules {
             Subject::Cause(_) => std::slice::from_ref(&self.cause),
             Subject::Check { check, .. } => self.by_check.get(check).unwrap_or(&self.otherwise),
         }
+    }
+
+    pub fn alone_after(&self, check: &Name) -> Duration {
+        self.alone_after.get(check).copied().unwrap_or_default()
     }
 
     /// Those of the wanted notifiers that there are.

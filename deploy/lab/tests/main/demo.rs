@@ -41,7 +41,7 @@ fn the_demo_heals_and_its_host_says_what_it_allows() {
     let last = lines.last().unwrap();
     assert!(last.starts_with("healed in ") && last.ends_with("Reason: hostlerctl why service/hello"), "{told}");
     let why = control_plane.ctl_ok(&["why", "service/hello"]);
-    assert!(why.contains("restarted by dev1 itself") && why.contains(":9"), "{why}");
+    assert!(why.contains("restarted by dev1 itself") && why.contains("spec.yaml:8"), "{why}");
     let other = control_plane.ctl(&["dev", "break", "other"]);
     assert!(other.err.contains("which is no demo"), "{other:#?}");
 
