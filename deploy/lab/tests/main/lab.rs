@@ -8,6 +8,7 @@ mod languages;
 mod limits;
 mod restore;
 mod stack;
+mod written;
 
 use hostler_lab::hosts::Hosts;
 use hostler_lab::{program, wait_for};
