@@ -23,14 +23,9 @@ fn size(name: &str, default: u64) -> u64 {
 }
 
 /// One answers for its Redis, the other's check asks it itself; the port may be wrong.
-/// Of a single node people are told a little later: the first ones that fail are not
-/// known to have it in common with others yet.
 fn spec(redis: &str, port: u16) -> String {
     format!(
-        "{HOOK}alert:
-  web: {{check: web, for: 10s}}
-  redis: {{check: redis, for: 10s}}
-service:
+        "{HOOK}service:
   web: {{where: role=app, command: /usr/bin/python3 /opt/lab/web.py 8080 {redis}, live: [web], restart: {{attempts: 100}}}}
   asks: {{where: role=app, command: /usr/bin/python3 /opt/lab/web.py 8081 {redis}, live: [redis], restart: {{attempts: 100}}}}
 check:
