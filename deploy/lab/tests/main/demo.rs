@@ -36,7 +36,9 @@ fn the_demo_heals_and_its_host_says_what_it_allows() {
     let at =
         |what: &str| lines.iter().position(|line| line.contains(what)).unwrap_or_else(|| panic!("no {what}:\n{told}"));
     let (critical, healed) = (at("passing -> critical: 503"), at("critical -> passing (2 of 2)"));
-    assert!(critical < at("heal    hello  restart, attempt 1 of") && at("; old pid") < healed, "{told}");
+    // Which of the two comes first when it is well again is chance.
+    let restarted = at("heal    hello  restart, attempt 1 of");
+    assert!(critical < restarted && restarted < healed && restarted < at("; old pid"), "{told}");
     assert!(told.contains(&format!("old pid {before} ended")), "{told}");
     let last = lines.last().unwrap();
     assert!(last.starts_with("healed in ") && last.ends_with("Reason: hostlerctl why service/hello"), "{told}");

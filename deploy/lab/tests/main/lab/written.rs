@@ -83,9 +83,7 @@ fn units_secrets_and_logs_are_as_the_spec_says() {
 
     // Both what it prints and what it writes itself is begun anew, and only so much is kept.
     wait_for("logs to be rotated", IN_A_WHILE, || {
-        let names = host(
-            "ls /opt/talker/logs; find / -xdev -name 'talker-0.log*' 2>/dev/null",
-        );
+        let names = host("ls /opt/talker/logs; find / -xdev -name 'talker-0.log*' 2>/dev/null");
         let has = |name: &str| names.contains(name);
         if has("a.log.1.gz") && has("a.log.2.gz") && has("talker-0.log.1.gz") && has("talker-0.log.2.gz") {
             assert!(!names.contains("log.3"), "{names}");
