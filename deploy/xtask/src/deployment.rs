@@ -229,7 +229,8 @@ impl Deployment {
     }
 
     fn look(&self) -> Result<Look> {
-        Ok(Look { nodes: self.ctl_json(&["node", "ls"])?, checks: self.ctl_json(&["check", "ls"])? })
+        let listed = |kind| self.ctl_json(&[kind, "ls"]);
+        Ok(Look { nodes: listed("node")?, checks: listed("check")?, services: listed("service")? })
     }
 
     pub fn agent_version(&self) -> Result<String> {
@@ -257,13 +258,16 @@ impl Deployment {
 struct Look {
     nodes: Value,
     checks: Value,
+    services: Value,
 }
 
 impl Look {
     fn is_ready(&self) -> bool {
         let node_ready = find(&self.nodes, "name", NODE).is_some_and(|node| text(node, "state") == "ready");
         let passing = |name| find(&self.checks, "check", name).is_some_and(|check| text(check, "state") == "passing");
-        node_ready && passing("disk") && passing("hello")
+        // How services stand comes a little after their checks.
+        let run = self.services.as_array().is_none_or(|all| all.iter().all(|one| text(one, "state") == "running"));
+        node_ready && passing("disk") && passing("hello") && run
     }
 }
 
@@ -344,14 +348,16 @@ mod tests {
     fn ready_means_the_node_and_both_checks() {
         let nodes = json!([{"name": "dev1", "state": "ready"}]);
         let check = |name: &str, state: &str| json!({"node": "dev1", "check": name, "state": state, "summary": "s"});
-        let look =
-            |disk, hello| Look { nodes: nodes.clone(), checks: json!([check("disk", disk), check("hello", hello)]) };
+        let look = |disk, hello| {
+            let checks = json!([check("disk", disk), check("hello", hello)]);
+            Look { nodes: nodes.clone(), checks, services: json!([]) }
+        };
         assert!(look("passing", "passing").is_ready());
         assert!(!look("passing", "starting").is_ready());
         assert_eq!(look("passing", "critical").to_string(), "node dev1 is ready, disk passing: s, hello critical: s");
-        assert!(!Look { nodes: json!([]), checks: json!([]) }.is_ready());
+        assert!(!Look { nodes: json!([]), checks: json!([]), services: json!([]) }.is_ready());
         assert_eq!(
-            Look { nodes: json!([]), checks: json!(null) }.to_string(),
+            Look { nodes: json!([]), checks: json!(null), services: json!(null) }.to_string(),
             "node dev1 is unknown, disk not assigned, hello not assigned"
         );
     }
