@@ -4,10 +4,12 @@
 mod agent;
 mod service;
 mod signing;
+mod task;
 
 pub use agent::*;
 pub use service::*;
 pub use signing::*;
+pub use task::*;
 
 /// A field that does not say what it must.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -17,7 +17,7 @@ const LINES_MAX: usize = 8;
 pub const TAIL_LINES_MAX: usize = 50;
 pub const TAIL_BYTES_MAX: usize = 8 * 1024;
 
-fn name(field: &'static str, text: &str) -> Result<Name, WireError> {
+pub(super) fn name(field: &'static str, text: &str) -> Result<Name, WireError> {
     Name::new(text).map_err(|error| WireError::new(field, error))
 }
 
@@ -29,23 +29,26 @@ fn texts<T: ToString>(all: &[T]) -> Vec<String> {
     all.iter().map(ToString::to_string).collect()
 }
 
-fn word<T>(field: &'static str, text: &str, read: impl Fn(&str) -> Option<T>) -> Result<T, WireError> {
+pub(super) fn word<T>(field: &'static str, text: &str, read: impl Fn(&str) -> Option<T>) -> Result<T, WireError> {
     read(text).ok_or_else(|| WireError::new(field, format!("{text:?} is no word that is known here")))
 }
 
-fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(field: &'static str, text: &str) -> Result<T, WireError> {
+pub(super) fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(
+    field: &'static str,
+    text: &str,
+) -> Result<T, WireError> {
     text.parse().map_err(|error| WireError::new(field, error))
 }
 
-fn millis(ms: u64) -> Duration {
+pub(super) fn millis(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-fn some(text: String) -> Option<String> {
+pub(super) fn some(text: String) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-fn above_zero(number: u64) -> Option<u64> {
+pub(super) fn above_zero(number: u64) -> Option<u64> {
     (number > 0).then_some(number)
 }
 
@@ -310,7 +313,7 @@ impl TryFrom<wire::Act> for Act {
     }
 }
 
-fn line(mut text: String) -> String {
+pub(super) fn line(mut text: String) -> String {
     text.truncate(text.floor_char_boundary(LINE_BYTES_MAX));
     text
 }

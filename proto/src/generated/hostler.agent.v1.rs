@@ -55,7 +55,7 @@ pub struct Credentials {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FromAgent {
-    #[prost(oneof = "from_agent::Message", tags = "1, 2, 3, 4, 5, 6, 7, 9")]
+    #[prost(oneof = "from_agent::Message", tags = "1, 2, 3, 4, 5, 6, 7, 9, 11")]
     pub message: ::core::option::Option<from_agent::Message>,
 }
 /// Nested message and enum types in `FromAgent`.
@@ -78,11 +78,13 @@ pub mod from_agent {
         HealAsk(super::HealAsk),
         #[prost(message, tag = "9")]
         PolicyAnswer(super::PolicyAnswer),
+        #[prost(message, tag = "11")]
+        Task(super::TaskReport),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ToAgent {
-    #[prost(oneof = "to_agent::Message", tags = "1, 2, 3, 4, 5, 6, 7, 8, 10")]
+    #[prost(oneof = "to_agent::Message", tags = "1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 13")]
     pub message: ::core::option::Option<to_agent::Message>,
 }
 /// Nested message and enum types in `ToAgent`.
@@ -107,6 +109,10 @@ pub mod to_agent {
         HealAnswer(super::HealAnswer),
         #[prost(message, tag = "10")]
         PolicyAsk(super::PolicyAsk),
+        #[prost(message, tag = "12")]
+        TaskOffer(super::TaskOffer),
+        #[prost(message, tag = "13")]
+        TaskCancel(super::TaskCancel),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -140,6 +146,9 @@ pub struct Hello {
     /// Where every replica of a service stands.
     #[prost(message, repeated, tag = "11")]
     pub services: ::prost::alloc::vec::Vec<ServiceReport>,
+    /// Tasks that the agent has and that are not over.
+    #[prost(message, repeated, tag = "12")]
+    pub tasks: ::prost::alloc::vec::Vec<TaskReport>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Welcome {
@@ -311,7 +320,7 @@ pub struct SpoolBatch {
 pub struct SpoolRecord {
     #[prost(uint64, tag = "1")]
     pub seq: u64,
-    #[prost(oneof = "spool_record::Body", tags = "2, 3, 4, 5")]
+    #[prost(oneof = "spool_record::Body", tags = "2, 3, 4, 5, 6")]
     pub body: ::core::option::Option<spool_record::Body>,
 }
 /// Nested message and enum types in `SpoolRecord`.
@@ -326,6 +335,9 @@ pub mod spool_record {
         Gap(super::Gap),
         #[prost(message, tag = "5")]
         Act(super::Act),
+        /// The end of a task.
+        #[prost(message, tag = "6")]
+        Task(super::TaskReport),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -928,6 +940,129 @@ pub struct PolicyList {
     /// Of the file, on which it begins.
     #[prost(uint32, tag = "4")]
     pub line: u32,
+}
+/// What the node is asked to do once. The same offer may come again; what was done is
+/// not done again, and its end is told again.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TaskOffer {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub stamp: ::core::option::Option<Stamp>,
+    /// What people call its run.
+    #[prost(string, tag = "3")]
+    pub title: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub by: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub reason: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "6")]
+    pub steps: ::prost::alloc::vec::Vec<TaskStep>,
+    /// All steps together.
+    #[prost(uint64, tag = "7")]
+    pub timeout_ms: u64,
+    /// Not begun later, by corrected time.
+    #[prost(uint64, tag = "8")]
+    pub begin_by_ms: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TaskStep {
+    #[prost(oneof = "task_step::Does", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
+    pub does: ::core::option::Option<task_step::Does>,
+}
+/// Nested message and enum types in `TaskStep`.
+pub mod task_step {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Does {
+        #[prost(message, tag = "1")]
+        Command(super::TaskCommand),
+        #[prost(message, tag = "2")]
+        Service(super::TaskService),
+        /// security, all
+        #[prost(string, tag = "3")]
+        Packages(::prost::alloc::string::String),
+        /// if-needed, always
+        #[prost(string, tag = "4")]
+        Reboot(::prost::alloc::string::String),
+        #[prost(message, tag = "5")]
+        Check(super::TaskCheck),
+        #[prost(uint64, tag = "6")]
+        WaitMs(u64),
+        #[prost(message, tag = "7")]
+        Drain(super::TaskNothing),
+        #[prost(message, tag = "8")]
+        Undrain(super::TaskNothing),
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TaskNothing {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TaskCommand {
+    #[prost(string, repeated, tag = "1")]
+    pub argv: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The digest of a script, which is the program then, and argv its arguments.
+    #[prost(string, tag = "2")]
+    pub script: ::prost::alloc::string::String,
+    /// Empty: whoever the agent runs as.
+    #[prost(string, tag = "3")]
+    pub user: ::prost::alloc::string::String,
+    /// It stands in no spec.
+    #[prost(bool, tag = "4")]
+    pub free: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TaskService {
+    #[prost(string, tag = "1")]
+    pub service: ::prost::alloc::string::String,
+    /// start, stop, restart, reload
+    #[prost(string, tag = "2")]
+    pub verb: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TaskCheck {
+    #[prost(string, tag = "1")]
+    pub check: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub within_ms: u64,
+}
+/// Ends the task as its kind can be ended; the end comes as a report.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TaskCancel {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub stamp: ::core::option::Option<Stamp>,
+    #[prost(string, tag = "3")]
+    pub words: ::prost::alloc::string::String,
+}
+/// How a task stands. The end of one comes in the spool, anything before that on the
+/// stream: a picture, not history.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TaskReport {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub state: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "3")]
+    pub at_ms: u64,
+    #[prost(uint64, tag = "4")]
+    pub began_ms: u64,
+    /// Steps that are done.
+    #[prost(uint32, tag = "5")]
+    pub done: u32,
+    #[prost(string, tag = "6")]
+    pub words: ::prost::alloc::string::String,
+    /// Of the last program that ended by itself.
+    #[prost(int32, optional, tag = "7")]
+    pub exit: ::core::option::Option<i32>,
+    /// The last of what its programs printed.
+    #[prost(string, tag = "8")]
+    pub output: ::prost::alloc::string::String,
+    /// So much came before that.
+    #[prost(uint64, tag = "9")]
+    pub output_cut_bytes: u64,
+    #[prost(bool, tag = "10")]
+    pub changed: bool,
 }
 /// Generated client implementations.
 pub mod enrollment_client {

@@ -569,3 +569,152 @@ pub struct Cause {
     #[prost(uint32, tag = "3")]
     pub nodes: u32,
 }
+/// A run, which is tasks over nodes that were chosen when it began. Its key is its
+/// number.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Run {
+    #[prost(string, tag = "1")]
+    pub title: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub by: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "4")]
+    pub at_ms: u64,
+    /// Where its steps are written, such as care.yaml:12; empty: nowhere.
+    #[prost(string, tag = "5")]
+    pub origin: ::prost::alloc::string::String,
+    /// The steps as they are sent to nodes; empty with `steps_digest`, the blob that has
+    /// them.
+    #[prost(bytes = "vec", repeated, tag = "6")]
+    pub steps: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    #[prost(string, tag = "7")]
+    pub steps_digest: ::prost::alloc::string::String,
+    /// Nodes at once, errors that it may have, nodes that try it first.
+    #[prost(uint32, tag = "8")]
+    pub max: u32,
+    #[prost(uint32, tag = "9")]
+    pub max_errors: u32,
+    #[prost(uint32, tag = "10")]
+    pub canary: u32,
+    #[prost(uint64, tag = "11")]
+    pub jitter_ms: u64,
+    /// Of each task, and of the whole run; 0: none.
+    #[prost(uint64, tag = "12")]
+    pub timeout_ms: u64,
+    #[prost(uint64, tag = "13")]
+    pub deadline_ms: u64,
+    /// What the nodes were chosen by, in words.
+    #[prost(string, tag = "14")]
+    pub chosen: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "15")]
+    pub nodes: u32,
+    /// running, paused, aborting, succeeded, failed, aborted
+    #[prost(string, tag = "16")]
+    pub state: ::prost::alloc::string::String,
+    /// Why it stands so, and by whom.
+    #[prost(string, tag = "17")]
+    pub words: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "18")]
+    pub ended_ms: u64,
+    /// The schedule that fired, and when that was due.
+    #[prost(string, tag = "19")]
+    pub schedule: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "20")]
+    pub due_ms: u64,
+    /// The run whose failed nodes it tries again.
+    #[prost(uint64, tag = "21")]
+    pub retries: u64,
+    #[prost(string, tag = "22")]
+    pub task_id: ::prost::alloc::string::String,
+    /// When nothing more may begin; 0: never.
+    #[prost(uint64, tag = "23")]
+    pub begin_by_ms: u64,
+    /// Its schedule's or task's system.
+    #[prost(string, tag = "24")]
+    pub system: ::prost::alloc::string::String,
+    /// Names of notifiers.
+    #[prost(string, repeated, tag = "25")]
+    pub tell: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// One node's task of a run. Its key names both.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RunTask {
+    #[prost(string, tag = "1")]
+    pub node: ::prost::alloc::string::String,
+    /// Its place among the run's nodes.
+    #[prost(uint32, tag = "2")]
+    pub place: u32,
+    #[prost(string, tag = "3")]
+    pub state: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "4")]
+    pub at_ms: u64,
+    #[prost(uint64, tag = "5")]
+    pub offered_ms: u64,
+    #[prost(uint64, tag = "6")]
+    pub began_ms: u64,
+    #[prost(uint32, tag = "7")]
+    pub done: u32,
+    #[prost(string, tag = "8")]
+    pub words: ::prost::alloc::string::String,
+    #[prost(int32, optional, tag = "9")]
+    pub exit: ::core::option::Option<i32>,
+    #[prost(string, tag = "10")]
+    pub output: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "11")]
+    pub output_cut_bytes: u64,
+    #[prost(bool, tag = "12")]
+    pub changed: bool,
+}
+/// What was decided about a run, in words. Its key names the run, and counts.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RunNotes {
+    #[prost(message, repeated, tag = "1")]
+    pub notes: ::prost::alloc::vec::Vec<RunNote>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RunNote {
+    #[prost(uint64, tag = "1")]
+    pub at_ms: u64,
+    /// chose, held, went-on, stopped, ended
+    #[prost(string, tag = "2")]
+    pub what: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub node: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub words: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub origin: ::prost::alloc::string::String,
+}
+/// What a schedule did. Its key names it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Schedule {
+    /// The newest time that was due and is dealt with.
+    #[prost(uint64, tag = "1")]
+    pub dealt_with_ms: u64,
+    /// Runs of it that are not over.
+    #[prost(uint64, repeated, tag = "2")]
+    pub running: ::prost::alloc::vec::Vec<u64>,
+    #[prost(bool, tag = "3")]
+    pub paused: bool,
+    #[prost(string, tag = "4")]
+    pub paused_by: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub paused_reason: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "6")]
+    pub paused_at_ms: u64,
+    /// Since when it is what it is: what was due before is not made up for.
+    #[prost(uint64, tag = "7")]
+    pub since_ms: u64,
+    #[prost(string, tag = "8")]
+    pub spec_digest: ::prost::alloc::string::String,
+}
+/// A due time that came to nothing, or to a run. Its key names the schedule and the time.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ScheduleFire {
+    #[prost(uint64, tag = "1")]
+    pub run: u64,
+    /// Why there is none.
+    #[prost(string, tag = "2")]
+    pub words: ::prost::alloc::string::String,
+}

@@ -33,7 +33,7 @@ pub use interpolate::{on_node, secrets_in, with_secrets};
 pub use kind::{Body, Kind, Noun};
 pub use kinds::{
     AlertSpec, AlertState, CheckSpec, CheckTarget, Drift, FileSpec, HealStep, NodeSpec, NotifierSpec, OnChange,
-    OnNeeds, PluginSpec, Restart, Restarter, ServiceSpec, ServiceType, Severity, Signal, SystemSpec,
+    OnNeeds, Packages, PluginSpec, Reboot, Restart, Restarter, ServiceSpec, ServiceType, Severity, Signal, SystemSpec,
 };
 pub use problem::{Problem, Problems, nearest};
 pub use scalars::{Amount, Number, Ref, Setting, Size, Span, Template, Whole, Zone};

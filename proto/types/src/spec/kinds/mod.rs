@@ -7,7 +7,10 @@ mod rollout;
 mod service;
 mod watch;
 
-pub use care::{BackupPath, BackupSpec, Drill, Keep, Missed, Offline, Overlap, Report, ScheduleSpec, Step, TaskSpec};
+pub use care::{
+    BackupPath, BackupSpec, Drill, Keep, Missed, Offline, Overlap, Packages, Reboot, Report, ScheduleSpec, Step,
+    TaskSpec,
+};
 pub use fleet::{Allow, BudgetSpec, LabelMap, NodeSpec, NotifierSpec, PluginSpec, SecretSpec, SystemSpec, WindowSpec};
 pub use rollout::{Drain, Migrate, Release, Require, Rollout, Strategy};
 pub use service::{

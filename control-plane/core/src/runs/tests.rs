@@ -1,0 +1,282 @@
+use super::*;
+
+mod model;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[derive(Default)]
+pub(super) struct Fleet {
+    pub links: BTreeMap<NodeId, Link>,
+    pub brakes: BTreeMap<NodeId, Held>,
+    pub down: BTreeMap<NodeId, String>,
+    pub budgets: Vec<Budget>,
+}
+
+impl View for Fleet {
+    fn link(&self, node: &NodeId) -> Link {
+        self.links.get(node).copied().unwrap_or(Link::Gone)
+    }
+    fn brake(&self, node: &NodeId) -> Option<Held> {
+        self.brakes.get(node).cloned()
+    }
+    fn down(&self, node: &NodeId) -> Option<String> {
+        self.down.get(node).cloned()
+    }
+    fn budgets(&self) -> &[Budget] {
+        &self.budgets
+    }
+}
+
+pub(super) fn id(number: u8) -> NodeId {
+    NodeId::from_random([number; 10])
+}
+
+pub(super) fn name(number: u8) -> Name {
+    Name::new(format!("web{number}")).expect("a name")
+}
+
+pub(super) fn order(number: u64) -> Order {
+    Order {
+        number,
+        task: TaskId::of_run(1, number),
+        title: format!("run/{number}"),
+        by: "ada".into(),
+        reason: String::new(),
+        at: Timestamp::from_millis(1_000_000),
+        origin: "care.yaml:3".into(),
+        chosen: "role=web".into(),
+        max: 1,
+        max_errors: 0,
+        canary: 0,
+        jitter: Duration::ZERO,
+        timeout: 60 * SECOND,
+        deadline: None,
+        begin_by: None,
+        disturbs: false,
+    }
+}
+
+pub(super) fn run(order: Order, nodes: impl IntoIterator<Item = u8>) -> Run {
+    let task = |(place, number): (usize, u8)| {
+        let report = TaskReport::new(order.task.clone(), TaskState::Planned, order.at, "");
+        (id(number), Task::new(name(number), u32::try_from(place).expect("few"), report))
+    };
+    let tasks = nodes.into_iter().enumerate().map(task).collect();
+    Run::new(order, tasks)
+}
+
+/// A machine with a fleet, and what it did.
+pub(super) struct Bench {
+    pub now: Now,
+    pub fleet: Fleet,
+    pub runs: Runs,
+    pub notes: Vec<String>,
+    pub over: BTreeMap<u64, String>,
+}
+
+impl Bench {
+    pub fn new(nodes: u8) -> Self {
+        let links = (1..=nodes).map(|number| (id(number), Link::Ready)).collect();
+        let now = Now { monotonic: 100 * SECOND, wall: Timestamp::from_millis(1_000_000) };
+        let fleet = Fleet { links, ..Fleet::default() };
+        Self { now, fleet, runs: Runs::default(), notes: Vec::new(), over: BTreeMap::new() }
+    }
+
+    /// Who is offered something, and to whom it is said that it is to end.
+    pub fn step(&mut self, input: Input) -> Vec<String> {
+        let effects = self.runs.step(self.now, &self.fleet, [input]);
+        let mut sent = Vec::new();
+        for effect in effects {
+            match effect {
+                Effect::Offer { number, node, .. } => sent.push(format!("offer {number} {}", self.name_of(&node))),
+                Effect::Cancel { node, .. } => sent.push(format!("cancel {}", self.name_of(&node))),
+                Effect::Note { note, .. } => {
+                    self.notes.push(format!("{} {} {}", note.what.word(), note.node, note.words).replace("  ", " "));
+                }
+                Effect::Over { number } => {
+                    self.over.insert(number, self.notes.last().cloned().unwrap_or_default());
+                    self.runs.forget(number);
+                }
+                Effect::SaveRun { .. } | Effect::SaveTask { .. } => {}
+            }
+        }
+        sent
+    }
+
+    fn name_of(&self, node: &NodeId) -> Name {
+        (1..=99).find(|number| id(*number) == *node).map(name).expect("one of the fleet")
+    }
+
+    pub fn pass(&mut self, span: Duration) -> Vec<String> {
+        self.now = self.now.plus(span);
+        self.step(Input::Tick)
+    }
+
+    pub fn report(&mut self, number: u64, node: u8, state: TaskState) -> Vec<String> {
+        let report = TaskReport::new(TaskId::of_run(1, number), state, self.now.wall, "");
+        self.step(Input::Report { node: id(node), report })
+    }
+
+    fn state(&self, number: u64, node: u8) -> TaskState {
+        self.runs.get(number).expect("not over").tasks.get(&id(node)).expect("chosen").state()
+    }
+}
+
+fn begin(order: Order, nodes: impl IntoIterator<Item = u8>) -> Input {
+    Input::Begin(Box::new(run(order, nodes)))
+}
+
+fn budget(max_down: usize, nodes: impl IntoIterator<Item = u8>) -> Budget {
+    let nodes = nodes.into_iter().map(|number| (id(number), name(number))).collect();
+    Budget { name: "web".into(), origin: "system.yaml:4".into(), max_down, nodes }
+}
+
+#[test]
+fn nodes_have_their_turn_one_after_the_other() {
+    let mut bench = Bench::new(3);
+    assert_eq!(bench.step(begin(order(7), 1..=3)), ["offer 7 web1"]);
+    assert_eq!(bench.report(7, 1, TaskState::Running), Vec::<String>::new());
+    assert_eq!(bench.report(7, 1, TaskState::Succeeded), ["offer 7 web2"]);
+    // The same word again, and a late one, change nothing.
+    assert_eq!(bench.report(7, 1, TaskState::Succeeded), Vec::<String>::new());
+    assert_eq!(bench.report(7, 1, TaskState::Running), Vec::<String>::new());
+    assert_eq!(bench.report(7, 2, TaskState::Succeeded), ["offer 7 web3"]);
+    assert_eq!(bench.report(7, 3, TaskState::Succeeded), Vec::<String>::new());
+    assert_eq!(bench.over.get(&7).map(String::as_str), Some("ended 3 ok; at most 1 at once; in 0s"));
+    assert!(bench.runs.get(7).is_none());
+}
+
+#[test]
+fn too_many_errors_stop_it() {
+    let mut bench = Bench::new(4);
+    bench.step(begin(Order { max: 2, max_errors: 0, ..order(7) }, 1..=4));
+    assert_eq!(bench.report(7, 1, TaskState::Failed), Vec::<String>::new(), "nothing else begins");
+    assert_eq!(bench.state(7, 2), TaskState::Offered, "what began goes on");
+    assert_eq!(bench.state(7, 3), TaskState::Skipped);
+    bench.report(7, 2, TaskState::Succeeded);
+    assert_eq!(
+        bench.notes,
+        [
+            "chose web1, web2, web3, web4 (role=web)",
+            "stopped 1 failed (web1), and max_errors is 0",
+            "ended 1 ok, 1 failed, 2 skipped; at most 2 at once; in 0s"
+        ]
+    );
+}
+
+#[test]
+fn a_budget_holds_the_next_one_until_the_last_is_well() {
+    let mut bench = Bench::new(3);
+    bench.fleet.budgets = vec![budget(1, 1..=3)];
+    let disturbs = Order { max: 3, disturbs: true, ..order(7) };
+    assert_eq!(bench.step(begin(disturbs, 1..=3)), ["offer 7 web1"]);
+    assert_eq!(bench.notes.last().map(String::as_str), Some("held web3 budget web: 1 of 1 down: web1 in run/7"));
+    // It is restarted, and its check fails: that costs the budget as well.
+    bench.fleet.down.insert(id(1), "fails check hello".into());
+    assert_eq!(bench.report(7, 1, TaskState::Succeeded), Vec::<String>::new());
+    assert_eq!(
+        bench.notes.last().map(String::as_str),
+        Some("held web3 budget web: 1 of 1 down: web1 fails check hello")
+    );
+    bench.fleet.down.clear();
+    assert_eq!(bench.step(Input::Tick), ["offer 7 web2"]);
+    // What is down already may be restarted, and takes nobody else away.
+    bench.fleet.down.insert(id(3), "is lost".into());
+    assert_eq!(bench.step(Input::Tick), ["offer 7 web3"]);
+}
+
+#[test]
+fn two_runs_do_not_disturb_one_node_together() {
+    let mut bench = Bench::new(2);
+    let disturbs = |number| Order { max: 2, disturbs: true, ..order(number) };
+    assert_eq!(bench.step(begin(disturbs(7), 1..=2)), ["offer 7 web1", "offer 7 web2"]);
+    assert_eq!(bench.step(begin(disturbs(8), [1])), Vec::<String>::new());
+    assert_eq!(bench.notes.last().map(String::as_str), Some("held web1 run/7 is at work on it"));
+    assert_eq!(bench.step(begin(Order { disturbs: false, ..disturbs(9) }, [1])), ["offer 9 web1"]);
+    assert_eq!(bench.report(7, 1, TaskState::Succeeded), ["offer 8 web1"]);
+}
+
+#[test]
+fn who_is_away_does_not_hold_up_the_others() {
+    let mut bench = Bench::new(3);
+    bench.fleet.links.insert(id(1), Link::Away);
+    assert_eq!(bench.step(begin(order(7), 1..=3)), ["offer 7 web2"]);
+    bench.pass(50 * SECOND);
+    assert_eq!(bench.report(7, 2, TaskState::Succeeded), ["offer 7 web3"]);
+    bench.report(7, 3, TaskState::Succeeded);
+    bench.pass(AWAY_PATIENCE - SECOND);
+    assert_eq!(bench.state(7, 1), TaskState::Planned);
+    bench.pass(SECOND);
+    assert_eq!(bench.over.get(&7).map(String::as_str), Some("ended 2 ok, 1 undelivered; at most 1 at once; in 1m20s"));
+}
+
+#[test]
+fn who_comes_back_is_asked_again_and_who_does_not_is_lost() {
+    let mut bench = Bench::new(2);
+    assert_eq!(bench.step(begin(Order { max: 2, ..order(7) }, 1..=2)), ["offer 7 web1", "offer 7 web2"]);
+    bench.fleet.links = [(id(1), Link::Away), (id(2), Link::Away)].into();
+    bench.pass(SECOND);
+    bench.fleet.links.insert(id(1), Link::Ready);
+    assert_eq!(bench.step(Input::Connected { node: id(1) }), ["offer 7 web1"]);
+    assert_eq!(bench.pass(SECOND), Vec::<String>::new(), "once a stream");
+    bench.report(7, 1, TaskState::Succeeded);
+    let deadline = bench.runs.next_deadline().expect("it waits for web2");
+    bench.pass(deadline - bench.now.monotonic);
+    assert_eq!(bench.over.get(&7).map(String::as_str), Some("ended 1 ok, 1 lost; at most 2 at once; in 2m30s"));
+}
+
+#[test]
+fn canaries_go_first_and_their_trouble_ends_it() {
+    let mut bench = Bench::new(4);
+    let canary = Order { max: 4, canary: 1, max_errors: 3, ..order(7) };
+    assert_eq!(bench.step(begin(canary.clone(), 1..=4)), ["offer 7 web1"]);
+    assert_eq!(bench.report(7, 1, TaskState::Succeeded), ["offer 7 web2", "offer 7 web3", "offer 7 web4"]);
+    let again = Order { number: 8, task: TaskId::of_run(1, 8), ..canary };
+    bench.step(begin(again, 1..=4));
+    assert_eq!(bench.report(8, 1, TaskState::TimedOut), Vec::<String>::new());
+    assert_eq!(
+        bench.over.get(&8).map(String::as_str),
+        Some("ended 0 ok, 1 timed-out, 3 skipped; at most 1 at once; in 0s")
+    );
+}
+
+#[test]
+fn pause_freeze_and_abort() {
+    let mut bench = Bench::new(3);
+    bench.step(begin(order(7), 1..=3));
+    let control = |verb| Input::Control { number: 7, verb, words: "by ada".into() };
+    bench.step(control(Verb::Pause));
+    assert_eq!(bench.report(7, 1, TaskState::Succeeded), Vec::<String>::new());
+    assert_eq!(bench.step(control(Verb::Resume)), ["offer 7 web2"]);
+    bench.fleet.brakes.insert(id(3), Held { words: "frozen by ada".into(), origin: String::new() });
+    assert_eq!(bench.report(7, 2, TaskState::Succeeded), Vec::<String>::new());
+    assert_eq!(bench.notes.last().map(String::as_str), Some("held web3 frozen by ada"));
+    bench.fleet.brakes.clear();
+    assert_eq!(bench.step(Input::Tick), ["offer 7 web3"]);
+    assert_eq!(bench.step(control(Verb::Abort)), ["cancel web3"]);
+    // The stream was cut: it is said again, and nothing is offered.
+    assert_eq!(bench.step(Input::Connected { node: id(3) }), ["cancel web3"]);
+    assert_eq!(bench.report(7, 3, TaskState::Cancelled), Vec::<String>::new());
+    assert!(bench.over.contains_key(&7));
+}
+
+#[test]
+fn deadlines_windows_and_jitter() {
+    let mut bench = Bench::new(2);
+    bench.step(begin(Order { deadline: Some(90 * SECOND), ..order(7) }, 1..=2));
+    assert_eq!(bench.pass(90 * SECOND), ["cancel web1"]);
+    assert_eq!(bench.state(7, 2), TaskState::Skipped);
+    bench.report(7, 1, TaskState::Cancelled);
+    let closes = Some(bench.now.wall.plus(10 * SECOND));
+    bench.step(begin(Order { begin_by: closes, at: bench.now.wall, ..order(8) }, 1..=2));
+    bench.pass(11 * SECOND);
+    assert_eq!(bench.state(8, 1), TaskState::Offered, "what began goes on");
+    assert_eq!(bench.state(8, 2), TaskState::Skipped);
+    let spread = Order { jitter: 600 * SECOND, max: 2, at: bench.now.wall, ..order(9) };
+    let mut sent = bench.step(begin(spread, 1..=2));
+    for _ in 0..600 {
+        sent.extend(bench.pass(SECOND));
+    }
+    sent.sort();
+    assert_eq!(sent, ["offer 9 web1", "offer 9 web2"]);
+}

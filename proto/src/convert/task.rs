@@ -1,0 +1,214 @@
+//! Tasks on the wire and in the domain.
+
+use super::service::{above_zero, line, millis, name, parsed, some, word};
+use super::{WireError, checked_digest};
+use crate::agent as wire;
+use crate::agent::task_step::Does;
+use hostler_types::spec::{Packages, Reboot};
+use hostler_types::task::{Command, TaskId, TaskOffer, TaskReport, TaskStep};
+use hostler_types::time::whole_millis;
+use hostler_types::{Stamp, Timestamp};
+
+/// The last of what a task printed: with it a report stays below the 16 KiB of a
+/// spool's record.
+pub const OUTPUT_BYTES_MAX: usize = 8 * 1024;
+/// More are a program of their own, which a script would be.
+pub const STEPS_MAX: usize = 64;
+const ARGUMENTS_MAX: usize = 256;
+const ARGUMENT_BYTES_MAX: usize = 64 * 1024;
+
+impl From<&TaskStep> for wire::TaskStep {
+    fn from(step: &TaskStep) -> Self {
+        let does = match step {
+            TaskStep::Command(one) => Does::Command(wire::TaskCommand {
+                argv: one.argv.clone(),
+                script: one.script.clone().unwrap_or_default(),
+                user: one.user.clone().unwrap_or_default(),
+                free: one.free,
+            }),
+            TaskStep::Service { service, verb } => {
+                Does::Service(wire::TaskService { service: service.to_string(), verb: verb.word().to_owned() })
+            }
+            TaskStep::Packages(which) => Does::Packages(which.word().to_owned()),
+            TaskStep::Reboot(when) => Does::Reboot(when.word().to_owned()),
+            TaskStep::Check { check, within } => {
+                Does::Check(wire::TaskCheck { check: check.to_string(), within_ms: whole_millis(*within) })
+            }
+            TaskStep::Wait(time) => Does::WaitMs(whole_millis(*time)),
+            TaskStep::Drain => Does::Drain(wire::TaskNothing {}),
+            TaskStep::Undrain => Does::Undrain(wire::TaskNothing {}),
+        };
+        Self { does: Some(does) }
+    }
+}
+
+impl TryFrom<wire::TaskStep> for TaskStep {
+    type Error = WireError;
+    fn try_from(step: wire::TaskStep) -> Result<Self, WireError> {
+        // A newer control plane's: to leave it out would do half of what was asked.
+        let unknown = || WireError::new("task.step", "is of a kind that this agent does not know: upgrade it");
+        Ok(match step.does.ok_or_else(unknown)? {
+            Does::Command(one) => Self::Command(command(one)?),
+            Does::Service(one) => {
+                Self::Service { service: name("task.service", &one.service)?, verb: parsed("task.verb", &one.verb)? }
+            }
+            Does::Packages(text) => Self::Packages(word("task.packages", &text, Packages::from_word)?),
+            Does::Reboot(text) => Self::Reboot(word("task.reboot", &text, Reboot::from_word)?),
+            Does::Check(one) => Self::Check { check: name("task.check", &one.check)?, within: millis(one.within_ms) },
+            Does::WaitMs(ms) => Self::Wait(millis(ms)),
+            Does::Drain(_) => Self::Drain,
+            Does::Undrain(_) => Self::Undrain,
+        })
+    }
+}
+
+fn command(one: wire::TaskCommand) -> Result<Command, WireError> {
+    let bytes: usize = one.argv.iter().map(String::len).sum();
+    if one.argv.len() > ARGUMENTS_MAX || bytes > ARGUMENT_BYTES_MAX {
+        return Err(WireError::new("task.command", "has more arguments than a command takes: make it a script"));
+    }
+    let script = some(one.script).map(checked_digest).transpose()?;
+    if one.argv.first().is_none_or(String::is_empty) && script.is_none() {
+        return Err(WireError::new("task.command", "names no program"));
+    }
+    Ok(Command { argv: one.argv, script, user: some(one.user), free: one.free })
+}
+
+impl From<&TaskOffer> for wire::TaskOffer {
+    fn from(one: &TaskOffer) -> Self {
+        Self {
+            id: one.id.to_string(),
+            stamp: Some(one.stamp.into()),
+            title: one.title.clone(),
+            by: one.by.clone(),
+            reason: one.reason.clone(),
+            steps: one.steps.iter().map(Into::into).collect(),
+            timeout_ms: whole_millis(one.timeout),
+            begin_by_ms: one.begin_by.as_millis(),
+        }
+    }
+}
+
+impl TryFrom<wire::TaskOffer> for TaskOffer {
+    type Error = WireError;
+    fn try_from(one: wire::TaskOffer) -> Result<Self, WireError> {
+        if one.steps.is_empty() || one.steps.len() > STEPS_MAX {
+            return Err(WireError::new("task.steps", format!("are {}: 1 to {STEPS_MAX} are allowed", one.steps.len())));
+        }
+        Ok(Self {
+            id: TaskId::parse(&one.id).map_err(|error| WireError::new("task.id", error))?,
+            stamp: one.stamp.map(Stamp::from).unwrap_or_default(),
+            title: line(one.title),
+            by: line(one.by),
+            reason: line(one.reason),
+            steps: one.steps.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
+            timeout: millis(one.timeout_ms),
+            begin_by: Timestamp::from_millis(one.begin_by_ms),
+        })
+    }
+}
+
+impl From<&TaskReport> for wire::TaskReport {
+    fn from(one: &TaskReport) -> Self {
+        Self {
+            id: one.id.to_string(),
+            state: one.state.word().to_owned(),
+            at_ms: one.at.as_millis(),
+            began_ms: one.began.map_or(0, Timestamp::as_millis),
+            done: one.done,
+            words: one.words.clone(),
+            exit: one.exit,
+            output: one.output.clone(),
+            output_cut_bytes: one.output_cut_bytes,
+            changed: one.changed,
+        }
+        .clipped()
+    }
+}
+
+impl wire::TaskReport {
+    /// With no more words and output than there may be: the last of it.
+    #[must_use]
+    pub fn clipped(mut self) -> Self {
+        self.words = line(self.words);
+        if self.output.len() > OUTPUT_BYTES_MAX {
+            let from = self.output.ceil_char_boundary(self.output.len() - OUTPUT_BYTES_MAX);
+            self.output_cut_bytes += from as u64;
+            self.output = self.output.split_off(from);
+        }
+        self
+    }
+}
+
+impl TryFrom<wire::TaskReport> for TaskReport {
+    type Error = WireError;
+    fn try_from(one: wire::TaskReport) -> Result<Self, WireError> {
+        let one = one.clipped();
+        Ok(Self {
+            id: TaskId::parse(&one.id).map_err(|error| WireError::new("task.id", error))?,
+            state: parsed("task.state", &one.state)?,
+            at: Timestamp::from_millis(one.at_ms),
+            began: above_zero(one.began_ms).map(Timestamp::from_millis),
+            done: one.done,
+            words: one.words,
+            exit: one.exit,
+            output: one.output,
+            output_cut_bytes: one.output_cut_bytes,
+            changed: one.changed,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hostler_types::{Name, ServiceVerb, TaskState};
+    use std::time::Duration;
+
+    fn hello() -> Name {
+        Name::new("hello").expect("a name")
+    }
+
+    #[test]
+    fn an_offer_comes_back_as_it_was() {
+        let steps = vec![
+            TaskStep::Drain,
+            TaskStep::Command(Command {
+                argv: vec!["/bin/sh".into(), "-c".into(), "df".into()],
+                script: None,
+                user: Some("shop".into()),
+                free: true,
+            }),
+            TaskStep::Service { service: hello(), verb: ServiceVerb::Restart },
+            TaskStep::Packages(Packages::Security),
+            TaskStep::Reboot(Reboot::IfNeeded),
+            TaskStep::Check { check: hello(), within: Duration::from_secs(60) },
+            TaskStep::Wait(Duration::from_secs(5)),
+            TaskStep::Undrain,
+        ];
+        let offer = TaskOffer {
+            id: TaskId::of_run(5, 7),
+            stamp: Stamp { lineage: 5, term: 2, generation: 0 },
+            title: "run/7".into(),
+            by: "ada".into(),
+            reason: "storage".into(),
+            steps,
+            timeout: Duration::from_secs(30),
+            begin_by: Timestamp::from_millis(99),
+        };
+        assert_eq!(TaskOffer::try_from(wire::TaskOffer::from(&offer)), Ok(offer.clone()));
+        let none = wire::TaskOffer { steps: Vec::new(), ..(&offer).into() };
+        assert!(TaskOffer::try_from(none).is_err_and(|error| error.to_string().contains("task.steps")));
+        let newer = wire::TaskOffer { steps: vec![wire::TaskStep { does: None }], ..(&offer).into() };
+        assert!(TaskOffer::try_from(newer).is_err_and(|error| error.to_string().contains("upgrade")));
+    }
+
+    #[test]
+    fn a_report_keeps_the_last_of_its_output() {
+        let mut report = TaskReport::new(TaskId::of_run(5, 7), TaskState::Failed, Timestamp::from_millis(3), "exit 2");
+        report.output = "ä".repeat(OUTPUT_BYTES_MAX) + "end";
+        let read = TaskReport::try_from(wire::TaskReport::from(&report)).expect("readable");
+        assert!(read.output.ends_with("end") && read.output.len() <= OUTPUT_BYTES_MAX);
+        assert_eq!(read.output.len() as u64 + read.output_cut_bytes, report.output.len() as u64);
+    }
+}

@@ -1,0 +1,263 @@
+//! A task: steps that one node is asked to do in their order, and what became of them.
+
+use crate::service::ServiceVerb;
+use crate::spec::{Packages, Reboot};
+use crate::state::words;
+use crate::{Name, Stamp, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::time::Duration;
+
+/// A node does a task of one id at most once, whatever it hears again.
+///
+/// It names the run that the task is of. Of a schedule's run it names the schedule and
+/// the time at which that was due, since a node that is cut off begins it by itself.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TaskId(String);
+
+/// Names the unit that runs a step, which systemd limits to 255.
+const TASK_ID_BYTES_MAX: usize = 120;
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no id of a task: up to {TASK_ID_BYTES_MAX} letters, digits, - and .")]
+pub struct TaskIdError(String);
+
+impl TaskId {
+    pub fn of_run(lineage: u64, number: u64) -> Self {
+        Self(format!("run-{lineage}-{number}"))
+    }
+
+    pub fn of_fire(schedule: &Name, due: Timestamp) -> Self {
+        Self(format!("{schedule}.{}", due.as_millis() / 1000))
+    }
+
+    pub fn parse(text: &str) -> Result<Self, TaskIdError> {
+        let fits = !text.is_empty() && text.len() <= TASK_ID_BYTES_MAX;
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+        let begins = text.starts_with(|c: char| c.is_ascii_alphanumeric());
+        if fits && begins && text.chars().all(allowed) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(TaskIdError(text.chars().take(TASK_ID_BYTES_MAX).collect()))
+        }
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+words! {
+    /// Where one node's task of a run stands.
+    TaskState {
+        /// Its turn has not come.
+        Planned = "planned",
+        /// It was sent, and the node has not said that it has it.
+        Offered = "offered",
+        /// The node has it on its disk.
+        Accepted = "accepted",
+        Running = "running",
+        Succeeded = "succeeded",
+        Failed = "failed",
+        /// It was ended, since it took longer than it may.
+        TimedOut = "timed-out",
+        /// Somebody ended it.
+        Cancelled = "cancelled",
+        /// Its host or its agent died in the middle of something that is not done twice.
+        Interrupted = "interrupted",
+        /// The host's own policy, or something that holds on the node, forbids it.
+        Refused = "refused",
+        /// The node had it, and was not heard of again: it may have been done, or not.
+        Lost = "lost",
+        /// It never reached the node, which did nothing.
+        Undelivered = "undelivered",
+        /// The run ended before its turn came.
+        Skipped = "skipped",
+    }
+}
+
+impl TaskState {
+    pub const fn is_over(self) -> bool {
+        !matches!(self, Self::Planned | Self::Offered | Self::Accepted | Self::Running)
+    }
+
+    /// The node has it, or may have.
+    pub const fn is_out(self) -> bool {
+        matches!(self, Self::Offered | Self::Accepted | Self::Running)
+    }
+
+    /// It counts against the errors that a run may have. What never reached its node
+    /// is told, and is no failure.
+    pub const fn is_error(self) -> bool {
+        matches!(self, Self::Failed | Self::TimedOut | Self::Interrupted | Self::Refused | Self::Lost)
+    }
+}
+
+/// One thing that a task does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TaskStep {
+    Command(Command),
+    Service {
+        service: Name,
+        verb: ServiceVerb,
+    },
+    Packages(Packages),
+    Reboot(Reboot),
+    /// Until the check passes, for so long at most.
+    Check {
+        check: Name,
+        within: Duration,
+    },
+    Wait(Duration),
+    /// Out of the load balancers, and back.
+    Drain,
+    Undrain,
+}
+
+/// Without any output or after any end it is done once: what it does is not known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Command {
+    /// A program and its arguments.
+    pub argv: Vec<String>,
+    /// The digest of a script, which is the program then.
+    pub script: Option<String>,
+    /// Without one: whoever the agent runs as.
+    pub user: Option<String>,
+    /// It stands in no spec: a host may refuse such.
+    pub free: bool,
+}
+
+impl TaskStep {
+    /// Whether it takes something away from those that the node serves.
+    pub const fn disturbs(&self) -> bool {
+        match self {
+            Self::Service { verb, .. } => matches!(verb, ServiceVerb::Restart | ServiceVerb::Stop),
+            Self::Reboot(_) | Self::Drain => true,
+            Self::Packages(_) | Self::Command(_) | Self::Check { .. } | Self::Wait(_) | Self::Undrain => false,
+        }
+    }
+
+    /// Whether it may be done again when nobody knows if it was done.
+    pub const fn is_idempotent(&self) -> bool {
+        match self {
+            Self::Command(_) => false,
+            Self::Service { verb, .. } => matches!(verb, ServiceVerb::Start | ServiceVerb::Stop),
+            Self::Packages(_) | Self::Reboot(_) | Self::Check { .. } => true,
+            Self::Wait(_) | Self::Drain | Self::Undrain => true,
+        }
+    }
+}
+
+impl fmt::Display for TaskStep {
+    /// As listings say it: `restart hello`, `reboot if-needed`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Command(Command { argv, script, .. }) => {
+                let shell = argv.first().is_some_and(|program| program == "/bin/sh");
+                match argv.as_slice() {
+                    [_, flag, text] if shell && flag == "-c" => f.write_str(text),
+                    _ if script.is_some() => write!(f, "script {}", argv.join(" ")),
+                    _ => f.write_str(&argv.join(" ")),
+                }
+            }
+            Self::Service { service, verb } => write!(f, "{verb} {service}"),
+            Self::Packages(which) => write!(f, "packages {}", which.word()),
+            Self::Reboot(when) => write!(f, "reboot {}", when.word()),
+            Self::Check { check, .. } => write!(f, "check {check}"),
+            Self::Wait(time) => write!(f, "wait {}", crate::units::format_duration(*time)),
+            Self::Drain => f.write_str("drain"),
+            Self::Undrain => f.write_str("undrain"),
+        }
+    }
+}
+
+/// What a node is asked to do once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskOffer {
+    pub id: TaskId,
+    /// Of the control plane that asks: one whose history ended asks for nothing.
+    pub stamp: Stamp,
+    /// What people call the run: `run/7`, or the schedule that fired.
+    pub title: String,
+    pub by: String,
+    pub reason: String,
+    pub steps: Vec<TaskStep>,
+    /// All steps together, from the first one's beginning.
+    pub timeout: Duration,
+    /// It is not begun later than this, by corrected time.
+    pub begin_by: Timestamp,
+}
+
+/// How a task stands, or how it ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskReport {
+    pub id: TaskId,
+    pub state: TaskState,
+    pub at: Timestamp,
+    /// When its first step began.
+    pub began: Option<Timestamp>,
+    /// Steps that are done.
+    pub done: u32,
+    /// Why it ended so, or what it does now.
+    pub words: String,
+    /// Of the last program that ended by itself.
+    pub exit: Option<i32>,
+    /// What its programs printed: the last of it.
+    pub output: String,
+    /// So much came before that.
+    pub output_cut_bytes: u64,
+    /// Whether anything on the host is another than before.
+    pub changed: bool,
+}
+
+impl TaskReport {
+    pub fn new(id: TaskId, state: TaskState, at: Timestamp, words: impl Into<String>) -> Self {
+        Self {
+            id,
+            state,
+            at,
+            began: None,
+            done: 0,
+            words: words.into(),
+            exit: None,
+            output: String::new(),
+            output_cut_bytes: 0,
+            changed: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_name_units_and_nothing_else() {
+        let id = TaskId::of_run(1_763_000_000, 7);
+        assert_eq!(id.as_str(), "run-1763000000-7");
+        assert_eq!(TaskId::parse(id.as_str()), Ok(id));
+        let patch = Name::new("patch").expect("a name");
+        assert_eq!(TaskId::of_fire(&patch, Timestamp::from_millis(5_500)).as_str(), "patch.5");
+        for text in ["", "../x", "a/b", ".hidden", "a b", "-x", &"x".repeat(121)] {
+            assert!(TaskId::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn steps_say_what_they_do() {
+        let shell = Command { argv: ["/bin/sh", "-c", "df | tail"].map(str::to_owned).into(), ..Command::default() };
+        assert_eq!(TaskStep::Command(shell).to_string(), "df | tail");
+        let plain = Command { argv: ["uptime", "-p"].map(str::to_owned).into(), ..Command::default() };
+        assert_eq!(TaskStep::Command(plain).to_string(), "uptime -p");
+        let hello = Name::new("hello").expect("a name");
+        let restart = TaskStep::Service { service: hello, verb: ServiceVerb::Restart };
+        assert_eq!(restart.to_string(), "restart hello");
+        assert!(restart.disturbs() && !restart.is_idempotent());
+    }
+}
