@@ -186,6 +186,16 @@ fn a_budget_holds_the_next_one_until_the_last_is_well() {
 }
 
 #[test]
+fn who_was_left_in_an_unknown_state_costs_the_budget_for_a_while() {
+    let mut bench = Bench::new(2);
+    bench.fleet.budgets = vec![budget(1, 1..=2)];
+    bench.step(begin(Order { max_errors: 1, disturbs: true, ..order(7) }, 1..=2));
+    assert_eq!(bench.report(7, 1, TaskState::TimedOut), Vec::<String>::new());
+    assert_eq!(bench.notes.last().map(String::as_str), Some("held web2 budget web: 1 of 1 down: web1 since run/7"));
+    assert_eq!(bench.pass(SETTLE), ["offer 7 web2"]);
+}
+
+#[test]
 fn two_runs_do_not_disturb_one_node_together() {
     let mut bench = Bench::new(2);
     let disturbs = |number| Order { max: 2, disturbs: true, ..order(number) };
