@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Deref;
 use std::path::PathBuf;
 
 mod container;
@@ -180,7 +181,7 @@ impl Act {
     }
 }
 
-#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Process {
     pub command: Vec<String>,
@@ -190,7 +191,7 @@ pub struct Process {
     #[serde(default)]
     pub folder: Option<String>,
     #[serde(default)]
-    pub env: BTreeMap<String, String>,
+    pub env: Environment,
     #[serde(default)]
     pub limits: Limits,
     /// `SIGTERM` or alike.
@@ -207,26 +208,17 @@ pub struct Process {
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Environment(pub BTreeMap<String, String>);
 
-impl fmt::Debug for Environment {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
+impl Deref for Environment {
+    type Target = BTreeMap<String, String>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
     }
 }
 
-/// Secrets may be in the values.
-impl fmt::Debug for Process {
+impl fmt::Debug for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Process")
-            .field("command", &self.command)
-            .field("user", &self.user)
-            .field("folder", &self.folder)
-            .field("env", &self.env.keys().collect::<Vec<_>>())
-            .field("limits", &self.limits)
-            .field("stop_signal", &self.stop_signal)
-            .field("grace_ms", &self.grace_ms)
-            .field("output", &self.output)
-            .field("ready_notify", &self.ready_notify)
-            .finish()
+        f.debug_set().entries(self.0.keys()).finish()
     }
 }
 

@@ -13,7 +13,7 @@ use hostler_proto::agent::FetchRequest;
 use hostler_proto::agent::agent_link_client::AgentLinkClient;
 use hostler_proto::transport::MESSAGE_BYTES_MAX;
 use hostler_types::service::{FileAssignment, Runs};
-use hostler_types::spec::filled;
+use hostler_types::spec::{filled, names_secret};
 use hostler_types::{Name, ServiceAssignment};
 use ring::digest::{SHA256, digest};
 use std::collections::{BTreeMap, BTreeSet};
@@ -204,7 +204,7 @@ impl Runtime {
             return Err(Trouble::Failed(named(words)));
         }
         let own = own_user(service);
-        let secret = file.with.values().any(|text| text.contains("${secret:"));
+        let secret = file.with.values().any(|text| names_secret(text));
         let mode = file.mode.unwrap_or(if secret { SECRET_MODE } else { MODE });
         let owner = file.owner.clone().or_else(|| own.clone()).or_else(|| by_root().then(|| "root".to_owned()));
         let print = fnv1a(&[
@@ -284,24 +284,8 @@ mod tests {
     use super::*;
 
     fn service(dirs: &str) -> ServiceAssignment {
-        use hostler_types::service::{Program, RestartPolicy, StopPolicy};
-        use hostler_types::spec::{Drift, OnNeeds};
-        ServiceAssignment {
-            name: Name::new("shop").expect("a name"),
-            runs: Runs::Process(Program { home: Some(dirs.to_owned()), ..Program::default() }),
-            replicas: 1,
-            needs: Vec::new(),
-            on_needs: OnNeeds::Stay,
-            restart: RestartPolicy::default(),
-            stop: StopPolicy::default(),
-            live: Vec::new(),
-            ready: Vec::new(),
-            heal: Vec::new(),
-            files: Vec::new(),
-            packages: Vec::new(),
-            drift: Drift::Alarm,
-            origins: BTreeMap::new(),
-        }
+        let program = hostler_types::service::Program { home: Some(dirs.to_owned()), ..Default::default() };
+        ServiceAssignment::new(Name::new("shop").expect("a name"), Runs::Process(program))
     }
 
     #[test]

@@ -10,7 +10,7 @@ use hostler_executor::account;
 use hostler_executor::protocol::{Act, Done, Ended, Environment, Limits, Open, Outcome, Process, Unit, WRITTEN};
 use hostler_types::ServiceAssignment;
 use hostler_types::service::{Program, Runs};
-use hostler_types::spec::{Restarter, secrets_in};
+use hostler_types::spec::{Restarter, names_secret};
 use hostler_types::time::whole_millis;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -201,10 +201,8 @@ impl Runtime {
             Runs::Written { program, .. } => {
                 self.prepare(program).await?;
                 let mut process = self.process(key, service, program)?;
-                let is_secret = |name: &str| {
-                    program.env.get(name).is_some_and(|text| !secrets_in(&text.as_str().into()).is_empty())
-                };
-                let (secret, open) = mem::take(&mut process.env).into_iter().partition(|(name, _)| is_secret(name));
+                let is_secret = |name: &str| program.env.get(name).is_some_and(|text| names_secret(text));
+                let (secret, open) = mem::take(&mut process.env.0).into_iter().partition(|(name, _)| is_secret(name));
                 let text = unit_text(service, program, &process.command, &open);
                 // With secrets, which are in memory only, nobody but the agent can start it.
                 let enable = secret.is_empty();
@@ -257,7 +255,7 @@ impl Runtime {
             command,
             user: user_of(program),
             folder: program.home.clone(),
-            env,
+            env: Environment(env),
             limits: limits(program),
             stop_signal: signal(service),
             grace_ms: whole_millis(service.stop.grace),

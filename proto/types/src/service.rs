@@ -40,6 +40,28 @@ pub struct ServiceAssignment {
     pub origins: BTreeMap<String, String>,
 }
 
+impl ServiceAssignment {
+    /// One replica that needs nothing, with whatever holds where a spec says nothing.
+    pub fn new(name: Name, runs: Runs) -> Self {
+        Self {
+            name,
+            runs,
+            replicas: 1,
+            needs: Vec::new(),
+            on_needs: OnNeeds::Stay,
+            restart: RestartPolicy::default(),
+            stop: StopPolicy::default(),
+            live: Vec::new(),
+            ready: Vec::new(),
+            heal: Vec::new(),
+            files: Vec::new(),
+            packages: Vec::new(),
+            drift: Drift::Alarm,
+            origins: BTreeMap::new(),
+        }
+    }
+}
+
 /// What runs a service.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Runs {

@@ -6,7 +6,7 @@ use super::words::span;
 use super::{Effect, FilesPut, Key, REFUSED_AGAIN, RETRY, Supervisor, Trouble};
 use crate::hash::fnv1a;
 use hostler_types::service::FileAssignment;
-use hostler_types::spec::OnChange;
+use hostler_types::spec::{OnChange, names_secret};
 use hostler_types::{Deed, Name, Now, ServiceAssignment};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -52,7 +52,7 @@ pub fn files_fingerprint(service: &ServiceAssignment) -> u64 {
 
 /// What they say may change though the spec does not.
 pub(super) fn name_secrets(service: &ServiceAssignment) -> bool {
-    service.files.iter().any(|file| file.with.values().any(|value| value.contains("${secret:")))
+    service.files.iter().any(|file| file.with.values().any(|value| names_secret(value)))
 }
 
 /// Of several, the one that does the others' work as well.

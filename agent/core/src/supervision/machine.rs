@@ -7,7 +7,7 @@ use super::service::{CheckSeen, Face, Ladder, Service};
 use super::{Effect, How, Input, Kept, KeptService, Key, Prints, Standing, files_fingerprint, fingerprint};
 use crate::hash::fnv1a;
 use crate::jitter::Jitter;
-use hostler_types::service::{Act, Runs};
+use hostler_types::service::{Act, Program, Runs};
 use hostler_types::{Brake, BrakeKind, Deed, Name, Now, ServiceAssignment};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -394,28 +394,14 @@ impl Supervisor {
 
 /// What is still known of a service whose spec went while no agent ran.
 fn orphan(name: Name, kept: &KeptService) -> ServiceAssignment {
-    use hostler_types::service::{Program, RestartPolicy, StopPolicy};
     let program = Program::default();
-    ServiceAssignment {
-        name,
-        runs: match kept.unit.clone() {
-            Some(name) => Runs::Written { name, program },
-            None if kept.container => Runs::Container { image: String::new(), program },
-            None => Runs::Process(program),
-        },
-        replicas: kept.started.keys().max().map_or(0, |last| last.saturating_add(1)),
-        needs: Vec::new(),
-        on_needs: hostler_types::spec::OnNeeds::Stay,
-        restart: RestartPolicy::default(),
-        stop: StopPolicy::default(),
-        live: Vec::new(),
-        ready: Vec::new(),
-        heal: Vec::new(),
-        files: Vec::new(),
-        packages: Vec::new(),
-        drift: hostler_types::spec::Drift::Alarm,
-        origins: BTreeMap::new(),
-    }
+    let runs = match kept.unit.clone() {
+        Some(name) => Runs::Written { name, program },
+        None if kept.container => Runs::Container { image: String::new(), program },
+        None => Runs::Process(program),
+    };
+    let replicas = kept.started.keys().max().map_or(0, |last| last.saturating_add(1));
+    ServiceAssignment { replicas, ..ServiceAssignment::new(name, runs) }
 }
 
 /// Short enough to be said aloud; one host does not make so many that two are alike.

@@ -2,7 +2,6 @@ use super::containers::tests::container;
 use super::*;
 use crate::protocol::{Container, Content, Environment, Limits};
 use proptest::prelude::*;
-use std::collections::BTreeMap;
 
 fn policy(profile: Profile) -> Policy {
     Policy::of(profile, "the default")
@@ -17,7 +16,7 @@ fn process(user: &str) -> Process {
         command: vec!["/opt/shop/bin/api".into()],
         user: Some(user.into()),
         folder: None,
-        env: BTreeMap::new(),
+        env: Environment::default(),
         limits: Limits::default(),
         stop_signal: "SIGTERM".into(),
         grace_ms: 1000,

@@ -29,7 +29,7 @@ pub use compile::{Compiled, EnvSource, Object, Source, SourceFile, compile, read
 pub use explain::{ExplainError, explain, reference, schema_text};
 pub use filled::{filled, names_in};
 pub use form::{Field, Form, Json, Need, Record, Scalar, Word};
-pub use interpolate::{on_node, secrets_in, with_secrets};
+pub use interpolate::{names_secret, on_node, secrets_in, with_secrets};
 pub use kind::{Body, Kind, Noun};
 pub use kinds::{
     AlertSpec, AlertState, CheckSpec, CheckTarget, Drift, FileSpec, HealStep, NodeSpec, NotifierSpec, OnChange,
