@@ -13,10 +13,12 @@ use std::path::PathBuf;
 
 mod container;
 mod content;
+mod file;
 mod frame;
 
 pub use container::{Container, Found};
 pub use content::Content;
+pub use file::{FileFound, LookAt, Stands, print_of};
 pub use frame::{Decoder, FrameError, MESSAGE_BYTES_MAX, encode};
 
 /// The number of the agent's end of the socket pair.
@@ -98,6 +100,10 @@ pub enum Act {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         user: Option<String>,
     },
+    /// How they stand; answered in the same order.
+    LookAtFiles {
+        files: Vec<LookAt>,
+    },
     MakeFolder {
         path: PathBuf,
         owner: Option<String>,
@@ -175,9 +181,9 @@ pub enum Act {
 impl Act {
     /// It changes nothing on the host: every profile allows it.
     pub const fn only_looks(&self) -> bool {
-        use Act::{ContainerTail, Inspect, InspectContainer, List, Listener, Open, Policy, Tail};
+        use Act::{ContainerTail, Inspect, InspectContainer, List, Listener, LookAtFiles, Open, Policy, Tail};
         matches!(self, Inspect { .. } | List | Listener { .. } | Open { .. } | Policy | Tail { .. })
-            || matches!(self, InspectContainer { .. } | ContainerTail { .. })
+            || matches!(self, InspectContainer { .. } | ContainerTail { .. } | LookAtFiles { .. })
     }
 }
 
@@ -270,6 +276,8 @@ pub struct Done {
     pub open: Vec<Open>,
     pub policy: Option<Box<Told>>,
     pub container: Option<Box<Found>>,
+    /// Of files that were looked at, or put.
+    pub files: Vec<FileFound>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
