@@ -262,18 +262,22 @@ words! {
         Paged = "paged",
         /// It could not be done.
         Failed = "failed",
+        /// Others changed what the spec decides.
+        Drifted = "drifted",
+        /// What others changed is as the spec says again.
+        Repaired = "repaired",
     }
 }
 
 impl Deed {
     /// People hear of it at once; of the others, who looks.
     pub const fn is_told(self) -> bool {
-        matches!(self, Self::Crashing | Self::Paged | Self::Recovered)
+        matches!(self, Self::Crashing | Self::Paged | Self::Recovered | Self::Drifted)
     }
 
     /// Somebody did it; the others befell it, or were not done.
     pub const fn is_done(self) -> bool {
-        matches!(self, Self::Started | Self::Restarted | Self::Reloaded | Self::Stopped)
+        matches!(self, Self::Started | Self::Restarted | Self::Reloaded | Self::Stopped | Self::Repaired)
     }
 }
 

@@ -1,5 +1,6 @@
 //! What people see of it, step by step.
 
+mod drift;
 mod files;
 
 use super::*;
