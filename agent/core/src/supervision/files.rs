@@ -167,8 +167,8 @@ impl Supervisor {
         for one in placed {
             let before = service.files.placed.insert(one.path.clone(), one.print);
             for read in service.replicas.iter_mut().filter_map(|replica| replica.read.as_mut()) {
-                if one.changed && before == Some(one.print) {
-                    // It was another for a while.
+                if one.changed {
+                    // It was another, if only for a while.
                     read.remove(&one.path);
                 } else if !one.changed && before.is_none() {
                     // It stood there before us, and was read as it is.
