@@ -132,11 +132,11 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub fn new(kept: &super::KeptService, service: &ServiceAssignment) -> Self {
+    /// Of which files a spec speaks is said by [`Watch::only`]: one that has gone may come
+    /// back, and what was put for it is known until then.
+    pub fn new(kept: &super::KeptService) -> Self {
         let (stood, drifted, tries) = (kept.stood.clone(), kept.drifted.clone(), kept.tries.clone());
-        let mut watch = Self { stood, drifted, tries, ..Self::default() };
-        watch.only(service);
-        watch
+        Self { stood, drifted, tries, ..Self::default() }
     }
 
     /// What is no part of the spec any more anybody may change.

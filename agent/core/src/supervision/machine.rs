@@ -234,8 +234,12 @@ impl Supervisor {
                 None => {
                     let checks = checks(&BTreeMap::new());
                     let held = self.kept.services.get(&name).cloned().unwrap_or_default();
+                    let mut watch = Watch::new(&held);
+                    if !leaving {
+                        watch.only(&assignment);
+                    }
                     let service = Service {
-                        watch: Watch::new(&held, &assignment),
+                        watch,
                         assignment: Arc::new(assignment),
                         fingerprint,
                         files: Files { placed: held.placed, settled: held.settled, ..Files::default() },
