@@ -17,6 +17,7 @@ pub mod liveness;
 pub mod lockout;
 pub mod notices;
 pub mod plan;
+pub mod schedules;
 pub mod services;
 pub mod watchers;
 pub use hostler_types::version;

@@ -32,8 +32,9 @@ pub use form::{Field, Form, Json, Need, Record, Scalar, Word};
 pub use interpolate::{names_secret, on_node, secrets_in, with_secrets};
 pub use kind::{Body, Kind, Noun};
 pub use kinds::{
-    AlertSpec, AlertState, CheckSpec, CheckTarget, Drift, FileSpec, HealStep, NodeSpec, NotifierSpec, OnChange,
-    OnNeeds, PluginSpec, Restart, Restarter, ServiceSpec, ServiceType, Severity, Signal, SystemSpec,
+    AlertSpec, AlertState, CheckSpec, CheckTarget, Drift, FileSpec, HealStep, Missed, NodeSpec, NotifierSpec, Offline,
+    OnChange, OnNeeds, Overlap, PluginSpec, Restart, Restarter, ScheduleSpec, ServiceSpec, ServiceType, Severity,
+    Signal, SystemSpec, WindowSpec,
 };
 pub use problem::{Problem, Problems, nearest};
 pub use scalars::{Amount, Number, Ref, Setting, Size, Span, Template, Whole, Zone};
