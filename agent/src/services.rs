@@ -2,6 +2,7 @@
 //! needs to know is seen here.
 
 mod containers;
+mod drift;
 mod files;
 mod keep;
 mod logs;
@@ -20,11 +21,13 @@ use crate::orders::Orders;
 use crate::spool::Spool;
 use crate::vault::Vault;
 use crate::view::View;
-use files::Contents;
+use files::{Before, Contents};
 use hostler_agent_core::desired::only_watch;
 use hostler_agent_core::supervision::{Checked, Effect, FilesPut, Input, Key, Order, Outcome, Seen, Supervisor};
 use hostler_proto::agent::spool_record::Body;
 use hostler_proto::agent::{self as wire, from_agent};
+use hostler_types::service::Runs;
+use hostler_types::spec::Drift;
 use hostler_types::{Act, Brake, BrakeKind, Name, ServiceAssignment, ServiceVerb, Timestamp};
 use keep::Acts;
 use runtime::{Runtime, unit_of};
@@ -70,7 +73,8 @@ pub enum Ask {
 
 /// Fresh enough for a table; each service costs some tens of microseconds.
 const MEASURE_EVERY: Duration = Duration::from_secs(15);
-/// What is open, which only the executor sees, is counted once in so many measures.
+/// What is open and how files stand, which only the executor sees, is looked at once in
+/// so many measures.
 const OPEN_EACH: u64 = 4;
 
 /// Whoever waits for the end of an order.
@@ -276,25 +280,40 @@ impl Services {
             Effect::Look { key } => {
                 let service = assigned(running, &key);
                 running.doing.spawn(async move {
+                    let mut inputs = Vec::new();
+                    if let Some(service) = service.as_deref().filter(|one| matches!(one.runs, Runs::Unit { .. })) {
+                        inputs.extend(runtime.put_drop_in(service).await);
+                    }
                     let seen = runtime.look(&key, service.as_deref()).await;
-                    vec![Input::Looked { key, seen }]
+                    inputs.push(Input::Looked { key, seen });
+                    inputs
                 });
             }
             Effect::Start { key, op } => {
                 let Some(service) = assigned(running, &key) else { return };
                 running.last.insert(key.service.clone(), Arc::clone(&service));
                 let had = running.supervisor.had(&key.service);
+                let before = match service.drift {
+                    Drift::Alarm => Before::Left(running.supervisor.placed(&key.service)),
+                    Drift::Repair => Before::Unknown,
+                };
                 running.doing.spawn(async move {
                     let mut inputs = Vec::new();
                     if !service.files.is_empty() || !service.packages.is_empty() {
-                        let put = runtime.put_files(&service, None).await;
+                        let put = runtime.put_files(&service, &before).await;
                         if !files::stands(&service, &put, &had) {
                             let result = put.trouble.map_or(Ok(None), |trouble| Err(files::at_start(trouble)));
                             return vec![Input::Started { key, op, result }];
                         }
                         inputs.push(Input::FilesPut { service: key.service.clone(), put });
                     }
-                    let result = runtime.start(&key, &service).await;
+                    let result = match runtime.put_unit_to_start(&service).await {
+                        Ok(put) => {
+                            inputs.extend(put);
+                            runtime.start(&key, &service).await
+                        }
+                        Err(trouble) => Err(trouble),
+                    };
                     inputs.push(Input::Started { key: key.clone(), op, result: result.clone() });
                     if result == Ok(None) && runtime::is_own(Some(&service)) {
                         let (end, _) = runtime.ended(&key, Some(&service)).await;
@@ -324,10 +343,17 @@ impl Services {
             }
             Effect::PutFiles { service: name, op } => {
                 let Some(service) = running.supervisor.assignment(&name).cloned() else { return };
-                let before = running.supervisor.placed(&name);
+                let before = Before::Stands(running.supervisor.placed(&name));
                 running.doing.spawn(async move {
-                    let put = runtime.put_files(&service, Some(&before)).await;
+                    let put = runtime.put_files(&service, &before).await;
                     vec![Input::FilesPut { service: name, put: FilesPut { op: Some(op), ..put } }]
+                });
+            }
+            Effect::PutUnit { service: name } => {
+                let Some(service) = running.supervisor.assignment(&name).cloned() else { return };
+                running.doing.spawn(async move {
+                    let put = runtime.put_unit(&service).await;
+                    vec![Input::UnitPut { service: name, put }]
                 });
             }
             // A queue that is full means that many run anyway.
@@ -356,6 +382,10 @@ impl Services {
         let (view, runtime) = (Arc::clone(&self.view), running.runtime.clone());
         running.measured += 1;
         let open = running.measured % OPEN_EACH == 1;
+        for looking in running.supervisor.to_look_at().into_iter().filter(|_| open) {
+            let runtime = runtime.clone();
+            running.doing.spawn(async move { runtime.look_at_files(looking).await.into_iter().collect() });
+        }
         running.doing.spawn(async move {
             let pids = view.lock().pids();
             let opened = if open { runtime.open(pids.iter().map(|(_, pid)| *pid).collect()).await } else { Vec::new() };

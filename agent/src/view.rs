@@ -8,7 +8,7 @@ use hostler_executor::protocol::Open;
 use hostler_plugin_host::Bill;
 use hostler_plugin_host::answer::Sample;
 use hostler_proto::agent::{self as wire, CheckReport, PluginReport};
-use hostler_types::{Brake, CheckState, Name, Stamp};
+use hostler_types::{Brake, CheckState, Name, ServiceState, Stamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
@@ -122,7 +122,9 @@ impl View {
 }
 
 fn same(a: &Standing, b: &Standing) -> bool {
+    let waits = a.state != ServiceState::Running;
     (a.state, a.since, a.pid, a.restarts, a.stopped) == (b.state, b.since, b.pid, b.restarts, b.stopped)
+        && (waits || a.words == b.words)
 }
 
 impl CheckSeen {

@@ -9,6 +9,7 @@
 //! well is asked of the control plane).
 
 mod doing;
+mod drift;
 mod files;
 mod fingerprint;
 mod healing;
@@ -20,6 +21,7 @@ mod seen;
 mod service;
 mod words;
 
+pub use drift::{DROP_IN, Drifted, Found, Looking, Stands, Stood, Tries, UNIT_FOLDER, unit_path};
 pub use files::{Prints, files_fingerprint};
 pub use fingerprint::fingerprint;
 pub use machine::Supervisor;
@@ -160,6 +162,17 @@ pub enum Input {
         service: Name,
         put: FilesPut,
     },
+    /// How files stand of which it was asked: [`Supervisor::to_look_at`].
+    FilesLooked {
+        service: Name,
+        era: u64,
+        found: Vec<Found>,
+    },
+    /// The file that systemd reads for it was written, or stands there as it should.
+    UnitPut {
+        service: Name,
+        put: Result<Placed, Trouble>,
+    },
     /// Its main process is gone.
     Ended {
         key: Key,
@@ -196,6 +209,8 @@ pub struct FilesPut {
     pub placed: Vec<Placed>,
     /// Why the rest does not.
     pub trouble: Option<Trouble>,
+    /// Those that were looked at and left, since others changed them.
+    pub found: Vec<Found>,
 }
 
 #[derive(Clone, Debug)]
@@ -204,6 +219,8 @@ pub struct Placed {
     pub print: u64,
     /// Another stood there before, or none.
     pub changed: bool,
+    /// How it was put; nothing where it was left as it is.
+    pub stood: Option<Stood>,
 }
 
 /// One result of a check.
@@ -259,6 +276,10 @@ pub enum Effect {
         service: Name,
         op: u64,
     },
+    /// Write the file that systemd reads for it, as the spec says: [`Input::UnitPut`].
+    PutUnit {
+        service: Name,
+    },
     /// Run it now.
     Probe {
         check: Name,
@@ -309,6 +330,16 @@ pub struct KeptService {
     /// What each replica has read of them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub read: BTreeMap<u32, Prints>,
+    /// How its files were put, which of them others changed, and what was done about it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub stood: BTreeMap<String, Stood>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub drifted: BTreeMap<String, Drifted>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tries: BTreeMap<String, Tries>,
+    /// Which files were all put last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settled: Option<u64>,
     /// What runs of it goes with its spec, even if that goes while nobody looks.
     #[serde(default)]
     pub owned: bool,

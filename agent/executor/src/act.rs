@@ -5,7 +5,7 @@ use crate::engine::Engine;
 use crate::files::{self, Place};
 use crate::parent::Parent;
 use crate::program;
-use crate::protocol::{Act, Done, Environment, Outcome, Process};
+use crate::protocol::{Act, Done, Environment, FileFound, LookAt, Outcome, Process, Stands, print_of};
 use crate::rotate::{self, Due, Rotated};
 use crate::systemd::{Systemd, environment};
 use crate::{units, usage};
@@ -78,7 +78,15 @@ impl Hand {
                 let owner = numbers(owner.as_deref())?;
                 let user = user.map(|name| account::find(&name)).transpose()?;
                 let check = validate.map(|command| Check { command, user });
-                self.put(path, content_base64.0, owner, mode, check).await
+                let print = print_of(&content_base64.0);
+                let done = self.put(path.clone(), content_base64.0, owner, mode, check).await?;
+                let files = vec![as_put(path, print, owner, mode).await?];
+                Ok(Done { files, ..done })
+            }
+            Act::LookAtFiles { files } => {
+                let now_ms = crate::clock::wall_ms();
+                let files = blocking(move || Ok(files.iter().map(|one| files::look_at(one, now_ms)).collect())).await?;
+                Ok(Done { files, ..Done::default() })
             }
             Act::MakeFolder { path, owner, mode } => {
                 changed(files::make_folder(&path, numbers(owner.as_deref())?, mode)?)
@@ -302,6 +310,22 @@ impl Hand {
 
 fn changed(changed: bool) -> Result<Done, String> {
     Ok(Done { changed, already: !changed, ..Done::default() })
+}
+
+/// How it stands now by our hand: what others may have done to it since is not in it.
+async fn as_put(path: PathBuf, print: u64, owner: Option<(u32, u32)>, mode: Option<u32>) -> Result<FileFound, String> {
+    let look = LookAt { path, mark: None };
+    let found = blocking(move || Ok(files::look_at(&look, 0))).await?;
+    let (uid, gid, mode) = match (owner, mode, found) {
+        (Some((uid, gid)), Some(mode), _) => (uid, gid, mode),
+        (owner, mode, FileFound::There(found)) => {
+            let (uid, gid) = owner.unwrap_or((found.uid, found.gid));
+            (uid, gid, mode.unwrap_or(found.mode))
+        }
+        // It is gone again, and nobody knows how it stood.
+        _ => return Ok(FileFound::Unknown),
+    };
+    Ok(FileFound::There(Stands { mark: None, print, mode, uid, gid, changed_ms: 0 }))
 }
 
 fn numbers(owner: Option<&str>) -> Result<Option<(u32, u32)>, String> {

@@ -8,6 +8,10 @@ use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+mod look;
+
+pub use look::look_at;
+
 /// What a service prints is for itself and for the agent.
 const OUTPUT_MODE: u32 = 0o640;
 

@@ -94,6 +94,11 @@ pub fn allowed(policy: &Policy, act: &Act) -> Result<(), String> {
             owned(policy, path, owner.as_deref(), *mode)?;
             validate.as_deref().map_or(Ok(()), |command| check_file(policy, command, user.as_deref()))
         }
+        Act::LookAtFiles { files } => files.iter().try_for_each(|one| match places::of_unit(&one.path) {
+            // Anybody may read those.
+            Some(unit) => touch_unit(policy, unit),
+            None => path_of(policy, &one.path),
+        }),
         Act::MakeFolder { path, owner, mode } => {
             path_of(policy, path)?;
             if places::holds_protected(path) {
@@ -233,6 +238,7 @@ pub fn verb(act: &Act) -> &'static str {
         Act::RemoveUnit { .. } => "remove_unit",
         Act::DropIn { .. } => "drop_in",
         Act::PutFile { .. } => "put_file",
+        Act::LookAtFiles { .. } => "look_at_files",
         Act::MakeFolder { .. } => "make_folder",
         Act::MakeUser { .. } => "make_user",
         Act::InstallPackages { .. } => "install_packages",

@@ -199,7 +199,7 @@ impl Parent {
         if let Some(ready) = ready {
             command.env("NOTIFY_SOCKET", ready.path());
         }
-        command.envs(&process.env);
+        command.envs(process.env.iter());
         let mut child = command.spawn().map_err(failed)?;
         drop(command);
         let mut words = String::new();

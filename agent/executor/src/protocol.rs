@@ -8,14 +8,17 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Deref;
 use std::path::PathBuf;
 
 mod container;
 mod content;
+mod file;
 mod frame;
 
 pub use container::{Container, Found};
 pub use content::Content;
+pub use file::{FileFound, LookAt, Stands, print_of};
 pub use frame::{Decoder, FrameError, MESSAGE_BYTES_MAX, encode};
 
 /// The number of the agent's end of the socket pair.
@@ -97,6 +100,10 @@ pub enum Act {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         user: Option<String>,
     },
+    /// How they stand; answered in the same order.
+    LookAtFiles {
+        files: Vec<LookAt>,
+    },
     MakeFolder {
         path: PathBuf,
         owner: Option<String>,
@@ -174,13 +181,13 @@ pub enum Act {
 impl Act {
     /// It changes nothing on the host: every profile allows it.
     pub const fn only_looks(&self) -> bool {
-        use Act::{ContainerTail, Inspect, InspectContainer, List, Listener, Open, Policy, Tail};
+        use Act::{ContainerTail, Inspect, InspectContainer, List, Listener, LookAtFiles, Open, Policy, Tail};
         matches!(self, Inspect { .. } | List | Listener { .. } | Open { .. } | Policy | Tail { .. })
-            || matches!(self, InspectContainer { .. } | ContainerTail { .. })
+            || matches!(self, InspectContainer { .. } | ContainerTail { .. } | LookAtFiles { .. })
     }
 }
 
-#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Process {
     pub command: Vec<String>,
@@ -190,7 +197,7 @@ pub struct Process {
     #[serde(default)]
     pub folder: Option<String>,
     #[serde(default)]
-    pub env: BTreeMap<String, String>,
+    pub env: Environment,
     #[serde(default)]
     pub limits: Limits,
     /// `SIGTERM` or alike.
@@ -207,26 +214,17 @@ pub struct Process {
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Environment(pub BTreeMap<String, String>);
 
-impl fmt::Debug for Environment {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
+impl Deref for Environment {
+    type Target = BTreeMap<String, String>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
     }
 }
 
-/// Secrets may be in the values.
-impl fmt::Debug for Process {
+impl fmt::Debug for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Process")
-            .field("command", &self.command)
-            .field("user", &self.user)
-            .field("folder", &self.folder)
-            .field("env", &self.env.keys().collect::<Vec<_>>())
-            .field("limits", &self.limits)
-            .field("stop_signal", &self.stop_signal)
-            .field("grace_ms", &self.grace_ms)
-            .field("output", &self.output)
-            .field("ready_notify", &self.ready_notify)
-            .finish()
+        f.debug_set().entries(self.0.keys()).finish()
     }
 }
 
@@ -278,6 +276,8 @@ pub struct Done {
     pub open: Vec<Open>,
     pub policy: Option<Box<Told>>,
     pub container: Option<Box<Found>>,
+    /// Of files that were looked at, or put.
+    pub files: Vec<FileFound>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -161,6 +161,7 @@ fn key(act: &Act) -> Option<String> {
         | Act::Inspect { .. }
         | Act::Open { .. }
         | Act::Listener { .. }
+        | Act::LookAtFiles { .. }
         | Act::List
         | Act::Policy
         | Act::KillContainer { .. }

@@ -8,7 +8,7 @@ use super::process;
 use super::runtime::{DIR_MODE, HOME_MODE, Runtime, TAIL_LINES, Texts, how, limits, signal};
 use hostler_agent_core::supervision::{End, How, Key, Seen, Trouble, fingerprint};
 use hostler_executor::account;
-use hostler_executor::protocol::{Act, Container, Found};
+use hostler_executor::protocol::{Act, Container, Environment, Found};
 use hostler_types::ServiceAssignment;
 use hostler_types::service::{GRACE_DEFAULT, LogPolicy, Program, Runs};
 use hostler_types::time::whole_millis;
@@ -119,7 +119,7 @@ impl Runtime {
             command: if command.is_empty() { Vec::new() } else { process::command_elsewhere(&command) },
             user: program.user.clone(),
             folder: program.home.clone(),
-            env,
+            env: Environment(env),
             limits: limits(program),
             mounts: mounts(program),
             log_bytes_max: rotate_bytes.unwrap_or(LOG_BYTES_DEFAULT).max(LOG_BYTES_MIN),

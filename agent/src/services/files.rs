@@ -1,19 +1,20 @@
 //! Puts a service's packages and files in place, through the executor. Their content
 //! is fetched by digest and stays on the disk, for a host that starts cut off.
 
+use super::drift::stood_of;
 use super::process;
 use super::runtime::{Runtime, by_root, program, user_of};
 use crate::connect::status_text;
 use crate::files;
 use data_encoding::HEXLOWER;
 use hostler_agent_core::hash::fnv1a;
-use hostler_agent_core::supervision::{FilesPut, Placed, Prints, Trouble, files_fingerprint};
+use hostler_agent_core::supervision::{FilesPut, Found, Placed, Prints, Stands, Trouble, files_fingerprint};
 use hostler_executor::protocol::{self, Act, Content};
 use hostler_proto::agent::FetchRequest;
 use hostler_proto::agent::agent_link_client::AgentLinkClient;
 use hostler_proto::transport::MESSAGE_BYTES_MAX;
 use hostler_types::service::{FileAssignment, Runs};
-use hostler_types::spec::filled;
+use hostler_types::spec::{filled, names_secret};
 use hostler_types::{Name, ServiceAssignment};
 use ring::digest::{SHA256, digest};
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,6 +37,16 @@ const SECRET_MODE: u32 = 0o640;
 const FILE_MARK: &str = "${file}";
 /// In its place while the command is taken apart, since a shell would read the braces.
 const FILE_WORD: &str = "\u{1}file\u{1}";
+
+/// What is known of a service's files before they are put.
+pub enum Before {
+    /// How they stand by our hand, for those that need not be looked at.
+    Stands(Prints),
+    /// The same, for a start where `drift: alarm` leaves what others changed since.
+    Left(Prints),
+    /// Whatever stands there, it is put.
+    Unknown,
+}
 
 /// The content of files, by digest. Cheap to clone.
 #[derive(Clone)]
@@ -148,8 +159,8 @@ pub fn at_start(trouble: Trouble) -> Trouble {
 
 impl Runtime {
     /// Packages first, which may bring users and folders, then its own of these, then
-    /// files. `before`: as they stand by our hand, for those that need not be looked at.
-    pub async fn put_files(&self, service: &ServiceAssignment, before: Option<&Prints>) -> FilesPut {
+    /// files.
+    pub async fn put_files(&self, service: &ServiceAssignment, before: &Before) -> FilesPut {
         let lock = self.contents.lock_of(&service.name);
         let _one = lock.lock().await;
         let mut put = FilesPut { wanted: files_fingerprint(service), ..FilesPut::default() };
@@ -159,7 +170,10 @@ impl Runtime {
         }
         for file in &service.files {
             match self.put_file(service, file, before).await {
-                Ok(placed) => put.placed.push(placed),
+                Ok((placed, found)) => {
+                    put.placed.push(placed);
+                    put.found.extend(found);
+                }
                 Err(trouble) => {
                     put.trouble = Some(trouble);
                     break;
@@ -187,8 +201,8 @@ impl Runtime {
         &self,
         service: &ServiceAssignment,
         file: &FileAssignment,
-        before: Option<&Prints>,
-    ) -> Result<Placed, Trouble> {
+        before: &Before,
+    ) -> Result<(Placed, Option<Found>), Trouble> {
         let named = |words: String| format!("{}: {words}", file.path);
         let content = self.contents.get(&file.digest).await.map_err(|words| Trouble::Lost(named(words)))?;
         let values = self.resolved(&file.with).map_err(|words| Trouble::Failed(named(words)))?;
@@ -204,7 +218,7 @@ impl Runtime {
             return Err(Trouble::Failed(named(words)));
         }
         let own = own_user(service);
-        let secret = file.with.values().any(|text| text.contains("${secret:"));
+        let secret = file.with.values().any(|text| names_secret(text));
         let mode = file.mode.unwrap_or(if secret { SECRET_MODE } else { MODE });
         let owner = file.owner.clone().or_else(|| own.clone()).or_else(|| by_root().then(|| "root".to_owned()));
         let print = fnv1a(&[
@@ -212,8 +226,8 @@ impl Runtime {
             owner.as_deref().unwrap_or_default(),
             &mode.to_string(),
         ]);
-        if before.is_some_and(|before| before.get(&file.path) == Some(&print)) {
-            return Ok(Placed { path: file.path.clone(), print, changed: false });
+        if let Some(found) = self.is_left(file, print, before).await? {
+            return Ok((Placed { path: file.path.clone(), print, changed: false, stood: None }, found));
         }
         let path = PathBuf::from(&file.path);
         if let Some(words) = missing_folder(service, &path) {
@@ -227,7 +241,27 @@ impl Runtime {
         if done.changed {
             tracing::info!(service = %service.name, path = file.path, "file put in place");
         }
-        Ok(Placed { path: file.path.clone(), print, changed: done.changed })
+        let stood = done.files.first().and_then(stood_of);
+        Ok((Placed { path: file.path.clone(), print, changed: done.changed, stood }, None))
+    }
+
+    /// What the spec still says the same of is not put again, and what was found there
+    /// instead, if that was looked at. What is gone is put: a start may not do without it.
+    async fn is_left(
+        &self,
+        file: &FileAssignment,
+        print: u64,
+        before: &Before,
+    ) -> Result<Option<Option<Found>>, Trouble> {
+        let same = |prints: &Prints| prints.get(&file.path) == Some(&print);
+        match before {
+            Before::Stands(prints) => Ok(same(prints).then_some(None)),
+            Before::Left(prints) if same(prints) => {
+                let found = self.look_at(vec![(file.path.clone(), None)]).await?.pop();
+                Ok(found.filter(|one| matches!(one.stands, Some(Stands::There(_) | Stands::NoFile))).map(Some))
+            }
+            Before::Left(_) | Before::Unknown => Ok(None),
+        }
     }
 
     fn resolved(&self, with: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>, String> {
@@ -284,24 +318,8 @@ mod tests {
     use super::*;
 
     fn service(dirs: &str) -> ServiceAssignment {
-        use hostler_types::service::{Program, RestartPolicy, StopPolicy};
-        use hostler_types::spec::{Drift, OnNeeds};
-        ServiceAssignment {
-            name: Name::new("shop").expect("a name"),
-            runs: Runs::Process(Program { home: Some(dirs.to_owned()), ..Program::default() }),
-            replicas: 1,
-            needs: Vec::new(),
-            on_needs: OnNeeds::Stay,
-            restart: RestartPolicy::default(),
-            stop: StopPolicy::default(),
-            live: Vec::new(),
-            ready: Vec::new(),
-            heal: Vec::new(),
-            files: Vec::new(),
-            packages: Vec::new(),
-            drift: Drift::Alarm,
-            origins: BTreeMap::new(),
-        }
+        let program = hostler_types::service::Program { home: Some(dirs.to_owned()), ..Default::default() };
+        ServiceAssignment::new(Name::new("shop").expect("a name"), Runs::Process(program))
     }
 
     #[test]

@@ -97,26 +97,10 @@ fn logs(service: &ServiceAssignment, output_of: impl Fn(&Key) -> PathBuf) -> Vec
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hostler_types::service::{Program, RestartPolicy, Runs, StopPolicy};
-    use hostler_types::spec::{Drift, OnNeeds};
+    use hostler_types::service::{Program, Runs};
 
     fn service(runs: Runs) -> ServiceAssignment {
-        ServiceAssignment {
-            name: "shop".parse().unwrap(),
-            runs,
-            replicas: 2,
-            needs: Vec::new(),
-            on_needs: OnNeeds::Stay,
-            restart: RestartPolicy::default(),
-            stop: StopPolicy::default(),
-            live: Vec::new(),
-            ready: Vec::new(),
-            heal: Vec::new(),
-            files: Vec::new(),
-            packages: Vec::new(),
-            drift: Drift::Alarm,
-            origins: BTreeMap::new(),
-        }
+        ServiceAssignment { replicas: 2, ..ServiceAssignment::new("shop".parse().unwrap(), runs) }
     }
 
     fn of(runs: Runs) -> Vec<Log> {

@@ -5,12 +5,12 @@ use super::files::Contents;
 use super::{containers, process};
 use crate::executor::{Executor, Lost};
 use crate::vault::Vault;
-use hostler_agent_core::supervision::{End, How, Key, Seen, Trouble};
+use hostler_agent_core::supervision::{DROP_IN, End, How, Key, Seen, Trouble, UNIT_FOLDER};
 use hostler_executor::account;
 use hostler_executor::protocol::{Act, Done, Ended, Environment, Limits, Open, Outcome, Process, Unit, WRITTEN};
 use hostler_types::ServiceAssignment;
 use hostler_types::service::{Program, Runs};
-use hostler_types::spec::{Restarter, secrets_in};
+use hostler_types::spec::{Restarter, names_secret};
 use hostler_types::time::whole_millis;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -25,9 +25,7 @@ pub(super) const TAIL_LINES: u32 = 50;
 const PORT_TAKEN: [&str; 3] = ["in use", "EADDRINUSE", "ddress already used"];
 /// What runs a host's services makes room for their output here.
 const OUTPUT_FOLDER_MODE: u32 = 0o755;
-const UNIT_FOLDER: &str = "/etc/systemd/system";
-const DROP_IN: &str = "hostler-restart";
-const NO_RESTART: &str = "[Service]\nRestart=no\n";
+pub(super) const DROP_IN_TEXT: &str = "[Service]\nRestart=no\n";
 /// Whoever runs what no user is named for: never the agent itself, whose keys it could
 /// read then.
 const USER_DEFAULT: &str = "hostler-run";
@@ -115,7 +113,7 @@ impl Runtime {
     /// Never two who start a unit again: by a drop-in that is there only while it is us.
     async fn one_restarter(&self, unit: &str, restarter: Restarter) {
         let path = Path::new(UNIT_FOLDER).join(format!("{unit}.d/{DROP_IN}.conf"));
-        let text = (restarter == Restarter::Hostler).then(|| NO_RESTART.to_owned());
+        let text = (restarter == Restarter::Hostler).then(|| DROP_IN_TEXT.to_owned());
         if std::fs::read_to_string(path).ok() == text {
             return;
         }
@@ -185,10 +183,11 @@ impl Runtime {
         read.unwrap_or_default().into_iter().map(|line| self.vault.redact(line)).collect()
     }
 
+    /// Its unit, if it has one of ours, was written before.
     pub async fn start(&self, key: &Key, service: &ServiceAssignment) -> Result<Option<u32>, Trouble> {
         let unit = unit_of(key, Some(service));
         match &service.runs {
-            Runs::Unit { .. } => {
+            Runs::Unit { .. } | Runs::Written { .. } => {
                 let done = self.done(Act::Start { unit }).await?;
                 Ok(done.pid)
             }
@@ -197,21 +196,6 @@ impl Runtime {
                 let process = self.process(key, service, program)?;
                 // Without a pid it ended at once, which is no failure to start.
                 Ok(self.done(Act::StartProcess { unit, process }).await?.pid)
-            }
-            Runs::Written { program, .. } => {
-                self.prepare(program).await?;
-                let mut process = self.process(key, service, program)?;
-                let is_secret = |name: &str| {
-                    program.env.get(name).is_some_and(|text| !secrets_in(&text.as_str().into()).is_empty())
-                };
-                let (secret, open) = mem::take(&mut process.env).into_iter().partition(|(name, _)| is_secret(name));
-                let text = unit_text(service, program, &process.command, &open);
-                // With secrets, which are in memory only, nobody but the agent can start it.
-                let enable = secret.is_empty();
-                let write = Act::WriteUnit { unit: unit.clone(), text, enable, env: Environment(secret) };
-                self.done(write).await?;
-                let done = self.done(Act::Start { unit }).await?;
-                Ok(done.pid)
             }
             Runs::Container { image, program } => self.start_container(key, service, image, program).await,
         }
@@ -257,13 +241,18 @@ impl Runtime {
             command,
             user: user_of(program),
             folder: program.home.clone(),
-            env,
+            env: Environment(env),
             limits: limits(program),
             stop_signal: signal(service),
             grace_ms: whole_millis(service.stop.grace),
             output: self.output_of(key),
             ready_notify: false,
         })
+    }
+
+    /// What a written unit of it runs.
+    pub(super) fn process_of(&self, service: &ServiceAssignment, program: &Program) -> Result<Process, Trouble> {
+        self.process(&Key { service: service.name.clone(), replica: 0 }, service, program)
     }
 
     pub async fn stop(&self, key: &Key, service: Option<&ServiceAssignment>) -> Result<(), Trouble> {
@@ -352,6 +341,22 @@ pub(super) fn how(ended: Option<Ended>, limit_bytes: Option<u64>) -> How {
         Some(Ended { signal: Some(signal), .. }) => How::Signal(signal),
         _ => How::Unknown,
     }
+}
+
+/// How its unit is written, and the text that stands there then.
+pub(super) fn unit_text_of(
+    unit: &str,
+    service: &ServiceAssignment,
+    program: &Program,
+    mut process: Process,
+) -> (Act, String) {
+    let is_secret = |name: &str| program.env.get(name).is_some_and(|text| names_secret(text));
+    let (secret, open) = mem::take(&mut process.env.0).into_iter().partition(|(name, _)| is_secret(name));
+    let text = unit_text(service, program, &process.command, &open);
+    // With secrets, which are in memory only, nobody but the agent can start it.
+    let enable = secret.is_empty();
+    let write = Act::WriteUnit { unit: unit.to_owned(), text: text.clone(), enable, env: Environment(secret) };
+    (write, text)
 }
 
 /// A unit that stands by itself when the agent is gone, and starts with the host.

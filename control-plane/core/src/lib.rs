@@ -18,6 +18,7 @@ pub mod lockout;
 pub mod notices;
 pub mod plan;
 pub mod runs;
+pub mod schedules;
 pub mod services;
 pub mod watchers;
 pub use hostler_types::version;

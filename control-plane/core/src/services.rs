@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub type Known<'a> = dyn Fn(&str) -> Option<String> + 'a;
 
 /// The fields whose lines acts name as the place of their rule.
-const RULES: [&str; 9] = ["heal", "restart", "live", "ready", "on_needs", "needs", "stop", "limits", "files"];
+const RULES: [&str; 10] = ["heal", "restart", "live", "ready", "on_needs", "needs", "stop", "limits", "files", "drift"];
 
 /// What one node is asked to run. Of what it needs, only what runs `here` too: a
 /// service elsewhere can't be waited for by the host alone.

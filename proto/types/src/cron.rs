@@ -14,7 +14,9 @@ pub struct Cron {
     pub days: u64,
     pub months: u64,
     pub weekdays: u64,
-    /// Whether each day field says every day.
+    /// Whether a field begins with a star.
+    pub any_minute: bool,
+    pub any_hour: bool,
     pub any_day: bool,
     pub any_weekday: bool,
 }
@@ -80,6 +82,8 @@ impl Cron {
             days: days.bits(day)?,
             months: months.bits(month)?,
             weekdays: weekdays.bits(weekday)?,
+            any_minute: minute.starts_with('*'),
+            any_hour: hour.starts_with('*'),
             any_day: day.starts_with('*'),
             any_weekday: weekday.starts_with('*'),
         };

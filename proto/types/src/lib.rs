@@ -4,10 +4,12 @@
 //! and randomness come in as arguments, so that every rule built on these types
 //! can be tested by calling it.
 
+pub mod calendar;
 pub mod cron;
 pub mod desired;
 pub mod event;
 pub mod facts;
+pub mod hash;
 pub mod join_code;
 pub mod name;
 pub mod notice;

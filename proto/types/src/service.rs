@@ -40,6 +40,28 @@ pub struct ServiceAssignment {
     pub origins: BTreeMap<String, String>,
 }
 
+impl ServiceAssignment {
+    /// One replica that needs nothing, with whatever holds where a spec says nothing.
+    pub fn new(name: Name, runs: Runs) -> Self {
+        Self {
+            name,
+            runs,
+            replicas: 1,
+            needs: Vec::new(),
+            on_needs: OnNeeds::Stay,
+            restart: RestartPolicy::default(),
+            stop: StopPolicy::default(),
+            live: Vec::new(),
+            ready: Vec::new(),
+            heal: Vec::new(),
+            files: Vec::new(),
+            packages: Vec::new(),
+            drift: Drift::Alarm,
+            origins: BTreeMap::new(),
+        }
+    }
+}
+
 /// What runs a service.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Runs {
@@ -240,18 +262,22 @@ words! {
         Paged = "paged",
         /// It could not be done.
         Failed = "failed",
+        /// Others changed what the spec decides.
+        Drifted = "drifted",
+        /// What others changed is as the spec says again.
+        Repaired = "repaired",
     }
 }
 
 impl Deed {
     /// People hear of it at once; of the others, who looks.
     pub const fn is_told(self) -> bool {
-        matches!(self, Self::Crashing | Self::Paged | Self::Recovered)
+        matches!(self, Self::Crashing | Self::Paged | Self::Recovered | Self::Drifted)
     }
 
     /// Somebody did it; the others befell it, or were not done.
     pub const fn is_done(self) -> bool {
-        matches!(self, Self::Started | Self::Restarted | Self::Reloaded | Self::Stopped)
+        matches!(self, Self::Started | Self::Restarted | Self::Reloaded | Self::Stopped | Self::Repaired)
     }
 }
 

@@ -166,7 +166,8 @@ impl Supervisor {
         let keys: Vec<Key> = service.keys().collect();
         let mut recovered = false;
         for replica in &mut service.replicas {
-            if let Some((act, at)) = replica.act.take() {
+            // What is being read again says itself what became of it.
+            if let Some((act, at)) = replica.act.take_if(|_| replica.reading.is_none()) {
                 settled.push((act, at));
             }
             if reset && (!replica.pace.is_fresh() || replica.crashing) {

@@ -6,7 +6,7 @@ use super::words::span;
 use super::{Effect, FilesPut, Key, REFUSED_AGAIN, RETRY, Supervisor, Trouble};
 use crate::hash::fnv1a;
 use hostler_types::service::FileAssignment;
-use hostler_types::spec::OnChange;
+use hostler_types::spec::{OnChange, names_secret};
 use hostler_types::{Deed, Name, Now, ServiceAssignment};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -20,6 +20,8 @@ pub(super) struct Files {
     pub placed: Prints,
     /// Which ones were tried last, well or not.
     pub tried: Option<u64>,
+    /// Which ones were all put last.
+    pub settled: Option<u64>,
     /// They are being put in place.
     pub putting: Option<u64>,
     /// What was wrong at the last try: the old ones stay until that is mended.
@@ -52,7 +54,7 @@ pub fn files_fingerprint(service: &ServiceAssignment) -> u64 {
 
 /// What they say may change though the spec does not.
 pub(super) fn name_secrets(service: &ServiceAssignment) -> bool {
-    service.files.iter().any(|file| file.with.values().any(|value| value.contains("${secret:")))
+    service.files.iter().any(|file| file.with.values().any(|value| names_secret(value)))
 }
 
 /// Of several, the one that does the others' work as well.
@@ -66,9 +68,11 @@ fn strongest<'a>(changed: impl Iterator<Item = &'a FileAssignment>) -> OnChange 
 }
 
 impl Supervisor {
-    /// As they stand on the host by our hand.
+    /// As they stand on the host by our hand, less those that are being put back.
     pub fn placed(&self, service: &Name) -> Prints {
-        self.services.get(service).map(|one| one.files.placed.clone()).unwrap_or_default()
+        let Some(service) = self.services.get(service) else { return Prints::new() };
+        let placed = service.files.placed.iter().filter(|(path, _)| !service.watch.repairing.contains(*path));
+        placed.map(|(path, print)| (path.clone(), *print)).collect()
     }
 
     /// The paths of those that once stood there by our hand: it can be started with them,
@@ -152,8 +156,9 @@ impl Supervisor {
     }
 
     /// By a start or for what runs.
-    pub(super) fn files_put(&mut self, now: Now, name: &Name, put: FilesPut) {
-        let FilesPut { op, wanted, placed, trouble } = put;
+    pub(super) fn files_put(&mut self, now: Now, name: &Name, mut put: FilesPut) {
+        let put_back = self.files_were_put(now, name, &mut put);
+        let FilesPut { op, wanted, placed, trouble, found: _ } = put;
         let Some(service) = self.services.get_mut(name) else { return };
         if op.is_some() && op == service.files.putting {
             service.files.putting = None;
@@ -162,8 +167,8 @@ impl Supervisor {
         for one in placed {
             let before = service.files.placed.insert(one.path.clone(), one.print);
             for read in service.replicas.iter_mut().filter_map(|replica| replica.read.as_mut()) {
-                if one.changed && before == Some(one.print) {
-                    // It was another for a while.
+                if one.changed {
+                    // It was another, if only for a while.
                     read.remove(&one.path);
                 } else if !one.changed && before.is_none() {
                     // It stood there before us, and was read as it is.
@@ -175,15 +180,18 @@ impl Supervisor {
         service.files.placed.retain(|path, _| assigned.contains(&path));
         self.effects.push(Effect::Keep);
         let (words, again) = match trouble {
+            // The spec is as good as before.
+            Some(Trouble::Failed(_) | Trouble::Refused(_)) if put_back => return,
             None => {
                 service.files.wrong = None;
-                service.files.tried = Some(wanted);
+                (service.files.tried, service.files.settled) = (Some(wanted), Some(wanted));
                 return;
             }
             // The way to it is gone, or the control plane: that passes.
             Some(Trouble::Lost(_)) => {
                 service.files.again = Some(now.monotonic.saturating_add(RETRY));
-                service.files.placed.retain(|path, _| sure.contains(path));
+                let (left, drifted) = (service.files.settled == Some(wanted), &service.watch.drifted);
+                service.files.placed.retain(|path, _| sure.contains(path) || (left && drifted.contains_key(path)));
                 return;
             }
             Some(Trouble::Failed(words)) => (words, None),

@@ -1,13 +1,14 @@
 //! The machine: what came in is noted, and then the services that it may concern are
 //! looked at anew, and those beside them for which that made a difference.
 
+use super::drift::Watch;
 use super::files::{Files, name_secrets};
 use super::replica::{Phase, Replica};
 use super::service::{CheckSeen, Face, Ladder, Service};
-use super::{Effect, How, Input, Kept, KeptService, Key, Prints, Standing, files_fingerprint, fingerprint};
+use super::{Effect, How, Input, Kept, KeptService, Key, Standing, files_fingerprint, fingerprint};
 use crate::hash::fnv1a;
 use crate::jitter::Jitter;
-use hostler_types::service::{Act, Runs};
+use hostler_types::service::{Act, Program, Runs};
 use hostler_types::{Brake, BrakeKind, Deed, Name, Now, ServiceAssignment};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -69,8 +70,28 @@ impl Supervisor {
             };
             let container = matches!(service.assignment.runs, Runs::Container { .. });
             // What an agent that dies now may have changed is not known any more.
-            let placed = if service.is_putting() { Prints::new() } else { service.files.placed.clone() };
-            let one = KeptService { stopped, started, restarts, placed, read, owned, unit, container };
+            let watch = &service.watch;
+            // Of what others changed, a put of the same leaves either that or ours.
+            let same = service.files.settled == Some(service.files_wanted);
+            let sure = |path: &String| !service.is_putting() || (same && watch.drifted.contains_key(path));
+            let (mut placed, mut stood) = (service.files.placed.clone(), watch.stood.clone());
+            placed.retain(|path, _| sure(path));
+            stood.retain(|path, _| sure(path));
+            let (drifted, tries, settled) = (watch.drifted.clone(), watch.tries.clone(), service.files.settled);
+            let one = KeptService {
+                stopped,
+                started,
+                restarts,
+                placed,
+                read,
+                stood,
+                drifted,
+                tries,
+                settled,
+                owned,
+                unit,
+                container,
+            };
             kept.services.insert(name.clone(), one);
         }
         kept
@@ -105,6 +126,8 @@ impl Supervisor {
             Input::Stopped { key, op, result } => self.stopped(now, &key, op, result),
             Input::Reloaded { key, result } => self.reloaded(now, &key, result),
             Input::FilesPut { service, put } => self.files_put(now, &service, put),
+            Input::FilesLooked { service, era, found } => self.files_looked(now, &service, era, found),
+            Input::UnitPut { service, put } => self.unit_put(now, &service, put),
             Input::Ended { key, pid, end } => self.ended(now, &key, pid, end),
             Input::Appeared { key, pid } => self.appeared(now, &key, pid),
             Input::Checked(checked) => self.checked(&checked),
@@ -135,7 +158,9 @@ impl Supervisor {
             | Input::Ended { key, .. }
             | Input::Appeared { key, .. } => &key.service,
             Input::Order(order) => &order.service,
-            Input::FilesPut { service, .. } => service,
+            Input::FilesPut { service, .. } | Input::FilesLooked { service, .. } | Input::UnitPut { service, .. } => {
+                service
+            }
             // Those whose check or time it is are found when it is taken.
             Input::Checked(_) | Input::Tick => return,
             Input::Configure(_) | Input::Brakes(_) | Input::Link { .. } | Input::HealAnswer { .. } => {
@@ -200,15 +225,24 @@ impl Supervisor {
                         service.files.try_anew();
                     }
                     service.files_wanted = files_wanted;
+                    service.watch.only(&assignment);
+                    if service.assignment.drift != assignment.drift {
+                        service.watch.judge_anew();
+                    }
                     (service.assignment, service.fingerprint) = (Arc::new(assignment), fingerprint);
                 }
                 None => {
                     let checks = checks(&BTreeMap::new());
                     let held = self.kept.services.get(&name).cloned().unwrap_or_default();
+                    let mut watch = Watch::new(&held);
+                    if !leaving {
+                        watch.only(&assignment);
+                    }
                     let service = Service {
+                        watch,
                         assignment: Arc::new(assignment),
                         fingerprint,
-                        files: Files { placed: held.placed, ..Files::default() },
+                        files: Files { placed: held.placed, settled: held.settled, ..Files::default() },
                         files_wanted,
                         stopped: held.stopped,
                         leaving,
@@ -298,6 +332,7 @@ impl Supervisor {
         for name in names {
             self.heal(now, name);
             self.files(now, name);
+            self.drift(now, name);
             self.reconcile_replicas(now, name);
             self.drop_surplus(name);
         }
@@ -394,28 +429,14 @@ impl Supervisor {
 
 /// What is still known of a service whose spec went while no agent ran.
 fn orphan(name: Name, kept: &KeptService) -> ServiceAssignment {
-    use hostler_types::service::{Program, RestartPolicy, StopPolicy};
     let program = Program::default();
-    ServiceAssignment {
-        name,
-        runs: match kept.unit.clone() {
-            Some(name) => Runs::Written { name, program },
-            None if kept.container => Runs::Container { image: String::new(), program },
-            None => Runs::Process(program),
-        },
-        replicas: kept.started.keys().max().map_or(0, |last| last.saturating_add(1)),
-        needs: Vec::new(),
-        on_needs: hostler_types::spec::OnNeeds::Stay,
-        restart: RestartPolicy::default(),
-        stop: StopPolicy::default(),
-        live: Vec::new(),
-        ready: Vec::new(),
-        heal: Vec::new(),
-        files: Vec::new(),
-        packages: Vec::new(),
-        drift: hostler_types::spec::Drift::Alarm,
-        origins: BTreeMap::new(),
-    }
+    let runs = match kept.unit.clone() {
+        Some(name) => Runs::Written { name, program },
+        None if kept.container => Runs::Container { image: String::new(), program },
+        None => Runs::Process(program),
+    };
+    let replicas = kept.started.keys().max().map_or(0, |last| last.saturating_add(1));
+    ServiceAssignment { replicas, ..ServiceAssignment::new(name, runs) }
 }
 
 /// Short enough to be said aloud; one host does not make so many that two are alike.

@@ -3,13 +3,16 @@
 
 use super::*;
 use hostler_types::service::{FileAssignment, Program, RestartPolicy, Runs, StopPolicy};
-use hostler_types::spec::{HealStep, OnChange, OnNeeds};
+use hostler_types::spec::{Drift, HealStep, OnChange, OnNeeds};
 use hostler_types::{BrakeKind, Now};
 use proptest::prelude::*;
 
 const ATTEMPTS: u32 = 3;
 const WITHIN: Duration = Duration::from_secs(120);
 const CHECK_EVERY: u64 = 5_000;
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// From here on a content is another hand's.
+const OTHERS: u64 = 100;
 
 /// What each service needs: a diamond and one that stands alone.
 const NEEDS: [(&str, &[&str], OnNeeds); 5] = [
@@ -41,6 +44,12 @@ enum Deed {
     /// Another version of its file; one that is not valid.
     File(usize, u64),
     BadFile(usize, bool),
+    /// Somebody else writes it, removes it, or puts it right.
+    Edit(usize, u64),
+    Remove(usize),
+    Right(usize),
+    /// For minutes, whatever it is, it is written again.
+    Fight(usize),
 }
 
 fn deed() -> impl Strategy<Value = Deed> {
@@ -61,7 +70,11 @@ fn deed() -> impl Strategy<Value = Deed> {
         1 => (service.clone(), 0u32..3).prop_map(|(one, count)| Deed::Replicas(one, count)),
         1 => (service.clone(), any::<bool>()).prop_map(|(one, on)| Deed::Drop(one, on)),
         2 => (service.clone(), 0u64..3).prop_map(|(one, version)| Deed::File(one, version)),
-        1 => (service, any::<bool>()).prop_map(|(one, on)| Deed::BadFile(one, on)),
+        1 => (service.clone(), any::<bool>()).prop_map(|(one, on)| Deed::BadFile(one, on)),
+        2 => (service.clone(), OTHERS..OTHERS + 3).prop_map(|(one, content)| Deed::Edit(one, content)),
+        1 => service.clone().prop_map(Deed::Remove),
+        1 => service.clone().prop_map(Deed::Right),
+        1 => service.prop_map(Deed::Fight),
     ]
 }
 
@@ -88,6 +101,15 @@ struct World {
     /// Its file as it stands on the host, and as each program has read it.
     disk: BTreeMap<Name, u64>,
     read: BTreeMap<Key, u64>,
+    /// What others changed: what our hand had put there, and whether the spec is still
+    /// the one that put it.
+    changed: BTreeMap<Name, (u64, bool)>,
+    /// What a program read may be what others wrote.
+    tainted: std::collections::BTreeSet<Name>,
+    /// When what others wrote was put back, though no start and no new spec asked for it.
+    put_back: BTreeMap<Name, Vec<Duration>>,
+    looked: Duration,
+    fights: Option<(Name, Duration)>,
     /// As far as the supervisor was told.
     told: BTreeMap<Key, u32>,
     pids: u32,
@@ -117,6 +139,14 @@ fn change_of(service: &str) -> OnChange {
     }
 }
 
+fn drift_of(service: &str) -> Drift {
+    if matches!(service, "cache" | "cron") { Drift::Alarm } else { Drift::Repair }
+}
+
+fn stood(print: u64) -> Stood {
+    Stood { print, mode: 0o644, uid: 0, gid: 0 }
+}
+
 fn check_of(service: &Name) -> Name {
     name(&format!("{service}-ok"))
 }
@@ -143,6 +173,11 @@ impl World {
             running: BTreeMap::new(),
             disk: BTreeMap::new(),
             read: BTreeMap::new(),
+            changed: BTreeMap::new(),
+            tainted: std::collections::BTreeSet::new(),
+            put_back: BTreeMap::new(),
+            looked: Duration::ZERO,
+            fights: None,
             told: BTreeMap::new(),
             pids: 100,
             seed,
@@ -199,7 +234,7 @@ impl World {
                     mode: None,
                 }],
                 packages: Vec::new(),
-                drift: hostler_types::spec::Drift::Alarm,
+                drift: drift_of(service),
                 origins: BTreeMap::new(),
             })
         });
@@ -294,8 +329,8 @@ impl World {
                 self.later(10, Input::Stopped { key, op, result });
             }
             Effect::Reload { key } => {
-                if self.running.contains_key(&key) {
-                    self.read.insert(key.clone(), self.disk[&key.service]);
+                if let (true, Some(print)) = (self.running.contains_key(&key), self.disk.get(&key.service)) {
+                    self.read.insert(key.clone(), *print);
                 }
                 self.later(3, Input::Reloaded { key, result: Ok(()) });
             }
@@ -303,11 +338,11 @@ impl World {
                 let mut put = match self.troubles.pop() {
                     Some(1) => FilesPut { trouble: Some(Trouble::Lost("cut".into())), ..FilesPut::default() },
                     Some(trouble) => {
-                        let put = self.put(&service);
+                        let put = self.put(&service, false);
                         let lost = FilesPut { trouble: Some(Trouble::Lost("cut".into())), ..FilesPut::default() };
                         if trouble == 0 { lost } else { put }
                     }
-                    None => self.put(&service),
+                    None => self.put(&service, false),
                 };
                 (put.op, put.wanted) = (Some(op), self.wanted(&service));
                 self.later(6, Input::FilesPut { service, put });
@@ -326,7 +361,7 @@ impl World {
             }
             Effect::Left(_) => {}
             Effect::Keep => self.kept = self.supervisor.kept(),
-            Effect::Record(_) | Effect::Answer { .. } => {}
+            Effect::Record(_) | Effect::Answer { .. } | Effect::PutUnit { .. } => {}
         }
     }
 
@@ -334,16 +369,91 @@ impl World {
         self.supervisor.assignment(service).map(|one| files_fingerprint(one)).unwrap_or_default()
     }
 
-    fn put(&mut self, service: &Name) -> FilesPut {
+    /// As another hand leaves it.
+    fn edit(&mut self, service: &Name, content: Option<u64>) {
+        let before = self.changed.get(service).copied().or_else(|| Some((*self.disk.get(service)?, true)));
+        let Some((ours, same)) = before else { return };
+        // Who puts it right has it read as well, or not.
+        if content == Some(ours) || drift_of(service.as_str()) == Drift::Alarm {
+            self.tainted.insert(service.clone());
+        }
+        match content {
+            Some(content) => drop(self.disk.insert(service.clone(), content)),
+            None => drop(self.disk.remove(service)),
+        }
+        self.changed.insert(service.clone(), (ours, same));
+        if content == Some(ours) {
+            self.changed.remove(service);
+        }
+    }
+
+    /// What others left there was told of.
+    fn is_told(&self, service: &Name) -> bool {
+        let stands = self.disk.get(service).map_or(Stands::Gone, |print| Stands::There(stood(*print)));
+        let drifted = self.supervisor.services.get(service).map(|one| &one.watch.drifted);
+        drifted.is_some_and(|all| all.values().any(|one| one.is_told_as(stands)))
+    }
+
+    /// Once a minute, as the shell does.
+    fn look_at_files(&mut self) {
+        if self.now.monotonic < self.looked + LOOK_EVERY {
+            return;
+        }
+        self.looked = self.now.monotonic;
+        if let Some((service, until)) = self.fights.clone() {
+            if self.now.monotonic < until {
+                self.edit(&service, Some(OTHERS + self.count % 7));
+            }
+        }
+        for Looking { service, era, files } in self.supervisor.to_look_at() {
+            let (path, _) = files.first().cloned().expect("a file");
+            let disk = self.disk.get(&service).copied();
+            let stands = Some(disk.map_or(Stands::Gone, |print| Stands::There(stood(print))));
+            let found = vec![Found { path, mark: disk, stands, changed: Some(self.now.wall) }];
+            self.later(5, Input::FilesLooked { service, era, found });
+        }
+    }
+
+    /// What is put over what others wrote, and whether it may be.
+    fn overwrites(&mut self, service: &Name, print: u64, at_start: bool) {
+        let Some((ours, same)) = self.changed.remove(service) else { return };
+        let gone = !self.disk.contains_key(service);
+        if ours != print || !same || (at_start && gone) {
+            return;
+        }
+        if drift_of(service.as_str()) == Drift::Alarm {
+            assert!(!self.is_told(service), "{service}: what others wrote was told, and is left");
+        } else if !at_start {
+            let times = self.put_back.entry(service.clone()).or_default();
+            times.push(self.now.monotonic);
+            let within = times.iter().filter(|at| **at + Duration::from_secs(600) > self.now.monotonic).count();
+            assert!(within <= 3, "{service} was put back {within} times within ten minutes");
+        }
+    }
+
+    fn put(&mut self, service: &Name, at_start: bool) -> FilesPut {
         let real = &self.reals[service];
         let (path, print) = (format!("/etc/{service}"), real.file);
         if real.bad_file {
             return FilesPut { trouble: Some(Trouble::Failed("bad".into())), ..FilesPut::default() };
         }
-        // What stands there by our hand is not touched.
-        let skipped = self.supervisor.placed(service).get(&path) == Some(&print);
-        let changed = !skipped && self.disk.insert(service.clone(), print) != Some(print);
-        FilesPut { placed: vec![Placed { path, print, changed }], ..FilesPut::default() }
+        // What stands there by our hand is not touched, nor what others left of it.
+        let known = self.supervisor.placed(service).get(&path) == Some(&print);
+        let there = self.disk.get(service).copied();
+        let skipped = match drift_of(service.as_str()) {
+            _ if !at_start => known,
+            Drift::Alarm => known && there.is_some(),
+            Drift::Repair => false,
+        };
+        if skipped {
+            let stands = there.map(|print| Stands::There(stood(print))).filter(|_| at_start);
+            let found = Found { path: path.clone(), mark: None, stands, changed: None };
+            let placed = vec![Placed { path, print, changed: false, stood: None }];
+            return FilesPut { placed, found: vec![found], ..FilesPut::default() };
+        }
+        self.overwrites(service, print, at_start);
+        let changed = self.disk.insert(service.clone(), print) != Some(print);
+        FilesPut { placed: vec![Placed { path, print, changed, stood: Some(stood(print)) }], ..FilesPut::default() }
     }
 
     fn start(&mut self, key: Key, op: u64) {
@@ -365,7 +475,7 @@ impl World {
             }
             trouble => trouble,
         };
-        let mut put = self.put(&key.service);
+        let mut put = self.put(&key.service, true);
         put.wanted = self.wanted(&key.service);
         if put.trouble.is_some() && !self.disk.contains_key(&key.service) {
             return self.later(4, Input::Started { key, op, result: Err(Trouble::Failed("bad".into())) });
@@ -403,6 +513,7 @@ impl World {
     fn pass(&mut self, span: Duration) {
         let end = self.now.monotonic + span;
         for _ in 0..20_000 {
+            self.look_at_files();
             let coming = self.coming.keys().next().map(|(at, _)| *at);
             let deadline = self.supervisor.next_deadline(self.now).map(|at| at.max(self.now.monotonic));
             let Some(next) = coming.into_iter().chain(deadline).min().filter(|at| *at <= end) else {
@@ -506,14 +617,27 @@ impl World {
                 self.configure();
             }
             Deed::File(one, version) => {
+                self.changed.entry(service(one)).and_modify(|(_, same)| *same = false);
                 self.reals.get_mut(&service(one)).expect("one").file = version;
                 self.configure();
             }
             Deed::BadFile(one, on) => {
+                self.changed.entry(service(one)).and_modify(|(_, same)| *same = false);
                 self.reals.get_mut(&service(one)).expect("one").bad_file = on;
                 self.configure();
             }
+            Deed::Edit(one, content) => self.edit(&service(one), Some(content)),
+            Deed::Remove(one) => self.edit(&service(one), None),
+            Deed::Right(one) => {
+                if let Some((ours, _)) = self.changed.get(&service(one)).copied() {
+                    self.edit(&service(one), Some(ours));
+                }
+            }
+            Deed::Fight(one) => {
+                self.fights = Some((service(one), self.now.monotonic + Duration::from_secs(1_800)));
+            }
             Deed::Drop(one, on) => {
+                self.changed.entry(service(one)).and_modify(|(_, same)| *same = false);
                 self.restarts.values_mut().for_each(|(_, at)| at.clear());
                 self.reals.get_mut(&service(one)).expect("one").assigned = !on;
                 self.configure();
@@ -524,6 +648,7 @@ impl World {
     /// Nothing disturbs any more: everything comes to be as it should.
     fn settles(&mut self) {
         self.troubles.clear();
+        self.fights = None;
         self.connected = true;
         self.step(Input::Link { connected: true });
         self.step(Input::Brakes(Vec::new()));
@@ -537,15 +662,23 @@ impl World {
                 self.does(Deed::Order(index, ServiceVerb::Start));
             }
         }
-        self.pass(Duration::from_secs(3_600));
+        // As long as it rests after a fight, and a while.
+        self.pass(Duration::from_secs(3_900));
         let standings = self.supervisor.standings(self.now);
         for standing in &standings {
             assert_eq!(standing.state, ServiceState::Running, "{standing:?}");
             let key = &standing.key;
             assert!(self.running.contains_key(key), "{key} does not run");
             let wanted = self.reals[&key.service].file;
+            if let Some((ours, _)) = self.changed.get(&key.service) {
+                assert_eq!(drift_of(key.service.as_str()), Drift::Alarm, "what others wrote for {key}");
+                assert!(self.is_told(&key.service) && *ours == wanted, "what others wrote for {key} is told");
+                assert!(standing.words.contains("changed by others"), "{standing:?}");
+                continue;
+            }
             assert_eq!(self.disk[&key.service], wanted, "the file of {key}");
-            if change_of(key.service.as_str()) != OnChange::Nothing {
+            let known = !self.tainted.contains(&key.service);
+            if change_of(key.service.as_str()) != OnChange::Nothing && known {
                 assert_eq!(self.read[key], wanted, "what {key} has read of its file");
             }
         }

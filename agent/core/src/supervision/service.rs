@@ -1,5 +1,6 @@
 //! One service: its programs, its checks, and whether it is well.
 
+use super::drift::Watch;
 use super::files::Files;
 use super::replica::{Phase, Replica};
 use super::{Checked, Key, PROBE_FOR, PROBE_MAX, PROBE_MIN, PROBE_SHARE, SETTLED_AFTER, Standing};
@@ -52,6 +53,8 @@ pub(super) struct Service {
     pub assignment: Arc<ServiceAssignment>,
     pub fingerprint: u64,
     pub files: Files,
+    /// What others may do to them.
+    pub watch: Watch,
     /// Which files it is to have.
     pub files_wanted: u64,
     /// By whose wish it does not run.
@@ -206,7 +209,8 @@ impl Service {
         let heals = Some(self.ladder.not_before).filter(|at| *at > now.monotonic && self.failing().next().is_some());
         let asked = self.ladder.asked.as_ref().map(|asked| asked.until);
         let replicas = self.replicas.iter().filter_map(Replica::deadline);
-        [settles, probes, reset, heals, asked, self.files.again].into_iter().flatten().chain(replicas).min()
+        let rests = self.watch.deadline(now);
+        [settles, probes, reset, heals, asked, self.files.again, rests].into_iter().flatten().chain(replicas).min()
     }
 
     /// Something is counted that ends when it was well for long enough.
@@ -239,6 +243,9 @@ impl Service {
             }
             if let (Some(wrong), Phase::Up, true) = (&self.files.wrong, &replica.phase, standing.words.is_empty()) {
                 standing.words = format!("with its old files: {}", wrong.lines().next().unwrap_or_default());
+            }
+            if let (Some(words), Phase::Up, true) = (self.watch.words(), &replica.phase, standing.words.is_empty()) {
+                standing.words = words;
             }
             if let (Some(by), Phase::Down) = (&self.stopped, &replica.phase) {
                 standing.words = format!("by {by}");

@@ -1,9 +1,10 @@
 //! What people see of it, step by step.
 
+mod drift;
 mod files;
 
 use super::*;
-use hostler_types::service::{Program, RestartPolicy, Runs, StopPolicy};
+use hostler_types::service::{Program, Runs};
 use hostler_types::spec::{HealStep, OnNeeds, Restarter};
 use hostler_types::{BrakeKind, Deed, Now};
 
@@ -16,21 +17,13 @@ fn key(service: &str) -> Key {
 }
 
 fn service(text: &str, needs: &[&str]) -> ServiceAssignment {
+    let runs = Runs::Process(Program { command: "bin/server".into(), ..Program::default() });
     ServiceAssignment {
-        name: name(text),
-        runs: Runs::Process(Program { command: "bin/server".into(), ..Program::default() }),
-        replicas: 1,
         needs: needs.iter().map(|need| name(need)).collect(),
-        on_needs: OnNeeds::Stay,
-        restart: RestartPolicy::default(),
-        stop: StopPolicy::default(),
         live: vec![name("health")],
-        ready: Vec::new(),
         heal: vec![HealStep::Restart, HealStep::Rollback, HealStep::Page],
-        files: Vec::new(),
-        packages: Vec::new(),
-        drift: hostler_types::spec::Drift::Alarm,
         origins: [("", "demo.yaml:2"), ("heal", "demo.yaml:9")].map(|(a, b)| (a.to_owned(), b.to_owned())).into(),
+        ..ServiceAssignment::new(name(text), runs)
     }
 }
 

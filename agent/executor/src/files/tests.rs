@@ -54,3 +54,41 @@ fn a_folder_that_is_there_stays_whose_it_is() {
     let refused = make_folder(&path, None, Some(0o777)).unwrap_err();
     assert!(refused.contains("is there, and belongs to"), "{refused}");
 }
+
+#[test]
+fn a_file_is_read_again_only_when_something_about_it_changed() {
+    use crate::protocol::{FileFound, LookAt, Stands, print_of};
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.conf");
+    // As if it were looked at an hour later.
+    let later = crate::clock::wall_ms() + 3_600_000;
+    let look = |mark| look_at(&LookAt { path: path.clone(), mark }, later);
+    let there = |mark| match look(mark) {
+        FileFound::There(stands) => stands,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(look(None), FileFound::Gone);
+    fs::write(&path, "one").unwrap();
+    let one = there(None);
+    assert_eq!(one.print, print_of(b"one"));
+    assert!(one.mark.is_some() && one.changed_ms > 0, "{one:?}");
+    assert_eq!(look(one.mark), FileFound::Same);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    let closed = there(one.mark);
+    assert_eq!((closed.print, closed.mode), (one.print, 0o600));
+    fs::write(folder.path().join("new"), "one").unwrap();
+    fs::rename(folder.path().join("new"), &path).unwrap();
+    assert_eq!(there(closed.mark).print, one.print, "another file under its name");
+    fs::remove_file(&path).unwrap();
+    assert_eq!(look(one.mark), FileFound::Gone);
+    std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
+    assert_eq!(look(None), FileFound::NoFile);
+    let below = LookAt { path: folder.path().join("not/there"), mark: None };
+    assert_eq!(look_at(&below, later), FileFound::Gone, "its folder is gone");
+    // What was written just now may change again within the clock's tick.
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, "two").unwrap();
+    let young = look_at(&LookAt { path: path.clone(), mark: None }, crate::clock::wall_ms());
+    assert!(matches!(young, FileFound::There(Stands { mark: None, .. })), "{young:?}");
+}

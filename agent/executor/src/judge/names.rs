@@ -16,6 +16,8 @@ const USER_BYTES_MAX: usize = 31;
 pub(super) const COMMAND_BYTES_MAX: usize = 64 * 1024;
 /// Half of the room that the kernel gives arguments and environment by default.
 const ENV_BYTES_MAX: usize = 1024 * 1024;
+/// More than any service has.
+const LOOKS_MAX: usize = 10_000;
 const PACKAGES_MAX: usize = 100;
 pub(crate) const TAIL_LINES_MAX: u32 = 10_000;
 const ROTATED_MAX: u32 = 10_000;
@@ -67,6 +69,10 @@ pub(super) fn well_formed(act: &Act) -> Result<(), String> {
             user.as_deref().map_or(Ok(()), self::user)?;
             validate.as_deref().map_or(Ok(()), command)
         }
+        Act::LookAtFiles { files } if files.len() > LOOKS_MAX => {
+            Err(format!("{} files: at most {LOOKS_MAX} are looked at at once", files.len()))
+        }
+        Act::LookAtFiles { files } => files.iter().try_for_each(|one| path(&one.path)),
         Act::MakeFolder { path, owner, mode } => {
             self::path(path)?;
             self::owner(owner.as_deref(), *mode)

@@ -78,6 +78,17 @@ pub(super) fn system_path(path: &Path) -> Option<&'static str> {
     SYSTEM.into_iter().find(|place| below(place, path))
 }
 
+/// The unit whose file it is, or the drop-in's.
+pub(super) fn of_unit(path: &Path) -> Option<&str> {
+    let mut parts = path.strip_prefix("/etc/systemd/system").ok()?.components();
+    let (Component::Normal(first), second, None) = (parts.next()?, parts.next(), parts.next()) else { return None };
+    let first = first.to_str()?;
+    match second {
+        None => Some(first),
+        Some(_) => first.strip_suffix(".d"),
+    }
+}
+
 /// Whether something protected lies in the folder: `/`, `/etc`, `/var/lib`.
 pub(super) fn holds_protected(folder: &Path) -> bool {
     let places = || OWN.iter().chain(&SYSTEM).map(Path::new);

@@ -1,8 +1,7 @@
 use super::containers::tests::container;
 use super::*;
-use crate::protocol::{Container, Content, Environment, Limits};
+use crate::protocol::{Container, Content, Environment, Limits, LookAt};
 use proptest::prelude::*;
-use std::collections::BTreeMap;
 
 fn policy(profile: Profile) -> Policy {
     Policy::of(profile, "the default")
@@ -17,7 +16,7 @@ fn process(user: &str) -> Process {
         command: vec!["/opt/shop/bin/api".into()],
         user: Some(user.into()),
         folder: None,
-        env: BTreeMap::new(),
+        env: Environment::default(),
         limits: Limits::default(),
         stop_signal: "SIGTERM".into(),
         grace_ms: 1000,
@@ -47,6 +46,10 @@ fn put(path: &str) -> Act {
 
 fn write_unit(unit: &str, text: &str) -> Act {
     Act::WriteUnit { unit: unit.into(), text: text.into(), enable: false, env: Environment::default() }
+}
+
+fn look(path: &str) -> Act {
+    Act::LookAtFiles { files: vec![LookAt { path: path.into(), mark: None }] }
 }
 
 fn folder(path: &str) -> Act {
@@ -136,6 +139,11 @@ fn refusals_as_people_read_them() {
         verdict(&narrow, Act::StartProcess { unit: "hostler-a.service".into(), process: other }),
         verdict(&narrow, Act::InstallPackages { names: vec!["nginx".into(), "redis".into()] }),
         verdict(&operate, folder("/etc")),
+        verdict(&operate, look("/etc/shadow")),
+        verdict(&operate, look("/etc/systemd/system/ssh.service.d/a.conf")),
+        verdict(&narrow, look("/srv/a")),
+        verdict(&narrow, look("/etc/systemd/system/redis.service")),
+        verdict(&narrow, look("/etc/systemd/system/nginx.service.d/a.conf")),
     ];
     insta::assert_snapshot!(shown.join("\n"));
 }
@@ -256,7 +264,7 @@ fn any_act() -> impl Strategy<Value = Act> {
         "[Service]\nUser=shop\nExecStart=/a\n",
         "[Service]\nRestart=no",
     ]);
-    (0..16, unit, path, user, text, prop::option::of(0u32..0o7777)).prop_map(|(kind, unit, path, user, text, mode)| {
+    (0..17, unit, path, user, text, prop::option::of(0u32..0o7777)).prop_map(|(kind, unit, path, user, text, mode)| {
         let unit = unit.to_owned();
         match kind {
             0 => start(user),
@@ -283,6 +291,7 @@ fn any_act() -> impl Strategy<Value = Act> {
                 let container = Container { user: Some(user.into()), mounts: vec![path.into()], ..container() };
                 Act::StartContainer { name: unit.trim_end_matches(".service").into(), container }
             }
+            15 => Act::LookAtFiles { files: vec![LookAt { path: path.into(), mark: None }] },
             14 => Act::PullImage { image: "registry.example.com/shop:1".into() },
             _ => Act::InstallPackages { names: vec!["nginx".into()] },
         }

@@ -1,14 +1,12 @@
 //! A container as it is asked for, and as it was found.
 
-use super::{Ended, Limits};
+use super::{Ended, Environment, Limits};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-use std::fmt;
 use std::path::PathBuf;
 
 /// On the host's network, and otherwise with as little as an engine gives: what is not
 /// here can't be asked for.
-#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Container {
     pub image: String,
@@ -22,7 +20,7 @@ pub struct Container {
     #[serde(default)]
     pub folder: Option<String>,
     #[serde(default)]
-    pub env: BTreeMap<String, String>,
+    pub env: Environment,
     #[serde(default)]
     pub limits: Limits,
     /// Folders of this host, at the same places in the container.
@@ -38,24 +36,6 @@ pub struct Container {
     pub grace_ms: u64,
     /// Kept with it: one that was made from something else is replaced.
     pub made_from: String,
-}
-
-/// Secrets may be in the values.
-impl fmt::Debug for Container {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Container")
-            .field("image", &self.image)
-            .field("command", &self.command)
-            .field("user", &self.user)
-            .field("folder", &self.folder)
-            .field("env", &self.env.keys().collect::<Vec<_>>())
-            .field("limits", &self.limits)
-            .field("mounts", &self.mounts)
-            .field("stop_signal", &self.stop_signal)
-            .field("grace_ms", &self.grace_ms)
-            .field("made_from", &self.made_from)
-            .finish_non_exhaustive()
-    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -10,7 +10,7 @@ fn process() -> Process {
         command: vec!["/opt/shop/bin/api".into(), "--port".into(), "80".into()],
         user: Some("shop".into()),
         folder: None,
-        env: BTreeMap::from([("TOKEN".into(), "hunter2".into())]),
+        env: Environment(BTreeMap::from([("TOKEN".into(), "hunter2".into())])),
         limits: Limits { memory_bytes: Some(1 << 20), cpu: Some(0.5), ..Limits::default() },
         stop_signal: "SIGTERM".into(),
         grace_ms: 10_000,

@@ -15,7 +15,7 @@ fn container(script: &str) -> Container {
         command: ["/bin/sh", "-c", script].map(String::from).into(),
         user: None,
         folder: None,
-        env: BTreeMap::from([("GREETING".into(), "a \"b\" $c".into())]),
+        env: hostler_executor::protocol::Environment(BTreeMap::from([("GREETING".into(), "a \"b\" $c".into())])),
         limits: Limits::default(),
         mounts: Vec::new(),
         log_bytes_max: 1 << 20,

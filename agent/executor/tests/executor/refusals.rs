@@ -1,7 +1,7 @@
 use crate::half::{Executor, is_root};
 use crate::services::process;
 use hostler_executor::clock::boottime_ms;
-use hostler_executor::protocol::{Act, Content, Outcome, Request};
+use hostler_executor::protocol::{Act, Content, FileFound, LookAt, Outcome, Request, Stands, print_of};
 use std::fs;
 
 fn put(path: &str) -> Act {
@@ -89,6 +89,18 @@ fn files_are_put_where_they_may_be() {
     let refused = executor.ask(by_user("/usr/bin/cmp"));
     assert!(matches!(&refused, Outcome::Refused { words, .. } if words.contains("not in commands")), "{refused:?}");
     assert!(executor.done(by_user("/bin/grep")).changed);
+    // What it says it put is what it finds, until another hand is at it.
+    let was_put = executor.done(by_user("/bin/grep")).files;
+    let look = || Act::LookAtFiles { files: vec![LookAt { path: path.clone(), mark: None }] };
+    let found = executor.done(look()).files;
+    let ([FileFound::There(was)], [FileFound::There(found)]) = (was_put.as_slice(), found.as_slice()) else {
+        panic!("{was_put:?} {found:?}");
+    };
+    let bare = |one: &Stands| Stands { mark: None, changed_ms: 0, ..*one };
+    assert_eq!((bare(was), was.mode, was.uid), (bare(found), 0o640, 65534));
+    fs::write(&path, "worse").unwrap();
+    let found = executor.done(look()).files;
+    assert!(matches!(found.as_slice(), [FileFound::There(one)] if one.print == print_of(b"worse")), "{found:?}");
     std::os::unix::fs::symlink("/etc", place.path().join("link")).unwrap();
     let failed = executor.ask(put(&place.path().join("link/motd").display().to_string()));
     assert!(matches!(&failed, Outcome::Failed { words } if words.contains("leads through a symlink")), "{failed:?}");

@@ -17,7 +17,7 @@ pub fn process(folder: &Path, script: &str) -> Process {
         command: ["/bin/sh", "-c", script].map(String::from).into(),
         user: Some(USER.into()),
         folder: None,
-        env: BTreeMap::from([("GREETING".into(), "a \"b\" $c".into())]),
+        env: hostler_executor::protocol::Environment(BTreeMap::from([("GREETING".into(), "a \"b\" $c".into())])),
         limits: Limits::default(),
         stop_signal: "SIGTERM".into(),
         grace_ms: 300,

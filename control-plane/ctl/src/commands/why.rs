@@ -108,7 +108,7 @@ fn standing(service: &wire::GetServiceResponse, node: &str) -> String {
             Some(words) if row.state == "running" || row.state == "unwell" => line.push_str(&format!(", {words}")),
             _ => line.push_str(&format!(" for {}", age(row.since_ms, service.wall_ms))),
         }
-        if !row.words.is_empty() && row.state != "running" {
+        if !row.words.is_empty() {
             line.push_str(&format!(", {}", row.words));
         }
         if row.node_state != "ready" {
@@ -141,7 +141,7 @@ fn check_words(service: &wire::GetServiceResponse, node: &str) -> Option<String>
 fn act_text(act: &Act, node: &str, now_ms: u64) -> String {
     let by = match (act.deed.as_str(), act.by.as_str()) {
         // Nobody does these.
-        ("ended" | "crashing" | "recovered", "") => format!("{} on {node}", act.deed),
+        ("ended" | "crashing" | "recovered" | "drifted", "") => format!("{} on {node}", act.deed),
         (deed, "") => format!("{deed} by {node} itself"),
         (deed, by) => format!("{deed} by {by}"),
     };

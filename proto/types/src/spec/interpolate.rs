@@ -243,6 +243,11 @@ fn collect_secrets(value: &Json, found: &mut BTreeSet<Name>) {
     }
 }
 
+/// Whether a secret is put in place in a text.
+pub fn names_secret(text: &str) -> bool {
+    secret_names(text).next().is_some()
+}
+
 fn secret_names(text: &str) -> impl Iterator<Item = &str> {
     let pieces = if text.contains("${secret:") { pieces(text) } else { Vec::new() };
     pieces.into_iter().filter_map(|piece| match piece {

@@ -29,11 +29,12 @@ pub use compile::{Compiled, EnvSource, Object, Source, SourceFile, compile, read
 pub use explain::{ExplainError, explain, reference, schema_text};
 pub use filled::{filled, names_in};
 pub use form::{Field, Form, Json, Need, Record, Scalar, Word};
-pub use interpolate::{on_node, secrets_in, with_secrets};
+pub use interpolate::{names_secret, on_node, secrets_in, with_secrets};
 pub use kind::{Body, Kind, Noun};
 pub use kinds::{
-    AlertSpec, AlertState, CheckSpec, CheckTarget, Drift, FileSpec, HealStep, NodeSpec, NotifierSpec, OnChange,
-    OnNeeds, Packages, PluginSpec, Reboot, Restart, Restarter, ServiceSpec, ServiceType, Severity, Signal, SystemSpec,
+    AlertSpec, AlertState, CheckSpec, CheckTarget, Drift, FileSpec, HealStep, Missed, NodeSpec, NotifierSpec, Offline,
+    OnChange, OnNeeds, Overlap, Packages, PluginSpec, Reboot, Restart, Restarter, ScheduleSpec, ServiceSpec,
+    ServiceType, Severity, Signal, Step, SystemSpec, TaskSpec, WindowSpec,
 };
 pub use problem::{Problem, Problems, nearest};
 pub use scalars::{Amount, Number, Ref, Setting, Size, Span, Template, Whole, Zone};

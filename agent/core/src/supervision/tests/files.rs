@@ -17,31 +17,36 @@ fn file(path: &str, digest: &str, change: OnChange) -> FileAssignment {
     }
 }
 
-fn with(files: &[(&str, &str, OnChange)]) -> ServiceAssignment {
+pub(super) fn with(files: &[(&str, &str, OnChange)]) -> ServiceAssignment {
     let mut api = service("api", &[]);
     api.files = files.iter().map(|(path, digest, change)| file(path, digest, *change)).collect();
     api.origins.insert("files".to_owned(), "demo.yaml:12".to_owned());
     api
 }
 
+pub(super) fn stood(print: u64) -> Stood {
+    Stood { print, mode: 0o644, uid: 0, gid: 0 }
+}
+
 impl Host {
     /// What is asked for, and as which files.
-    fn puts(&self) -> Option<u64> {
+    pub(super) fn puts(&self) -> Option<u64> {
         self.effects.iter().find_map(|one| if let Effect::PutFiles { op, .. } = one { Some(*op) } else { None })
     }
 
-    fn put(&mut self, op: Option<u64>, placed: &[(&str, u64, bool)], trouble: Option<Trouble>) {
+    pub(super) fn put(&mut self, op: Option<u64>, placed: &[(&str, u64, bool)], trouble: Option<Trouble>) {
         let wanted = self.supervisor.assignment(&name("api")).map(|one| files_fingerprint(one)).expect("assigned");
         let placed = placed.iter().map(|(path, print, changed)| Placed {
             path: (*path).to_owned(),
             print: *print,
             changed: *changed,
+            stood: Some(stood(*print)),
         });
-        let put = FilesPut { op, wanted, placed: placed.collect(), trouble };
+        let put = FilesPut { op, wanted, placed: placed.collect(), trouble, found: Vec::new() };
         self.step(Input::FilesPut { service: name("api"), put });
     }
 
-    fn reloads(&self) -> bool {
+    pub(super) fn reloads(&self) -> bool {
         self.effects.contains(&Effect::Reload { key: key("api") })
     }
 
@@ -50,7 +55,7 @@ impl Host {
     }
 
     /// Started with `/a` and `/b` in their first version.
-    fn with_files(change: OnChange) -> Self {
+    pub(super) fn with_files(change: OnChange) -> Self {
         let mut host = Self::new(vec![with(&[("/a", "1", change), ("/b", "1", OnChange::Reload)])]);
         let op = host.op();
         host.put(None, &[("/a", 1, true), ("/b", 1, true)], None);

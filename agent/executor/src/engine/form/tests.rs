@@ -1,5 +1,5 @@
 use super::*;
-use crate::protocol::Limits;
+use crate::protocol::{Environment, Limits};
 
 fn container() -> Container {
     Container {
@@ -7,7 +7,7 @@ fn container() -> Container {
         command: vec!["server".into(), "--port".into(), "80".into()],
         user: None,
         folder: Some("/opt/shop".into()),
-        env: BTreeMap::from([("TOKEN".into(), "hunter2".into())]),
+        env: Environment(BTreeMap::from([("TOKEN".into(), "hunter2".into())])),
         limits: Limits { memory_bytes: Some(64 << 20), cpu: Some(1.5), files: Some(1024), processes: Some(50) },
         mounts: vec!["/opt/shop/data".into()],
         log_bytes_max: 1 << 20,

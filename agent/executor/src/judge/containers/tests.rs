@@ -1,7 +1,7 @@
 use super::*;
 use crate::judge::{Seen, judge};
 use crate::policy::Listed;
-use crate::protocol::{Act, Limits, Request};
+use crate::protocol::{Act, Environment, Limits, Request};
 use std::collections::BTreeMap;
 
 pub(in crate::judge) fn container() -> Container {
@@ -10,7 +10,7 @@ pub(in crate::judge) fn container() -> Container {
         command: vec!["server".into()],
         user: None,
         folder: None,
-        env: BTreeMap::new(),
+        env: Environment::default(),
         limits: Limits::default(),
         mounts: vec!["/opt/shop/data".into()],
         log_bytes_max: 1 << 20,
@@ -118,7 +118,7 @@ fn what_means_nothing_is_malformed() {
         Container { log_files_max: 0, ..container() },
         Container { made_from: "a b".into(), ..container() },
         Container { command: vec!["a\0b".into()], ..container() },
-        Container { env: BTreeMap::from([("A=B".into(), String::new())]), ..container() },
+        Container { env: Environment(BTreeMap::from([("A=B".into(), String::new())])), ..container() },
         Container { limits: Limits { cpu: Some(0.0), ..Limits::default() }, ..container() },
     ];
     for container in wrong {
@@ -130,6 +130,6 @@ fn what_means_nothing_is_malformed() {
 #[test]
 fn no_value_of_a_secret_is_shown() {
     let env = BTreeMap::from([("TOKEN".to_owned(), "hunter2".to_owned())]);
-    let shown = format!("{:?}", start(Container { env, ..container() }));
+    let shown = format!("{:?}", start(Container { env: Environment(env), ..container() }));
     assert!(!shown.contains("hunter2") && shown.contains("TOKEN"), "{shown}");
 }

@@ -13,6 +13,8 @@ const CONTROL: &str = "h2";
 const CONF: &str = "/root/site/files/nginx.conf";
 /// Its own pause before it tries again is the longest of it.
 const AGAIN: Duration = Duration::from_secs(60);
+/// What others change is looked for once a minute.
+const LOOKED: Duration = Duration::from_secs(90);
 
 struct Site(Fleet);
 
@@ -154,4 +156,67 @@ fn files_reach_a_service_once_and_only_when_they_are_good() {
     site.served("two on h1 for 127.0.0.1 with hunter33");
     site.shop_pid();
     assert_eq!(site.host("cat /opt/shop/config/shop.conf"), "greeting = again");
+}
+
+/// First told and left, then put back, and not fought over.
+#[test]
+fn what_others_change_is_told_once_and_then_left_or_put_back() {
+    const NGINX: &str = "/etc/nginx/nginx.conf";
+    let site = Site::up();
+    site.apply();
+    site.0.cp("echo hunter22 | hostlerctl secret set key");
+    let served = "one on h1 for 127.0.0.1 with hunter22";
+    site.served(served);
+    let shop = site.shop_pid();
+    let drifted = |words: &str| site.acts("web", "drifted", words).len();
+    let reloads = || site.acts("web", "reloaded", "").len();
+    let before = reloads();
+    let minute = |what: &str, is_so: &dyn Fn() -> bool| {
+        wait_for(what, LOOKED, || {
+            if is_so() { Ok(()) } else { Err(site.host("hostler-agent why; hostler-agent service ls")) }
+        });
+    };
+    // drift: alarm. A start leaves it as well, and who puts it right is told.
+    site.host(&format!("cp -p {NGINX} /root/ours && sed -i 's/one on/by hand on/' {NGINX} && chmod 600 {NGINX}"));
+    minute("an act of what others did", &|| drifted("") == 1);
+    let act = site.wait_act("web", "drifted", "left as it is");
+    println!("{act:#}");
+    assert!(act["saw"].to_string().contains("content, mode 0600 instead of 0640"), "{act:#}");
+    assert!(
+        site.0.cp("hostlerctl service show web").contains("changed by others"),
+        "{}",
+        site.0.cp("hostlerctl service show web")
+    );
+    assert!(site.0.cp("hostlerctl why service/web").contains("left as it is"));
+    site.0.cp("hostlerctl service restart web --yes");
+    site.served("by hand on h1 for 127.0.0.1 with hunter22");
+    site.host(&format!("cp -p /root/ours {NGINX}"));
+    minute("that it was put right to be told", &|| site.acts("web", "repaired", "by\":\"somebody").len() == 1);
+    assert_eq!((drifted(""), reloads()), (1, before));
+    site.host("systemctl reload nginx");
+
+    // drift: repair. Put back, and read once by the same process.
+    site.0.cp("sed -i 's/    unit: nginx.service/&\\n    drift: repair/; s/    user: shop/    drift: repair\\n&/' /root/site/site.yaml");
+    site.apply();
+    let nginx = site.main_pid();
+    site.host(&format!("sed -i 's/one on/by hand on/' {NGINX} && systemctl reload nginx"));
+    site.served("by hand on h1 for 127.0.0.1 with hunter22");
+    minute("it to be put back", &|| site.host(&format!("grep -c 'one on' {NGINX} || true")) == "1");
+    site.served(served);
+    site.wait_act("web", "repaired", "put back as the spec says");
+    assert_eq!((reloads(), site.main_pid()), (before + 1, nginx.clone()));
+    assert_eq!(site.host(&format!("stat -c '%U %a' {NGINX}")), "root 640");
+
+    // A machine that writes its own once a second: three times, and then it is let be.
+    site.host(&format!("nohup sh -c 'while sleep 1; do echo \"# $(date)\" >>{NGINX}; done' </dev/null >/dev/null 2>&1 & echo $! >/root/fight"));
+    let fight = "others fight over it";
+    wait_for("the fight to be given up", 5 * LOOKED, || {
+        if drifted(fight) == 1 { Ok(()) } else { Err(site.host("hostler-agent why")) }
+    });
+    let put_back = site.acts("web", "repaired", "put back as the spec says").len();
+    assert_eq!((put_back, reloads(), site.main_pid()), (3, before + 3, nginx));
+    site.host("kill $(cat /root/fight)");
+    site.host(&format!("cp -p /root/ours {NGINX}"));
+    minute("the fight's end to be told", &|| site.acts("web", "repaired", "by\":\"somebody").len() == 2);
+    assert_eq!(site.shop_pid(), shop, "whom nobody touched");
 }

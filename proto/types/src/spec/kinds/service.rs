@@ -45,9 +45,9 @@ words! {
 words! {
     /// What happens when others change what the spec decides.
     pub enum Drift {
-        /// Somebody is told, and it stays as it is.
+        /// Somebody is told, and it stays as it is until the spec's own changes; a file that is gone is put back for a start.
         Alarm "alarm",
-        /// It is put back as the spec says.
+        /// It is put back as the spec says, and read anew by its `change`; three times in ten minutes at most.
         Repair "repair",
     }
 }
@@ -151,7 +151,7 @@ record! {
         release "release": Release, optional, "release: {artifact: shop}";
         /// How a change reaches its nodes.
         rollout "rollout": Rollout, optional, "rollout: {max: 1, healthy_for: 30s}";
-        /// What happens when others change what this spec decides.
+        /// What happens when others change its files or its unit on the host, which are looked at each minute.
         drift "drift": Drift, default(Drift::Alarm), "drift: repair";
     }
 }
