@@ -10,6 +10,7 @@ pub mod nodes;
 mod operators;
 pub mod plugins;
 mod roles;
+mod runs;
 pub mod secrets;
 mod services;
 pub mod specs;
@@ -150,6 +151,36 @@ impl Admin for AdminService {
         on(&request, "service", &request.get_ref().service);
         on(&request, "node", &request.get_ref().node);
         services::tail(&self.0, &caller(&request)?, request.get_ref()).await.map(Response::new)
+    }
+
+    async fn start_run(&self, request: Request<wire::StartRunRequest>) -> Answer<wire::StartRunResponse> {
+        let (caller, call) = (caller(&request)?, names(&request));
+        runs::start(&self.0, &caller, &call, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_runs(&self, request: Request<wire::ListRunsRequest>) -> Answer<wire::ListRunsResponse> {
+        let caller = caller(&request)?;
+        runs::list(&self.0, &caller, request.get_ref()).await.map(Response::new)
+    }
+
+    async fn get_run(&self, request: Request<wire::GetRunRequest>) -> Answer<wire::GetRunResponse> {
+        on(&request, "run", &request.get_ref().number.to_string());
+        let caller = caller(&request)?;
+        runs::get(&self.0, &caller, request.get_ref().number).await.map(Response::new)
+    }
+
+    type WatchRunStream = ReceiverStream<Result<wire::WatchRunResponse, Status>>;
+
+    async fn watch_run(&self, request: Request<wire::GetRunRequest>) -> Answer<Self::WatchRunStream> {
+        on(&request, "run", &request.get_ref().number.to_string());
+        let caller = caller(&request)?;
+        runs::watch(&self.0, &caller, request.get_ref().number).await.map(Response::new)
+    }
+
+    async fn control_run(&self, request: Request<wire::ControlRunRequest>) -> Answer<wire::Run> {
+        on(&request, "run", &request.get_ref().number.to_string());
+        let caller = caller(&request)?;
+        runs::control(&self.0, &caller, request.into_inner()).await.map(Response::new)
     }
 
     async fn create_token(&self, request: Request<wire::CreateTokenRequest>) -> Answer<wire::CreateTokenResponse> {

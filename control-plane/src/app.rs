@@ -11,6 +11,7 @@ use crate::journal::{Journal, JournalError};
 use crate::notices::{self, Notices};
 use crate::pki::{Pki, PkiError};
 use crate::records::{self, NewEvent};
+use crate::runs::{self, Work};
 use crate::vault::{KeyError, Vault};
 use crate::watchers::Duties;
 use crate::world::{Mirror, WorldError};
@@ -45,6 +46,8 @@ pub struct App {
     pub duties: watch::Sender<Arc<Duties>>,
     /// Who fails what, and whether many do together.
     pub watched: Watched,
+    /// What is done across nodes now.
+    pub work: Work,
     /// Tokens that operators show, and who shows wrong ones.
     pub proving: Proving,
     /// Plugins, and the files of specs.
@@ -191,6 +194,7 @@ impl App {
         // Before anybody connects, so that no watcher is told to forget what it told.
         let duties = watch::Sender::new(Arc::new(watchers::chosen(&mirror.now(), &config)));
         let watched = Watched::new(&mirror.now().brakes);
+        let work = Work::new(runs::load(&*store).await?);
         Ok(Arc::new(Self {
             agents_port: sockets.agents_port(),
             operators_port: sockets.operators_port(),
@@ -203,6 +207,7 @@ impl App {
             notices: Notices::new(clock::now()),
             duties,
             watched,
+            work,
             pki,
             vault,
             audit,
@@ -228,6 +233,7 @@ impl App {
         self.tracker.spawn(audit::follow(Arc::clone(self)));
         self.tracker.spawn(watchers::run(Arc::clone(self)));
         self.tracker.spawn(brakes::run(Arc::clone(self)));
+        self.tracker.spawn(runs::run(Arc::clone(self)));
         self.tracker.spawn(approvals::run(Arc::clone(self)));
         self.tracker.spawn(Arc::clone(&self.mirror).run(store(), stop()));
         self.tracker.spawn(Arc::clone(&self.journal).run(store(), stop()));

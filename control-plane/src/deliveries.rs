@@ -35,6 +35,11 @@ impl Line {
         Self { orders, policies, outbound, waiting: Mutex::default() }
     }
 
+    /// Whether it went on its way.
+    pub fn send(&self, message: wire::ToAgent) -> bool {
+        self.outbound.try_send(Ok(message)).is_ok()
+    }
+
     fn waiting(&self) -> MutexGuard<'_, BTreeMap<u64, oneshot::Sender<wire::Delivered>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -2,14 +2,14 @@
 //! answered. It is kept nowhere: a node whose stream ends asks again on the next.
 
 use crate::app::App;
+use crate::budgets;
 use crate::clock;
 use crate::world::World;
-use hostler_core::brakes::ask::{Answer, Budget, Question, answer, most_down};
+use hostler_core::brakes::ask::{Answer, Budget, Question, answer};
+use hostler_core::runs::budget;
 use hostler_proto::agent as wire;
-use hostler_types::spec::kinds::BudgetSpec;
-use hostler_types::spec::{Body, Kind};
-use hostler_types::{CheckState, Labels, Name, NodeId, NodeState};
-use std::collections::{BTreeMap, BTreeSet};
+use hostler_types::{Name, NodeId};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// More than the services that a host heals at once.
@@ -89,42 +89,19 @@ fn judge(app: &App, world: &World, node: &NodeId, assigned: &BTreeSet<Name>, one
         asked: one.asked,
         brakes: &brakes,
         standing: app.watched.standing(check, node),
-        budgets: &budgets(world, node, &labels),
+        budgets: &budgets(world, node),
     };
     answer(clock::now(), &question)
 }
 
-/// Those that the node shares. Down is who is lost, or fails a check that heals.
-fn budgets(world: &World, node: &NodeId, labels: &Labels) -> Vec<Budget> {
-    let (applied, no_facts) = (&world.specs.applied, BTreeMap::new());
-    let shared = applied.of_kind(Kind::Budget).filter_map(|one| match &one.object.body {
-        Body::Budget(spec) if spec.where_.matches(labels, &no_facts) => Some((&one.object.name, &**spec)),
-        _ => None,
-    });
-    let live: BTreeSet<&Name> = applied
-        .of_kind(Kind::Service)
-        .filter_map(|one| match &one.object.body {
-            Body::Service(spec) => Some(spec.live.iter().map(|check| &check.name)),
-            _ => None,
-        })
-        .flatten()
-        .collect();
-    let is_down = |id: &NodeId| {
-        let lost = world.liveness.get(id).is_some_and(|record| record.state == NodeState::Lost);
-        lost || live.iter().any(|check| {
-            let health = world.health.get(&(id.clone(), (*check).clone()));
-            health.is_some_and(|health| health.state == CheckState::Critical)
-        })
-    };
-    let budget = |(name, spec): (&Name, &BudgetSpec)| {
-        let members = world.members.values().filter(|member| member.revoked.is_none());
-        let members: Vec<_> = members.filter(|member| spec.where_.matches(&world.labels(member), &no_facts)).collect();
-        let down = members.iter().filter(|member| member.id != *node && is_down(&member.id));
-        Budget {
-            name: name.clone(),
-            max_down: most_down(spec.max_down, members.len()),
-            down: down.map(|member| member.name.clone()).collect(),
-        }
+/// Those that the node shares, and who else is down.
+fn budgets(world: &World, node: &NodeId) -> Vec<Budget> {
+    let live = budgets::live_checks(world);
+    let shared = budgets::all(world).into_iter().filter(|budget| budget.nodes.contains_key(node));
+    let budget = |shared: budget::Budget| {
+        let others = shared.nodes.into_iter().filter(|(id, _)| id != node);
+        let down = others.filter(|(id, _)| budgets::down(world, &live, id).is_some());
+        Budget { name: shared.name, max_down: shared.max_down, down: down.map(|(_, name)| name).collect() }
     };
     shared.map(budget).collect()
 }

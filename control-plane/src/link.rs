@@ -26,7 +26,7 @@ use hostler_proto::agent::{from_agent, to_agent};
 use hostler_proto::convert::{checked_digest, sign_desired_state};
 use hostler_proto::store as rest;
 use hostler_store::Txn;
-use hostler_types::{DesiredState, EventKind, Facts, Name, NodeId};
+use hostler_types::{DesiredState, EventKind, Facts, Name, NodeId, TaskReport};
 use prost::Message;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::SeekFrom;
@@ -275,6 +275,8 @@ impl Session {
         session.push_desired_state().await?;
         session.take_reports(hello.checks.clone());
         session.take_services(hello.services.clone(), true);
+        hello.tasks.iter().cloned().for_each(|report| session.take_task(report));
+        session.app.work.connected(&session.node).await;
         Ok(session)
     }
 
@@ -293,6 +295,14 @@ impl Session {
             }
             standing.extend(reports.into_iter().filter_map(own));
         });
+    }
+
+    /// How a task stands; its end comes in the spool.
+    fn take_task(&self, report: wire::TaskReport) {
+        match TaskReport::try_from(report) {
+            Ok(report) => self.app.work.heard(&self.node, report),
+            Err(error) => tracing::debug!(node = %self.name, %error, "left out the report of a task"),
+        }
     }
 
     /// Keeps the reports of checks that are this node's.
@@ -393,6 +403,10 @@ impl Session {
             }
             Some(from_agent::Message::PolicyAnswer(answer)) => {
                 self.app.fleet.update(&self.node, self.connection, |live| live.line.policies.answered(answer));
+                Ok(())
+            }
+            Some(from_agent::Message::Task(report)) => {
+                self.take_task(report);
                 Ok(())
             }
             Some(from_agent::Message::HealAsk(ask)) => {

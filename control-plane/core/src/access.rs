@@ -60,6 +60,8 @@ pub enum Noun {
     Audit,
     /// The control plane as a whole: its state, with every key in it.
     Server,
+    /// Free commands on hosts, which stand in no spec.
+    Command,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

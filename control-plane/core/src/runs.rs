@@ -8,6 +8,7 @@
 
 pub mod budget;
 mod decide;
+pub mod steps;
 
 use self::budget::Budget;
 use hostler_types::units::format_duration;
@@ -336,6 +337,12 @@ impl Runs {
 
     pub fn iter(&self) -> impl Iterator<Item = &Run> {
         self.runs.values()
+    }
+
+    /// Those of before a restart, all of them before anything is decided.
+    pub fn restore(&mut self, now: Now, runs: impl IntoIterator<Item = Run>) {
+        // What is known already is not kept anew.
+        runs.into_iter().for_each(|run| self.begin(now, run, &mut Vec::new()));
     }
 
     /// What is over stays until it is kept as it ended.

@@ -5,11 +5,13 @@ mod access;
 mod approvals;
 pub mod brakes;
 mod dev;
+mod runs;
 mod services;
 
 pub use access::{CanArgs, Given, OperatorCommand, OperatorTokenCommand, RoleCommand, RoleSetArgs};
 pub use approvals::ApproveCommand;
 pub use dev::{DevCommand, ImportCommand, SystemdArgs};
+pub use runs::{HowArgs, RunArgs, RunCommand};
 pub use services::{ActArgs, ServiceCommand, WhyArgs};
 
 use brakes::{FreezeArgs, MaintenanceArgs, ThawArgs};
@@ -66,7 +68,9 @@ pub enum Command {
     /// Services: what runs on nodes
     #[command(subcommand)]
     Service(ServiceCommand),
-    /// Why a service is as it is: what was seen, which rule, what was refused
+    /// Work across nodes: a command, or what a task of a spec says
+    Run(RunArgs),
+    /// Why a service or a run is as it is: what was seen, which rule, what was refused
     Why(WhyArgs),
     /// Try things on the demo of `cargo xtask up`
     #[command(subcommand)]

@@ -21,6 +21,7 @@ mod objects;
 mod operators;
 mod plugins;
 mod roles;
+mod runs;
 mod secrets;
 mod services;
 mod specs;
@@ -66,6 +67,7 @@ async fn act(global: &Global, out: &Out, command: Command) -> Result<ExitCode, P
         Command::Approve(command) => approvals::run(global, out, command).await,
         Command::Doctor => doctor::run(global, out).await,
         Command::Service(command) => services::run(client::connect(global).await?, out, format, command).await,
+        Command::Run(args) => runs::run(client::connect(global).await?, out, format, args).await,
         Command::Can(args) => roles::can(client::connect(global).await?, out, format, args).await,
         command => ask(global, out, command).await.map(|()| ExitCode::SUCCESS),
     }
@@ -94,6 +96,7 @@ async fn ask(global: &Global, out: &Out, command: Command) -> Result<(), Problem
         Command::Status => status(client, out, format).await,
         Command::Can(_)
         | Command::Service(_)
+        | Command::Run(_)
         | Command::Import(_)
         | Command::Context(_)
         | Command::Explain(_)

@@ -33,18 +33,31 @@ const ACTS_MAX: usize = 1_000;
 
 /// An applied service.
 #[derive(Clone, Copy)]
-struct Service<'a> {
+pub(super) struct Service<'a> {
     owned: &'a Owned,
     spec: &'a ServiceSpec,
 }
 
 impl<'a> Service<'a> {
-    fn name(&self) -> &'a Name {
+    pub fn name(&self) -> &'a Name {
         &self.owned.object.name
     }
 
+    pub fn system(&self) -> &'a Name {
+        &self.owned.system
+    }
+
+    /// Where it is written.
+    pub fn origin(&self) -> &'a str {
+        &self.owned.object.origin
+    }
+
+    pub fn selector(&self) -> &'a Selector {
+        &self.spec.where_
+    }
+
     /// Facts choose no services.
-    fn takes(&self, labels: &Labels) -> bool {
+    pub fn takes(&self, labels: &Labels) -> bool {
         self.spec.where_.matches(labels, &BTreeMap::new())
     }
 }
@@ -56,7 +69,7 @@ fn all(world: &World) -> impl Iterator<Item = Service<'_>> {
     })
 }
 
-fn find<'a>(world: &'a World, text: &str) -> Result<Service<'a>, Status> {
+pub(super) fn find<'a>(world: &'a World, text: &str) -> Result<Service<'a>, Status> {
     all(world).find(|service| service.name().as_str() == text).ok_or_else(|| {
         let help = match nearest(text, all(world).map(|service| service.name().as_str())) {
             Some(name) => format!("; did you mean {name}?"),
@@ -67,13 +80,13 @@ fn find<'a>(world: &'a World, text: &str) -> Result<Service<'a>, Status> {
 }
 
 /// A node that is not shut out, with what it is chosen by.
-struct Host<'a> {
-    member: &'a Arc<Member>,
-    labels: Labels,
+pub(super) struct Host<'a> {
+    pub member: &'a Arc<Member>,
+    pub labels: Labels,
 }
 
 /// Which nodes are meant: by a selector, by their names, or all of them.
-fn hosts<'a>(world: &'a World, selector: &str, names: &[String]) -> Result<Vec<Host<'a>>, Status> {
+pub(super) fn hosts<'a>(world: &'a World, selector: &str, names: &[String]) -> Result<Vec<Host<'a>>, Status> {
     let selector = match selector {
         "" => Selector::all(),
         text => Selector::parse(text).map_err(|error| Status::invalid_argument(error.to_string()))?,
@@ -92,7 +105,7 @@ fn hosts<'a>(world: &'a World, selector: &str, names: &[String]) -> Result<Vec<H
     Ok(hosts)
 }
 
-fn ask<'a>(verb: Verb, service: Service<'a>, labels: &'a Labels) -> Ask<'a> {
+pub(super) fn ask<'a>(verb: Verb, service: Service<'a>, labels: &'a Labels) -> Ask<'a> {
     on_node(in_system(Ask::new(verb, SERVICE), &service.owned.system), service.name().as_str(), labels)
 }
 

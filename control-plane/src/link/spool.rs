@@ -11,7 +11,7 @@ use hostler_proto::agent as wire;
 use hostler_proto::agent::{spool_record, to_agent};
 use hostler_proto::store as rest;
 use hostler_store::{Revision, Txn};
-use hostler_types::{Act, EventKind, Name, NodeId, Timestamp, Transition};
+use hostler_types::{Act, EventKind, Name, NodeId, TaskReport, Timestamp, Transition};
 use prost::Message;
 use std::collections::BTreeMap;
 use tonic::Status;
@@ -81,6 +81,7 @@ impl Session {
             acked = record.seq;
             match record.body {
                 Some(spool_record::Body::Act(act)) => events.extend(self.take_act(act, &mut told, now).await?),
+                Some(spool_record::Body::Task(report)) => events.extend(self.take_end(report, now).await?),
                 _ => events.push(self.event_of(record, &mut health, now)),
             }
         }
@@ -132,6 +133,18 @@ impl Session {
         Ok(event.map(|event| NewEvent { message: clipped(&event.message, MESSAGE_BYTES_MAX), ..event }))
     }
 
+    /// The end of a task is kept with its run before the node may forget it.
+    async fn take_end(&self, report: wire::TaskReport, now: Timestamp) -> Result<Option<NewEvent>, Status> {
+        match TaskReport::try_from(report) {
+            Ok(report) => self.app.work.ended(&self.node, report).await.map(|()| None),
+            Err(error) => {
+                let (node, message) = (self.name.to_string(), format!("sent a task that cannot be read: {error}"));
+                let (kind, subject) = (EventKind::AGENT, node.clone());
+                Ok(Some(NewEvent { at: now, kind, node, subject, message: clipped(&message, MESSAGE_BYTES_MAX) }))
+            }
+        }
+    }
+
     fn event_of(&self, record: wire::SpoolRecord, health: &mut BTreeMap<Name, Health>, now: Timestamp) -> NewEvent {
         let node = self.name.to_string();
         let event = |at, kind, subject: String, message: String| NewEvent {
@@ -171,8 +184,8 @@ impl Session {
                 let message = format!("{} records were lost on the host: {}", gap.count, gap.reason);
                 event(Timestamp::from_millis(gap.at_ms), EventKind::AGENT, node.clone(), message)
             }
-            // Acts have their own way.
-            Some(spool_record::Body::Act(_)) | None => {
+            // Acts and tasks have their own way.
+            Some(spool_record::Body::Act(_) | spool_record::Body::Task(_)) | None => {
                 event(now, EventKind::AGENT, node.clone(), "sent a record of an unknown kind".into())
             }
         }

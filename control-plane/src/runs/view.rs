@@ -21,11 +21,8 @@ impl<'a> FleetView<'a> {
     /// Budgets are counted only for whom they concern.
     pub fn new(app: &'a App, disturbs: bool) -> Self {
         let world = app.mirror.now();
-        let (budgets, live) = if disturbs {
-            (budgets::all(&world), budgets::live_checks(&world))
-        } else {
-            (Vec::new(), BTreeSet::new())
-        };
+        let (budgets, live) =
+            if disturbs { (budgets::all(&world), budgets::live_checks(&world)) } else { (Vec::new(), BTreeSet::new()) };
         Self { app, world, budgets, live }
     }
 }

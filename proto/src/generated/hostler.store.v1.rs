@@ -718,3 +718,9 @@ pub struct ScheduleFire {
     #[prost(string, tag = "2")]
     pub words: ::prost::alloc::string::String,
 }
+/// The number of the newest run.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RunNumber {
+    #[prost(uint64, tag = "1")]
+    pub newest: u64,
+}

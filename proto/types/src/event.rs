@@ -48,6 +48,8 @@ impl EventKind {
     pub const SECRET: &'static str = "secret";
     /// Who was told of something, and who could not be.
     pub const NOTICE: &'static str = "notice";
+    /// Work across nodes, from its beginning to its end.
+    pub const RUN: &'static str = "run";
     /// What waits for a second person, and what they said.
     pub const APPROVAL: &'static str = "approval";
 

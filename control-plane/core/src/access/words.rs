@@ -51,8 +51,8 @@ impl Verb {
 }
 
 impl Noun {
-    const OTHERS: [Noun; 7] =
-        [Noun::Token, Noun::Operator, Noun::Role, Noun::Key, Noun::Event, Noun::Audit, Noun::Server];
+    const OTHERS: [Noun; 8] =
+        [Noun::Token, Noun::Operator, Noun::Role, Noun::Key, Noun::Event, Noun::Audit, Noun::Server, Noun::Command];
 
     pub fn all() -> impl Iterator<Item = Noun> + Clone {
         Kind::ALL.iter().copied().map(Noun::Spec).chain(Self::OTHERS)
@@ -68,6 +68,7 @@ impl Noun {
             Noun::Event => "event",
             Noun::Audit => "audit",
             Noun::Server => "server",
+            Noun::Command => "command",
         }
     }
 

@@ -33,7 +33,7 @@ pub struct Question<'a> {
 /// How a budget stands that the node shares.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Budget {
-    pub name: Name,
+    pub name: String,
     pub max_down: usize,
     /// Of the others: this node is down already.
     pub down: Vec<Name>,

@@ -258,7 +258,7 @@ fn a_budget_is_said_and_does_not_keep_down_what_is_down() {
     let check = name("web");
     let now = start();
     let one =
-        |down: &[&str]| Budget { name: name("web"), max_down: 1, down: down.iter().map(|one| name(one)).collect() };
+        |down: &[&str]| Budget { name: "web".into(), max_down: 1, down: down.iter().map(|one| name(one)).collect() };
     for (down, words) in [
         (&[][..], "budget web 0 of 1 down"),
         (&["web2"], "budget web 1 of 1 down (web2)"),

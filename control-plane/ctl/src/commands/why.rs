@@ -23,6 +23,9 @@ const INDENT: usize = 11;
 const ACTS_MAX: u32 = 1_000;
 
 pub async fn run(mut client: Client, out: &Out, format: Format, args: WhyArgs) -> Result<(), Problem> {
+    if args.subject.starts_with("run/") {
+        return super::runs::why(client, out, format, &args.subject).await;
+    }
     let name = subject(&args.subject)?;
     let node = args.node.unwrap_or_default();
     let request = wire::GetServiceRequest { service: name.to_owned(), node: node.clone() };
@@ -48,10 +51,13 @@ pub async fn run(mut client: Client, out: &Out, format: Format, args: WhyArgs) -
 fn subject(text: &str) -> Result<&str, Problem> {
     match text.split_once('/') {
         Some(("service", name)) if !name.is_empty() => Ok(name),
+        Some((kind, name)) if nearest(kind, ["run"]).is_some() && !name.is_empty() => {
+            Err(Problem::Usage(format!("there is nothing to ask about a {kind}; did you mean run/{name}?")))
+        }
         Some((kind, name)) if nearest(kind, ["service"]).is_some() && !name.is_empty() => {
             Err(Problem::Usage(format!("there is nothing to ask about a {kind}; did you mean service/{name}?")))
         }
-        _ => Err(Problem::Usage(format!("{text} is no KIND/NAME: write it like service/hello"))),
+        _ => Err(Problem::Usage(format!("{text} is no KIND/NAME: write it like service/hello or run/7"))),
     }
 }
 
@@ -169,7 +175,7 @@ fn lines(text: &mut String, label: &str, all: &[String]) {
     }
 }
 
-fn at_right(left: &str, right: &str) -> String {
+pub(super) fn at_right(left: &str, right: &str) -> String {
     let (left, right) = (sanitize(left), sanitize(right));
     let gap = COLUMNS.saturating_sub(left.width() + right.width()).max(2);
     format!("{}\n", format!("{left}{}{right}", " ".repeat(gap)).trim_end())

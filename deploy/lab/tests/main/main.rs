@@ -20,6 +20,7 @@ mod notices;
 mod outage;
 mod plugins;
 mod refusals;
+mod runs;
 mod secrets;
 mod services;
 mod spine;

@@ -1,0 +1,292 @@
+//! `hostlerctl run`
+
+#[cfg(test)]
+mod tests;
+mod text;
+
+use super::confirm;
+use crate::cli::{Format, HowArgs, RunArgs, RunCommand};
+use crate::client::Client;
+use crate::output::{Cell, Out, age, plural};
+use crate::problem::Problem;
+use hostler_proto::admin as wire;
+use hostler_types::TaskState;
+use hostler_types::terminal::sanitize;
+use hostler_types::time::whole_millis;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+pub async fn run(client: Client, out: &Out, format: Format, args: RunArgs) -> Result<ExitCode, Problem> {
+    match args.command {
+        None => {
+            if args.words.is_empty() {
+                return Err(Problem::Usage("say what to run after --: hostlerctl run -l role=web -- uptime".into()));
+            }
+            let what = wire::StartRunRequest {
+                command: args.words,
+                user: args.user.unwrap_or_default(),
+                ..wire::StartRunRequest::default()
+            };
+            start(client, out, format, what, args.how).await
+        }
+        Some(RunCommand::Task { name, how }) => {
+            let what = wire::StartRunRequest { task: name, ..wire::StartRunRequest::default() };
+            start(client, out, format, what, how).await
+        }
+        Some(RunCommand::Retry { number, how }) => {
+            let retry = number_of(&number)?;
+            let what = wire::StartRunRequest { retry, ..wire::StartRunRequest::default() };
+            start(client, out, format, what, how).await
+        }
+        Some(RunCommand::Ls { running, limit }) => {
+            list(client, out, format, running, limit).await.map(|()| ExitCode::SUCCESS)
+        }
+        Some(RunCommand::Show { number }) => {
+            show(client, out, format, number_of(&number)?).await.map(|()| ExitCode::SUCCESS)
+        }
+        Some(RunCommand::Watch { number }) => watch(client, out, format, number_of(&number)?).await,
+        Some(RunCommand::Abort { number, reason }) => control(client, out, format, &number, "abort", reason).await,
+        Some(RunCommand::Pause { number, reason }) => control(client, out, format, &number, "pause", reason).await,
+        Some(RunCommand::Resume { number }) => control(client, out, format, &number, "resume", String::new()).await,
+    }
+}
+
+/// `7`, or `run/7` as it is shown.
+pub fn number_of(text: &str) -> Result<u64, Problem> {
+    let digits = text.strip_prefix("run/").unwrap_or(text);
+    let number = digits.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| Problem::Usage(format!("{text} is no run's number: hostlerctl run ls shows them")))
+}
+
+async fn start(
+    mut client: Client,
+    out: &Out,
+    format: Format,
+    what: wire::StartRunRequest,
+    how: HowArgs,
+) -> Result<ExitCode, Problem> {
+    let span = |span: Option<std::time::Duration>| span.map_or(0, whole_millis);
+    let mut request = wire::StartRunRequest {
+        selector: how.selector.unwrap_or_default(),
+        nodes: how.nodes,
+        reason: how.reason,
+        max: how.max.unwrap_or_default(),
+        max_errors: how.max_errors.unwrap_or_default(),
+        canary: how.canary.unwrap_or_default(),
+        jitter_ms: span(how.jitter),
+        timeout_ms: span(how.timeout),
+        deadline_ms: span(how.deadline),
+        dry_run: true,
+        ..what
+    };
+    let asked = client.start_run(request.clone()).await?.into_inner();
+    let would = asked.run.ok_or_else(|| Problem::Failed("the control plane did not say what it would be".into()))?;
+    if how.dry_run {
+        return match format {
+            Format::Table => out.print(&text::would(&would, &asked.tasks, &asked.warnings)),
+            _ => out.json(&json!({"run": run_json(&would), "warnings": asked.warnings})),
+        }
+        .map(|()| ExitCode::SUCCESS);
+    }
+    if format == Format::Table {
+        for warning in &asked.warnings {
+            eprintln!("{}", sanitize(warning));
+        }
+    }
+    if would.nodes > 1 {
+        confirm(&text::question(&would), how.yes)?;
+    }
+    if request.retry == 0 {
+        // Those that were shown, and no others that came meanwhile.
+        request.nodes = asked.tasks.into_iter().map(|task| task.node).collect();
+    }
+    request.dry_run = false;
+    let begun = client.start_run(request).await?.into_inner().run.unwrap_or_default();
+    if how.detach {
+        return match format {
+            Format::Table => out.line(format!("run {0} begun.  Follow it: hostlerctl run watch {0}", begun.number)),
+            _ => out.json(&json!({"run": run_json(&begun)})),
+        }
+        .map(|()| ExitCode::SUCCESS);
+    }
+    watch(client, out, format, begun.number).await
+}
+
+/// Until it is over; then what it printed, and how it ended.
+async fn watch(mut client: Client, out: &Out, format: Format, number: u64) -> Result<ExitCode, Problem> {
+    let mut news = client.watch_run(wire::GetRunRequest { number }).await?.into_inner();
+    let (mut run, mut tasks) = (wire::Run::default(), BTreeMap::<String, wire::RunTask>::new());
+    let mut progress = Progress::new(format);
+    while let Some(one) = news.message().await? {
+        if let Some(task) = one.task {
+            let before = tasks.insert(task.node.clone(), task.clone());
+            if format == Format::Table {
+                progress.clear();
+                out.print(&text::step(out, number, &task, before.as_ref(), &tasks))?;
+            }
+        }
+        run = one.run.unwrap_or(run);
+        progress.show(&run);
+    }
+    progress.clear();
+    let tasks: Vec<wire::RunTask> = tasks.into_values().collect();
+    let well = tasks.iter().all(|task| task.state == TaskState::Succeeded.word());
+    match format {
+        Format::Table => {
+            out.print(&text::said(out, &tasks))?;
+            out.print(&text::ended(&run, &tasks))?;
+        }
+        _ => out.json(&json!({"run": run_json(&run), "tasks": tasks.iter().map(task_json).collect::<Vec<_>>()}))?,
+    }
+    if !matches!(run.state.as_str(), "succeeded" | "failed" | "aborted") {
+        return Err(Problem::Failed(format!("run {number} goes on: hostlerctl run watch {number}")));
+    }
+    Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A line at the foot of a terminal, which goes again.
+struct Progress {
+    on: bool,
+    shown: bool,
+}
+
+impl Progress {
+    fn new(format: Format) -> Self {
+        Self { on: format == Format::Table && io::stderr().is_terminal(), shown: false }
+    }
+
+    fn show(&mut self, run: &wire::Run) {
+        if self.on {
+            eprint!("\r\u{1b}[K{}", sanitize(&text::progress(run)));
+            let _ = io::stderr().flush();
+            self.shown = true;
+        }
+    }
+
+    fn clear(&mut self) {
+        if std::mem::take(&mut self.shown) {
+            eprint!("\r\u{1b}[K");
+        }
+    }
+}
+
+async fn control(
+    mut client: Client,
+    out: &Out,
+    format: Format,
+    number: &str,
+    verb: &str,
+    reason: String,
+) -> Result<ExitCode, Problem> {
+    let request = wire::ControlRunRequest { number: number_of(number)?, verb: verb.to_owned(), reason };
+    let run = client.control_run(request).await?.into_inner();
+    match format {
+        Format::Table => out.line(text::controlled(&run)),
+        _ => out.json(&run_json(&run)),
+    }
+    .map(|()| ExitCode::SUCCESS)
+}
+
+async fn list(mut client: Client, out: &Out, format: Format, running: bool, limit: u32) -> Result<(), Problem> {
+    let server_ms = client.get_server(wire::GetServerRequest {}).await?.into_inner().wall_ms;
+    let request = wire::ListRunsRequest { running, limit, ..wire::ListRunsRequest::default() };
+    let answer = client.list_runs(request).await?.into_inner();
+    if format != Format::Table {
+        return out.json(&answer.runs.iter().map(run_json).collect::<Vec<_>>());
+    }
+    let rows: Vec<Vec<Cell>> = answer
+        .runs
+        .iter()
+        .map(|run| {
+            vec![
+                Cell::new(run.number.to_string()),
+                Cell::state(&run.state),
+                Cell::new(text::tally(run)),
+                Cell::new(age(run.at_ms, server_ms)),
+                Cell::new(&run.by),
+                Cell::new(&run.title),
+            ]
+        })
+        .collect();
+    if rows.is_empty() {
+        out.line("nothing was run yet.  Try: hostlerctl run -- uptime")?;
+    } else {
+        out.print(&out.table(&["RUN", "STATE", "NODES", "AGE", "BY", "WHAT"], &rows))?;
+        let held: Vec<String> = answer.runs.iter().flat_map(|run| run.held.iter().cloned()).collect();
+        for words in held {
+            out.line(format!("held  {}", sanitize(&words)))?;
+        }
+    }
+    answer.held.iter().try_for_each(|words| out.line(sanitize(words)))
+}
+
+/// `hostlerctl why run/7`
+pub async fn why(mut client: Client, out: &Out, format: Format, subject: &str) -> Result<(), Problem> {
+    let number = number_of(subject)?;
+    if format != Format::Table {
+        return show(client, out, format, number).await;
+    }
+    let answer = client.get_run(wire::GetRunRequest { number }).await?.into_inner();
+    out.print(&text::why(&answer))
+}
+
+async fn show(mut client: Client, out: &Out, format: Format, number: u64) -> Result<(), Problem> {
+    let answer = client.get_run(wire::GetRunRequest { number }).await?.into_inner();
+    let run = answer.run.clone().unwrap_or_default();
+    if format != Format::Table {
+        let notes = answer.notes.iter().map(|note| {
+            json!({"at_ms": note.at_ms, "what": note.what, "node": note.node, "words": note.words, "origin": note.origin})
+        });
+        return out.json(&json!({
+            "run": run_json(&run),
+            "tasks": answer.tasks.iter().map(task_json).collect::<Vec<_>>(),
+            "notes": notes.collect::<Vec<_>>(),
+        }));
+    }
+    out.print(&text::shown(out, &answer))?;
+    out.line(plural(answer.tasks.len(), "node"))
+}
+
+pub fn run_json(run: &wire::Run) -> Value {
+    json!({
+        "number": run.number,
+        "title": run.title,
+        "state": run.state,
+        "words": run.words,
+        "by": run.by,
+        "reason": run.reason,
+        "at_ms": run.at_ms,
+        "ended_ms": run.ended_ms,
+        "steps": run.steps,
+        "nodes": run.nodes,
+        "chosen": run.chosen,
+        "max": run.max,
+        "max_errors": run.max_errors,
+        "canary": run.canary,
+        "timeout_ms": run.timeout_ms,
+        "deadline_ms": run.deadline_ms,
+        "tasks": run.tasks,
+        "held": run.held,
+        "retries": run.retries,
+        "schedule": run.schedule,
+        "origin": run.origin,
+    })
+}
+
+fn task_json(task: &wire::RunTask) -> Value {
+    json!({
+        "node": task.node,
+        "state": task.state,
+        "words": task.words,
+        "exit": task.exit,
+        "output": task.output,
+        "output_cut_bytes": task.output_cut_bytes,
+        "changed": task.changed,
+        "offered_ms": task.offered_ms,
+        "began_ms": task.began_ms,
+        "ended_ms": task.at_ms,
+        "steps_done": task.done,
+    })
+}

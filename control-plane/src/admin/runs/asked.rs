@@ -1,0 +1,315 @@
+//! What a run would be, from what was asked for.
+
+use super::{TASK, no_run, show};
+use crate::access::{Caller, in_system, on_node, require};
+use crate::admin::services::{Host, Service, find, hosts};
+use crate::app::App;
+use crate::audit::Call;
+use crate::clock;
+use crate::records::runs::Extra;
+use crate::runs::{About, FleetView, NewRun};
+use crate::world::World;
+use hostler_core::access::{Ask, Noun, Verb};
+use hostler_core::runs::steps::{amount, amount_of, free, of_task};
+use hostler_core::runs::{Link, Order, Run, Task, View};
+use hostler_core::services::in_order;
+use hostler_proto::admin as wire;
+use hostler_types::spec::{Body, Kind, TaskSpec, nearest};
+use hostler_types::{Name, NodeId, Selector, ServiceVerb, TaskId, TaskReport, TaskState, TaskStep, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use tonic::Status;
+
+const REASON_CHARACTERS_MAX: usize = 200;
+/// Somebody waits for a free command; what takes longer says so, or is a task.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(600);
+const SERVICE_TIMEOUT: Duration = Duration::from_secs(900);
+/// A month: nothing that is looked at takes longer.
+const SPAN_MS_MAX: u64 = 31 * 86_400_000;
+
+/// A run without its nodes.
+struct Draft {
+    title: String,
+    origin: String,
+    system: String,
+    steps: Vec<TaskStep>,
+    chosen: String,
+    hosts: Vec<(NodeId, Name)>,
+    max: usize,
+    max_errors: usize,
+    canary: usize,
+    timeout: Duration,
+    tell: Vec<String>,
+    retries: u64,
+}
+
+pub async fn start(
+    app: &App,
+    caller: &Caller,
+    call: &Call,
+    request: wire::StartRunRequest,
+) -> Result<wire::StartRunResponse, Status> {
+    let world = app.mirror.now();
+    let asked = [
+        !request.task.is_empty(),
+        !request.verb.is_empty(),
+        !request.command.is_empty() || !request.script.is_empty(),
+        request.retry != 0,
+    ];
+    if asked.iter().filter(|asked| **asked).count() != 1 {
+        return Err(Status::invalid_argument("say one thing to run: a task, services, a command, or a run to retry"));
+    }
+    let draft = if !request.task.is_empty() {
+        of_spec(&world, caller, &request)?
+    } else if !request.verb.is_empty() {
+        of_services(&world, caller, &request)?
+    } else if request.retry != 0 {
+        again(app, &world, caller, request.retry).await?
+    } else {
+        of_command(&world, caller, &request)?
+    };
+    draft.hosts.iter().for_each(|(_, name)| call.on("node", name.as_str()));
+    let new = into_run(draft, caller, &request)?;
+    let warnings = warnings(app, &new.run);
+    let (mut run, tasks) = show::to_wire(&new.run, &new.about);
+    if !request.dry_run {
+        let number = app.work.begin(new).await;
+        run.number = number.ok_or_else(|| Status::unavailable("the control plane stops: try again in a moment"))?;
+        call.on("run", &run.number.to_string());
+    }
+    Ok(wire::StartRunResponse { run: Some(run), warnings, tasks })
+}
+
+fn labels_only(selector: &str) -> Result<(), Status> {
+    let names_facts = Selector::parse(selector).is_ok_and(|selector| selector.names_facts());
+    if names_facts {
+        return Err(Status::invalid_argument(format!(
+            "{selector}: facts are a host's own claims, and what is done to a host goes by labels: choose by labels or names"
+        )));
+    }
+    Ok(())
+}
+
+fn chosen(request: &wire::StartRunRequest, otherwise: &str) -> String {
+    match (request.selector.as_str(), request.nodes.as_slice()) {
+        ("", []) if otherwise.is_empty() => "all nodes".to_owned(),
+        ("", []) => otherwise.to_owned(),
+        ("", nodes) => format!("by name, {} of them", nodes.len()),
+        (selector, _) => selector.to_owned(),
+    }
+}
+
+fn named<'a>(hosts: impl Iterator<Item = &'a Host<'a>>) -> Vec<(NodeId, Name)> {
+    hosts.map(|host| (host.member.id.clone(), host.member.name.clone())).collect()
+}
+
+fn of_command(world: &World, caller: &Caller, request: &wire::StartRunRequest) -> Result<Draft, Status> {
+    labels_only(&request.selector)?;
+    if !request.script.is_empty() {
+        return Err(Status::unimplemented("scripts are not run yet: give the command after --"));
+    }
+    let hosts = hosts(world, &request.selector, &request.nodes)?;
+    for host in &hosts {
+        require(world, caller, &on_node(Ask::new(Verb::Act, Noun::Command), host.member.name.as_str(), &host.labels))?;
+    }
+    let user = Some(request.user.clone()).filter(|user| !user.is_empty());
+    let step = TaskStep::Command(free(&request.command, user));
+    Ok(Draft {
+        title: step.to_string().chars().take(80).collect(),
+        origin: String::new(),
+        system: String::new(),
+        steps: vec![step],
+        chosen: chosen(request, ""),
+        max: hosts.len(),
+        // Whoever asks all wants to hear all.
+        max_errors: hosts.len(),
+        canary: 0,
+        hosts: named(hosts.iter()),
+        timeout: COMMAND_TIMEOUT,
+        tell: Vec::new(),
+        retries: 0,
+    })
+}
+
+fn of_services(world: &World, caller: &Caller, request: &wire::StartRunRequest) -> Result<Draft, Status> {
+    labels_only(&request.selector)?;
+    let unknown = |_| Status::invalid_argument(format!("{:?} is nothing that services do", request.verb));
+    let verb: ServiceVerb = request.verb.parse().map_err(unknown)?;
+    let names: BTreeSet<&String> = request.services.iter().collect();
+    let services: Vec<Service<'_>> = names.into_iter().map(|name| find(world, name)).collect::<Result<_, _>>()?;
+    let [first, ..] = services.as_slice() else {
+        return Err(Status::invalid_argument("say which service: hostlerctl service ls shows them"));
+    };
+    let ordered = in_order(verb, &services.iter().map(Service::name).collect(), |name| {
+        let spec = world.specs.applied.service(name);
+        spec.map(|spec| spec.needs.iter().map(|need| &need.name).collect()).unwrap_or_default()
+    });
+    let all = hosts(world, &request.selector, &request.nodes)?;
+    let hosts: Vec<&Host<'_>> =
+        all.iter().filter(|host| services.iter().all(|service| service.takes(&host.labels))).collect();
+    for host in &hosts {
+        for service in &services {
+            require(world, caller, &crate::admin::services::ask(Verb::Act, *service, &host.labels))?;
+        }
+    }
+    let words = ordered.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
+    let steps = ordered.iter().map(|name| TaskStep::Service { service: (*name).clone(), verb }).collect();
+    let at_once = verb == ServiceVerb::Start;
+    Ok(Draft {
+        title: format!("{verb} {words}"),
+        origin: first.origin().to_owned(),
+        system: first.system().to_string(),
+        steps,
+        chosen: chosen(request, &first.selector().to_string()),
+        max: if at_once { hosts.len() } else { 1 },
+        max_errors: 0,
+        canary: 0,
+        hosts: named(hosts.into_iter()),
+        timeout: SERVICE_TIMEOUT,
+        tell: Vec::new(),
+        retries: 0,
+    })
+}
+
+fn of_spec(world: &World, caller: &Caller, request: &wire::StartRunRequest) -> Result<Draft, Status> {
+    let tasks = || {
+        world.specs.applied.of_kind(Kind::Task).filter_map(|one| match &one.object.body {
+            Body::Task(spec) => Some((one, &**spec)),
+            _ => None,
+        })
+    };
+    let found: Option<(_, &TaskSpec)> = tasks().find(|(one, _)| one.object.name.as_str() == request.task);
+    let (one, spec) = found.ok_or_else(|| {
+        let help = match nearest(&request.task, tasks().map(|(one, _)| one.object.name.as_str())) {
+            Some(name) => format!("; did you mean {name}?"),
+            None => "; hostlerctl get task shows them".to_owned(),
+        };
+        Status::not_found(format!("there is no task {:?}{help}", request.task))
+    })?;
+    labels_only(&request.selector)?;
+    let none = BTreeMap::new();
+    let all = hosts(world, &request.selector, &request.nodes)?;
+    let hosts: Vec<&Host<'_>> = all.iter().filter(|host| spec.where_.matches(&host.labels, &none)).collect();
+    for host in &hosts {
+        let ask = in_system(Ask::new(Verb::Act, TASK), &one.system);
+        require(world, caller, &on_node(ask, one.object.name.as_str(), &host.labels))?;
+    }
+    let steps =
+        of_task(spec).map_err(|words| Status::failed_precondition(format!("task {}: {words}", request.task)))?;
+    let count = hosts.len();
+    Ok(Draft {
+        title: format!("task {}", request.task),
+        origin: one.object.origin.clone(),
+        system: one.system.to_string(),
+        steps,
+        chosen: chosen(request, &spec.where_.to_string()),
+        max: amount_of(spec.max, count, 1),
+        max_errors: amount_of(spec.max_errors, count, 0),
+        canary: spec.canary.map_or(0, |canary| amount_of(canary, count, 1)),
+        hosts: named(hosts.into_iter()),
+        timeout: spec.timeout.0,
+        tell: Vec::new(),
+        retries: 0,
+    })
+}
+
+/// The same steps, where they came to no good end.
+async fn again(app: &App, world: &World, caller: &Caller, number: u64) -> Result<Draft, Status> {
+    let picture = show::picture(app, number).await?.ok_or_else(|| no_run(number))?;
+    if !picture.is_over {
+        return Err(Status::failed_precondition(format!("run {number} is not over: hostlerctl run watch {number}")));
+    }
+    let steps = picture.steps;
+    let is_free = steps.iter().any(|step| matches!(step, TaskStep::Command(command) if command.free));
+    let noun = if is_free { Noun::Command } else { TASK };
+    let mut chosen = Vec::new();
+    for (id, _) in picture.tasks.into_iter().filter(|(_, task)| task.state != TaskState::Succeeded.word()) {
+        let Some(member) = world.members.get(&id).filter(|member| member.revoked.is_none()) else { continue };
+        let labels = world.labels(member);
+        require(world, caller, &on_node(Ask::new(Verb::Act, noun), member.name.as_str(), &labels))?;
+        chosen.push((id, member.name.clone()));
+    }
+    if chosen.is_empty() {
+        return Err(Status::failed_precondition(format!("run {number} came to a good end on all of its nodes")));
+    }
+    let run = picture.run;
+    Ok(Draft {
+        title: run.title,
+        origin: run.origin,
+        system: run.system,
+        steps,
+        chosen: format!("those of run/{number} that did not end well"),
+        max: run.max as usize,
+        max_errors: run.max_errors as usize,
+        canary: 0,
+        hosts: chosen,
+        timeout: Duration::from_millis(run.timeout_ms),
+        tell: Vec::new(),
+        retries: number,
+    })
+}
+
+fn into_run(mut draft: Draft, caller: &Caller, request: &wire::StartRunRequest) -> Result<NewRun, Status> {
+    draft.hosts.sort_by(|left, right| left.1.cmp(&right.1));
+    let count = draft.hosts.len();
+    if count == 0 {
+        return Err(Status::failed_precondition(format!(
+            "there is no such node ({}): hostlerctl node ls shows them",
+            draft.chosen
+        )));
+    }
+    if [request.timeout_ms, request.deadline_ms, request.jitter_ms].iter().any(|ms| *ms > SPAN_MS_MAX) {
+        return Err(Status::invalid_argument("a timeout, deadline or jitter of more than 31 days is none"));
+    }
+    let number = |flag: &str, text: &str, least: usize, otherwise: usize| match text {
+        "" => Ok(otherwise),
+        text => amount(flag, text, count, least).map_err(Status::invalid_argument),
+    };
+    let some = |ms: u64| (ms > 0).then(|| Duration::from_millis(ms));
+    let at = clock::wall();
+    let task = TaskId::of_run(0, 0);
+    let order = Order {
+        number: 0,
+        task: task.clone(),
+        title: draft.title,
+        by: caller.name().to_owned(),
+        reason: request.reason.chars().take(REASON_CHARACTERS_MAX).collect(),
+        at,
+        origin: draft.origin,
+        chosen: draft.chosen,
+        max: number("--max", &request.max, 1, draft.max)?.clamp(1, count),
+        max_errors: number("--max-errors", &request.max_errors, 0, draft.max_errors)?.min(count),
+        canary: number("--canary", &request.canary, 0, draft.canary)?.min(count),
+        jitter: Duration::from_millis(request.jitter_ms),
+        timeout: some(request.timeout_ms).unwrap_or(draft.timeout),
+        deadline: some(request.deadline_ms),
+        begin_by: None,
+        disturbs: draft.steps.iter().any(TaskStep::disturbs),
+    };
+    let planned = |at: Timestamp| TaskReport::new(task.clone(), TaskState::Planned, at, "");
+    let tasks = (0u32..).zip(draft.hosts).map(|(place, (id, name))| (id, Task::new(name, place, planned(at))));
+    let run = Run::new(order, tasks.collect());
+    let extra = Extra { system: draft.system, retries: draft.retries, tell: draft.tell, ..Extra::default() };
+    Ok(NewRun { run, about: About { steps: draft.steps, extra }, task: None })
+}
+
+/// What would keep some of its nodes from their turn now.
+fn warnings(app: &App, run: &Run) -> Vec<String> {
+    let view = FleetView::new(app, run.order.disturbs);
+    let mut away = Vec::new();
+    let mut held: BTreeMap<String, usize> = BTreeMap::new();
+    for (node, task) in &run.tasks {
+        if view.link(node) != Link::Ready {
+            away.push(&task.name);
+        }
+        if let Some(brake) = view.brake(node) {
+            *held.entry(brake.words).or_default() += 1;
+        }
+    }
+    let mut words = Vec::new();
+    if !away.is_empty() {
+        words.push(format!("away: {}", hostler_core::runs::names(away.into_iter())));
+    }
+    words.extend(held.into_iter().map(|(brake, count)| format!("{count} held: {brake}")));
+    words
+}

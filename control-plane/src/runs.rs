@@ -1,0 +1,343 @@
+//! The task that owns runs: it takes what operators and nodes say in turns, keeps what
+//! the core decides, and only then sends it.
+
+mod keep;
+mod view;
+
+pub use keep::load;
+
+use self::keep::Kept;
+pub use self::view::FleetView;
+use crate::app::App;
+use crate::clock;
+use crate::link::to_agent_message;
+use crate::records::NewEvent;
+use crate::records::runs::Extra;
+use hostler_core::runs::{Effect, Input, Run, RunState, Runs, Verb};
+use hostler_proto::agent::{self as wire, to_agent};
+use hostler_types::task::TaskOffer;
+use hostler_types::{EventKind, NodeId, Stamp, TaskId, TaskReport, TaskStep, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Words that wait for their turn. Who finds it full waits: sessions hold their node's
+/// spool back meanwhile.
+const INBOX: usize = 1024;
+/// What a turn takes at most.
+const TURN: usize = 512;
+/// Whom nothing could be sent to is tried again.
+const RESEND: Duration = Duration::from_secs(1);
+
+/// What the machine does not ask for.
+#[derive(Debug)]
+pub struct About {
+    pub steps: Vec<TaskStep>,
+    pub extra: Extra,
+}
+
+/// A run that is to begin; its number is given to it.
+#[derive(Debug)]
+pub struct NewRun {
+    pub run: Run,
+    pub about: About,
+    /// Of a task that no run's number names.
+    pub task: Option<TaskId>,
+}
+
+#[derive(Debug)]
+enum Word {
+    Begin { new: Box<NewRun>, answer: oneshot::Sender<u64> },
+    Control { number: u64, verb: Verb, words: String, answer: oneshot::Sender<bool> },
+    Report { node: NodeId, report: TaskReport, kept: Option<oneshot::Sender<()>> },
+    Connected { node: NodeId },
+}
+
+/// Runs that are not over, for whoever looks, and the way to say something to them.
+pub struct Work {
+    words: mpsc::Sender<Word>,
+    inbox: Mutex<Option<mpsc::Receiver<Word>>>,
+    inside: Mutex<Inside>,
+    /// Counts the turns in which something changed.
+    changed: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+pub struct Inside {
+    pub runs: Runs,
+    pub about: BTreeMap<u64, Arc<About>>,
+    /// How many notes of each are kept.
+    notes: BTreeMap<u64, usize>,
+    newest: u64,
+}
+
+impl Work {
+    pub fn new(inside: Inside) -> Self {
+        let (words, inbox) = mpsc::channel(INBOX);
+        let (inbox, inside) = (Mutex::new(Some(inbox)), Mutex::new(inside));
+        Self { words, inbox, inside, changed: watch::Sender::new(0) }
+    }
+
+    pub fn inside(&self) -> MutexGuard<'_, Inside> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn follow(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Its number, once it is kept; `None` when the control plane stops.
+    pub async fn begin(&self, new: NewRun) -> Option<u64> {
+        let (answer, number) = oneshot::channel();
+        self.words.send(Word::Begin { new: Box::new(new), answer }).await.ok()?;
+        number.await.ok()
+    }
+
+    /// Whether there is such a run that is not over, once that is kept.
+    pub async fn control(&self, number: u64, verb: Verb, words: String) -> Option<bool> {
+        let (answer, done) = oneshot::channel();
+        self.words.send(Word::Control { number, verb, words, answer }).await.ok()?;
+        done.await.ok()
+    }
+
+    /// A picture: the next one comes anyway.
+    pub fn heard(&self, node: &NodeId, report: TaskReport) {
+        let _ = self.words.try_send(Word::Report { node: node.clone(), report, kept: None });
+    }
+
+    /// The end of a task, which is kept when this returns.
+    pub async fn ended(&self, node: &NodeId, report: TaskReport) -> Result<(), tonic::Status> {
+        let stops = || tonic::Status::unavailable("the control plane stops");
+        let (kept, done) = oneshot::channel();
+        let word = Word::Report { node: node.clone(), report, kept: Some(kept) };
+        self.words.send(word).await.map_err(|_| stops())?;
+        done.await.map_err(|_| stops())
+    }
+
+    pub async fn connected(&self, node: &NodeId) {
+        let _ = self.words.send(Word::Connected { node: node.clone() }).await;
+    }
+}
+
+pub async fn run(app: Arc<App>) {
+    let taken = app.work.inbox.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let Some(mut inbox) = taken else { return };
+    let mut world = app.mirror.follow();
+    let mut resend = BTreeSet::new();
+    loop {
+        let mut words = Vec::new();
+        let (wait, waits_for_world) = sleep_for(&app, !resend.is_empty());
+        // Each of these takes nothing before it is chosen.
+        tokio::select! {
+            () = app.stop.cancelled() => return,
+            count = inbox.recv_many(&mut words, TURN) => if count == 0 { return },
+            Ok(()) = world.changed(), if waits_for_world => {}
+            () = tokio::time::sleep(wait) => {}
+        }
+        words.extend(std::mem::take(&mut resend).into_iter().map(|node| Word::Connected { node }));
+        let Some(unsent) = turn(&app, words).await else { return };
+        resend = unsent;
+    }
+}
+
+/// Until when nothing has to be looked at by itself, and whether a change of the fleet
+/// may let something go on.
+fn sleep_for(app: &App, resends: bool) -> (Duration, bool) {
+    /// Somebody may have set the time, and a window closes by it.
+    const LOOK: Duration = Duration::from_secs(60);
+    let inside = app.work.inside();
+    let now = clock::now().monotonic;
+    let wait = inside.runs.next_deadline().map_or(LOOK, |at| at.saturating_sub(now)).min(LOOK);
+    let held = inside.runs.iter().flat_map(|run| run.tasks.values()).any(|task| task.held.is_some());
+    (if resends { wait.min(RESEND) } else { wait }, held)
+}
+
+/// Takes the words, keeps what follows from them, then sends and answers. Whom it could
+/// not send to; `None`: nothing can be kept any more.
+async fn turn(app: &App, words: Vec<Word>) -> Option<BTreeSet<NodeId>> {
+    let mut answers = Vec::new();
+    let (kept, sends, over) = {
+        let mut inside = app.work.inside();
+        let mut inputs = Vec::new();
+        for word in words {
+            inputs.push(inside.take(app, word, &mut answers));
+        }
+        let disturbs = inside.runs.iter().any(|run| run.order.disturbs)
+            || inputs.iter().any(|input| matches!(input, Input::Begin(run) if run.order.disturbs));
+        let late = inside.late(&inputs);
+        let view = FleetView::new(app, disturbs);
+        let effects = inside.runs.step(clock::now(), &view, inputs);
+        let mut kept = inside.kept(&effects, clock::wall());
+        kept.late = late;
+        (kept, inside.sends(app, &effects), over_in(&effects))
+    };
+    let changed = !kept.is_empty();
+    keep::write(app, kept).await?;
+    let unsent = sends.into_iter().filter(|(node, message)| !send(app, node, message.clone())).map(|(node, _)| node);
+    let unsent = unsent.collect();
+    {
+        let mut inside = app.work.inside();
+        for number in over {
+            inside.runs.forget(number);
+            inside.about.remove(&number);
+            inside.notes.remove(&number);
+        }
+    }
+    if changed || !answers.is_empty() {
+        app.work.changed.send_modify(|count| *count += 1);
+    }
+    answers.into_iter().for_each(Answer::give);
+    Some(unsent)
+}
+
+fn over_in(effects: &[Effect]) -> Vec<u64> {
+    let over = effects.iter().filter_map(|effect| match effect {
+        Effect::Over { number } => Some(*number),
+        _ => None,
+    });
+    over.collect()
+}
+
+/// What is told once all is kept.
+enum Answer {
+    Number(oneshot::Sender<u64>, u64),
+    Done(oneshot::Sender<bool>, bool),
+    Kept(oneshot::Sender<()>),
+}
+
+impl Answer {
+    /// Who does not wait any more needs none.
+    fn give(self) {
+        match self {
+            Self::Number(answer, number) => drop(answer.send(number)),
+            Self::Done(answer, done) => drop(answer.send(done)),
+            Self::Kept(answer) => drop(answer.send(())),
+        }
+    }
+}
+
+impl Inside {
+    fn take(&mut self, app: &App, word: Word, answers: &mut Vec<Answer>) -> Input {
+        match word {
+            Word::Begin { new, answer } => {
+                let NewRun { mut run, about, task } = *new;
+                self.newest += 1;
+                let number = self.newest;
+                let id = task.unwrap_or_else(|| TaskId::of_run(app.lineage, number));
+                (run.order.number, run.order.task) = (number, id.clone());
+                for task in run.tasks.values_mut() {
+                    task.report.id = id.clone();
+                }
+                self.about.insert(number, Arc::new(about));
+                answers.push(Answer::Number(answer, number));
+                Input::Begin(Box::new(run))
+            }
+            Word::Control { number, verb, words, answer } => {
+                let there = self.runs.get(number).is_some_and(|run| !run.state.is_over());
+                answers.push(Answer::Done(answer, there));
+                Input::Control { number, verb, words }
+            }
+            Word::Report { node, report, kept } => {
+                answers.extend(kept.map(Answer::Kept));
+                Input::Report { node, report }
+            }
+            Word::Connected { node } => Input::Connected { node },
+        }
+    }
+
+    /// Ends of tasks whose run is over: what was taken for lost was not.
+    fn late(&self, inputs: &[Input]) -> Vec<(NodeId, TaskReport)> {
+        let known = |id: &TaskId| self.runs.iter().any(|run| run.order.task == *id);
+        let late = inputs.iter().filter_map(|input| match input {
+            Input::Report { node, report } if report.state.is_over() && !known(&report.id) => {
+                Some((node.clone(), report.clone()))
+            }
+            _ => None,
+        });
+        late.collect()
+    }
+
+    fn kept(&mut self, effects: &[Effect], now: Timestamp) -> Kept {
+        let mut kept = Kept::new(self.newest);
+        for effect in effects {
+            match effect {
+                Effect::SaveRun { number } => {
+                    if let (Some(run), Some(about)) = (self.runs.get(*number), self.about.get(number)) {
+                        kept.run(run, about);
+                    }
+                }
+                Effect::SaveTask { number, node } => {
+                    let task = self.runs.get(*number).and_then(|run| run.tasks.get(node));
+                    if let Some(task) = task {
+                        kept.task(*number, node, task);
+                    }
+                }
+                Effect::Note { number, note } => {
+                    let count = self.notes.entry(*number).or_default();
+                    kept.note(*number, *count, note);
+                    *count += 1;
+                }
+                Effect::Over { number } => kept.events.extend(self.runs.get(*number).map(|run| ended(run, now))),
+                Effect::Offer { .. } | Effect::Cancel { .. } => {}
+            }
+        }
+        let begun = effects.iter().filter_map(|effect| match effect {
+            Effect::Note { number, note } if note.what == hostler_core::runs::What::Chose => self.runs.get(*number),
+            _ => None,
+        });
+        kept.events.extend(begun.map(|run| began(run, now)));
+        kept
+    }
+
+    fn sends(&self, app: &App, effects: &[Effect]) -> Vec<(NodeId, to_agent::Message)> {
+        let stamp = Stamp { lineage: app.lineage, term: app.term, generation: 0 };
+        let send = |effect: &Effect| match effect {
+            Effect::Offer { number, node, begin_by } => {
+                let (order, about) = (&self.runs.get(*number)?.order, self.about.get(number)?);
+                let offer = TaskOffer {
+                    id: order.task.clone(),
+                    stamp,
+                    title: format!("run/{number}"),
+                    by: order.by.clone(),
+                    reason: order.reason.clone(),
+                    steps: about.steps.clone(),
+                    timeout: order.timeout,
+                    begin_by: *begin_by,
+                };
+                Some((node.clone(), to_agent::Message::TaskOffer((&offer).into())))
+            }
+            Effect::Cancel { node, task, words } => {
+                let (id, words) = (task.to_string(), words.clone());
+                let cancel = wire::TaskCancel { id, stamp: Some(stamp.into()), words };
+                Some((node.clone(), to_agent::Message::TaskCancel(cancel)))
+            }
+            _ => None,
+        };
+        effects.iter().filter_map(send).collect()
+    }
+}
+
+/// Whether the node's stream took it; one that is gone is told when it is back.
+fn send(app: &App, node: &NodeId, message: to_agent::Message) -> bool {
+    app.fleet.live(node).is_none_or(|live| live.line.send(to_agent_message(message)))
+}
+
+fn event(run: &Run, at: Timestamp, message: String) -> NewEvent {
+    let subject = format!("run/{}", run.order.number);
+    NewEvent { at, kind: EventKind::RUN, node: String::new(), subject, message }
+}
+
+fn began(run: &Run, at: Timestamp) -> NewEvent {
+    let reason = if run.order.reason.is_empty() { String::new() } else { format!(": {}", run.order.reason) };
+    event(run, at, format!("{} on {} nodes, by {}{reason}", run.order.title, run.tasks.len(), run.order.by))
+}
+
+fn ended(run: &Run, at: Timestamp) -> NewEvent {
+    let why = match run.state {
+        RunState::Succeeded => String::new(),
+        _ if run.words.is_empty() => String::new(),
+        _ => format!(" ({})", run.words),
+    };
+    event(run, at, format!("{} {}{why}: {}", run.order.title, run.state.word(), run.tally()))
+}
