@@ -247,6 +247,7 @@ impl Runtime {
             grace_ms: whole_millis(service.stop.grace),
             output: self.output_of(key),
             ready_notify: false,
+            free: false,
         })
     }
 
