@@ -211,6 +211,20 @@ pub enum Effect {
     Forget(TaskId),
 }
 
+impl Effect {
+    pub const fn id(&self) -> &TaskId {
+        match self {
+            Self::Keep(kept) => kept.id(),
+            Self::Report(report) => &report.id,
+            Self::End(report) => &report.id,
+            Self::TellAgain(id) | Self::Forget(id) => id,
+            Self::Start { id, .. } | Self::Follow { id, .. } | Self::Stop { id, .. } => id,
+            Self::Service { id, .. } | Self::LookAtService { id, .. } | Self::LookAtCheck { id, .. } => id,
+            Self::Packages { id, .. } | Self::Reboot { id, .. } => id,
+        }
+    }
+}
+
 /// The unit that runs a step.
 pub fn unit_of(id: &TaskId, step: u32) -> String {
     format!("{UNIT_HEAD}{id}.{step}.service")
