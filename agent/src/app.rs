@@ -13,6 +13,7 @@ use crate::plugins::{HostTrust, Reverted, Table, Workshop};
 use crate::services::{Ask, Services};
 use crate::spool::Spool;
 use crate::standing::Standings;
+use crate::tasks::{self, Worker};
 use crate::vault::Vault;
 use crate::view::View;
 use crate::{VERSION, clock, http, memory, services};
@@ -61,7 +62,7 @@ impl Tasks {
 /// Runs until `stop` is cancelled.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
     let identity = Identity::load(&config.state_dir)?;
-    let tasks = Tasks::default();
+    let running = Tasks::default();
     let view = Arc::new(View::default());
     tracing::info!(
         version = VERSION, node = %identity.node, name = %identity.name, policy = %config.policy, "the agent starts"
@@ -103,6 +104,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
     let (checked, heard_checked) = mpsc::channel(services::QUEUE);
     let watched = watch::Sender::default();
     let (service_asks, asked_services) = mpsc::channel(services::QUEUE);
+    let (task_asks, asked_tasks) = mpsc::channel(tasks::QUEUE);
     let (to_control_plane, outgoing) = mpsc::channel(services::QUEUE);
 
     let runner = Runner {
@@ -118,6 +120,20 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
         asks: asked_checks,
         watched: watched.subscribe(),
         checked,
+    };
+    let worker = Worker {
+        state_dir: config.state_dir.clone(),
+        output: config.output_dir.clone(),
+        channel: channel.subscribe(),
+        executor: executor.clone(),
+        vault: Arc::clone(&vault),
+        spool: spool.clone(),
+        view: Arc::clone(&view),
+        orders: orders.subscribe(),
+        services: service_asks.clone(),
+        checks: check_asks.clone(),
+        asks: asked_tasks,
+        to_control_plane: to_control_plane.clone(),
     };
     let looking_after = Services {
         state_dir: config.state_dir.clone(),
@@ -166,7 +182,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
         orders: orders.subscribe(),
         standing: standing.subscribe(),
     };
-    serve_local(&config, &identity, &view, &service_asks, &tasks, &stop).await;
+    serve_local(&config, &identity, &view, &service_asks, &running, &stop).await;
     // Two agents must not wait alike, and one must not at each start.
     let seed = clock::wall().as_millis() ^ fnv1a(&[identity.node.as_str()]) ^ u64::from(std::process::id()) << 40;
     let link = Link {
@@ -183,22 +199,24 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
         awake,
         deliveries,
         services: service_asks.clone(),
+        tasks: task_asks,
         news,
         outgoing,
     };
     if let Some(connection) = connection {
-        tasks.spawn("executor", connection.run(stop.clone()));
+        running.spawn("executor", connection.run(stop.clone()));
     }
-    tasks.spawn("services", looking_after.run(stop.clone(), seed.rotate_left(51)));
-    tasks.spawn("checks", runner.run(stop.clone()));
-    tasks.spawn("plugins", workshop.run(stop.clone(), seed.rotate_left(17)));
-    tasks.spawn("deliveries", deliverer.run(asked, stop.clone()));
-    tasks.spawn("gone", watcher.run(stop.clone(), seed.rotate_left(34)));
-    tasks.spawn("link", link.run(stop.clone(), seed));
+    running.spawn("services", looking_after.run(stop.clone(), seed.rotate_left(51)));
+    running.spawn("tasks", worker.run(stop.clone()));
+    running.spawn("checks", runner.run(stop.clone()));
+    running.spawn("plugins", workshop.run(stop.clone(), seed.rotate_left(17)));
+    running.spawn("deliveries", deliverer.run(asked, stop.clone()));
+    running.spawn("gone", watcher.run(stop.clone(), seed.rotate_left(34)));
+    running.spawn("link", link.run(stop.clone(), seed));
     memory::give_back();
 
     stop.cancelled().await;
-    drain(&tasks).await;
+    drain(&running).await;
     Ok(())
 }
 
@@ -272,6 +290,7 @@ pub fn forget_node(state_dir: &Path) -> Result<()> {
     Standings::forget(state_dir)?;
     gone::forget(state_dir)?;
     services::forget(state_dir)?;
+    tasks::forget(state_dir)?;
     match std::fs::remove_dir_all(state_dir.join(SPOOL)) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).context("remove the spool"),
         _ => Ok(()),

@@ -4,7 +4,7 @@
 //! control plane; [`orders`] keeps what it asks for; [`plugins`] fetches and
 //! loads; [`checks`] runs them and turns results into transitions; [`spool`]
 //! keeps those until they are acked; [`services`] looks after what is to run here, with
-//! what [`executor`] does as root; [`gone`] tells people when the control plane is
+//! what [`executor`] does as root, and [`tasks`] does once what it is asked; [`gone`] tells people when the control plane is
 //! gone, [`deliveries`] by plugins and for it; [`view`] is what everything else shows.
 
 pub mod app;
@@ -35,6 +35,7 @@ pub mod services;
 pub mod spool;
 pub mod standing;
 pub mod status;
+pub mod tasks;
 pub mod uninstall;
 pub mod vault;
 pub mod view;

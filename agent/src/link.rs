@@ -11,7 +11,7 @@ use crate::orders::{OrderBook, Orders, OrdersError};
 use crate::services::Ask;
 use crate::spool::{Spool, SpoolState};
 use crate::view::View;
-use crate::{VERSION, clock, deliveries, host, memory};
+use crate::{VERSION, clock, deliveries, host, memory, tasks};
 use hostler_agent_core::session::{Effect, Input, Session, Trouble};
 use hostler_proto::agent::{self as wire, RenewResponse, from_agent, to_agent};
 use hostler_proto::transport::ConnectError;
@@ -53,6 +53,7 @@ pub struct Link {
     pub awake: Arc<Notify>,
     pub deliveries: mpsc::Sender<deliveries::Asked>,
     pub services: mpsc::Sender<Ask>,
+    pub tasks: mpsc::Sender<tasks::Ask>,
     /// Services stand otherwise than the control plane knows.
     pub news: Arc<Notify>,
     /// What services have to say to the control plane.
@@ -300,9 +301,9 @@ impl Link {
     fn dial(&self, address: String) -> Pin<Box<dyn Future<Output = Result<Stream, Failed>> + Send>> {
         let credentials = self.identity.credentials();
         // One lock for both: a second one within a statement would wait for the first.
-        let (checks, services) = {
+        let (checks, services, tasks) = {
             let mut view = self.view.lock();
-            (view.all_reports(), view.all_services())
+            (view.all_reports(), view.all_services(), view.tasks.values().cloned().collect())
         };
         let hello = wire::Hello {
             agent_version: VERSION.to_owned(),
@@ -316,6 +317,7 @@ impl Link {
             node_id: self.identity.node.to_string(),
             sealing_key: self.sealing_key.clone(),
             services,
+            tasks,
         };
         Box::pin(async move {
             let unusable = || Trouble::Refused("this host's certificate or key cannot be read".to_owned());
@@ -370,6 +372,15 @@ impl Link {
             }
             Some(to_agent::Message::HealAnswer(answer)) => {
                 let _ = self.services.try_send(Ask::HealAnswer(answer));
+                Input::Heard
+            }
+            // What is lost is sent again on the next stream.
+            Some(to_agent::Message::TaskOffer(offer)) => {
+                let _ = self.tasks.try_send(tasks::Ask::Offer(offer));
+                Input::Heard
+            }
+            Some(to_agent::Message::TaskCancel(cancel)) => {
+                let _ = self.tasks.try_send(tasks::Ask::Cancel(cancel));
                 Input::Heard
             }
             // A newer control plane's message: the handshake made sure that it can do without us.

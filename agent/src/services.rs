@@ -7,11 +7,13 @@ mod files;
 mod keep;
 mod logs;
 mod policy;
-mod process;
+pub mod process;
 mod runtime;
 mod usage;
 
+pub use files::Contents;
 pub use keep::forget;
+pub use runtime::{OUTPUT_FOLDER_MODE, user_default};
 
 use crate::checks::CheckAsk;
 use crate::clock;
@@ -21,7 +23,7 @@ use crate::orders::Orders;
 use crate::spool::Spool;
 use crate::vault::Vault;
 use crate::view::View;
-use files::{Before, Contents};
+use files::Before;
 use hostler_agent_core::desired::only_watch;
 use hostler_agent_core::supervision::{Checked, Effect, FilesPut, Input, Key, Order, Outcome, Seen, Supervisor};
 use hostler_proto::agent::spool_record::Body;

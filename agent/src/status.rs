@@ -33,10 +33,22 @@ pub struct Snapshot {
     pub plugins: Vec<Plugin>,
     #[serde(default)]
     pub services: Vec<Service>,
+    /// Those that are not over.
+    #[serde(default)]
+    pub tasks: Vec<Task>,
     /// What holds acts on them back.
     #[serde(default)]
     pub brakes: Vec<String>,
     pub spool: SpoolSeen,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Task {
+    pub task: String,
+    /// What it does now.
+    pub words: String,
+    pub began: String,
+    pub began_ms: u64,
 }
 
 /// One replica.
@@ -128,6 +140,12 @@ impl Snapshot {
             words: one.words.clone(),
             since_ms: one.since.as_millis(),
         };
+        let task = |one: &hostler_proto::agent::TaskReport| Task {
+            task: one.id.clone(),
+            words: one.words.clone(),
+            began: time(one.began_ms),
+            began_ms: one.began_ms,
+        };
         let plugin = |one: &hostler_proto::agent::PluginReport| Plugin {
             name: one.name.clone(),
             version: one.version.clone(),
@@ -146,6 +164,7 @@ impl Snapshot {
             checks: view.checks.values().map(check).collect(),
             plugins: view.plugins.values().map(plugin).collect(),
             services: view.services.values().map(|seen| service(&seen.standing)).collect(),
+            tasks: view.tasks.values().map(task).collect(),
             brakes: view
                 .brakes
                 .iter()
@@ -189,6 +208,9 @@ impl Snapshot {
         lines.push(("desired state", format!("{orders}{age}")));
         lines.push(("checks", self.counts()));
         lines.push(("services", self.count_services()));
+        lines.extend(
+            self.tasks.iter().map(|one| ("task", format!("{}: {}, {}", one.task, one.words, ago(one.began_ms)))),
+        );
         lines.extend(self.brakes.iter().map(|brake| ("held back", brake.clone())));
         for plugin in self.plugins.iter().filter(|plugin| plugin.state != "ready") {
             lines.push(("plugin", format!("{} {}: {} {}", plugin.name, plugin.version, plugin.state, plugin.message)));

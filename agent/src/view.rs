@@ -40,6 +40,8 @@ pub struct Inner {
     /// What holds acts on them back.
     pub brakes: Vec<Brake>,
     pub services: BTreeMap<Key, ServiceSeen>,
+    /// Those that are not over, by their ids.
+    pub tasks: BTreeMap<String, wire::TaskReport>,
     pub spool: SpoolState,
     pub counts: Counts,
     beats_until_bills: u32,

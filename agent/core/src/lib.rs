@@ -16,5 +16,6 @@ pub mod retry;
 pub mod session;
 pub mod spool;
 pub mod supervision;
+pub mod tasks;
 pub mod timetable;
 pub mod trial;

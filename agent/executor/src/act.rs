@@ -4,10 +4,10 @@ use crate::account::{self, Account};
 use crate::engine::Engine;
 use crate::files::{self, Place};
 use crate::parent::Parent;
-use crate::program;
 use crate::protocol::{Act, Done, Environment, FileFound, LookAt, Outcome, Process, Stands, print_of};
 use crate::rotate::{self, Due, Rotated};
 use crate::systemd::{Systemd, environment};
+use crate::{packages, program};
 use crate::{units, usage};
 use std::collections::BTreeMap;
 use std::os::fd::RawFd;
@@ -16,11 +16,6 @@ use std::time::Duration;
 
 const UNIT_FOLDER: &str = "/etc/systemd/system";
 const CHECK_MAX: Duration = Duration::from_secs(60);
-const PACKAGES_MAX: Duration = Duration::from_secs(15 * 60);
-/// As long as a large update takes.
-const LOCK_WAIT: Duration = Duration::from_secs(5 * 60);
-/// The last of what apt-get prints say why; those before say what it read.
-const PACKAGE_LINES: usize = 6;
 const TAIL_MAX: Duration = Duration::from_secs(20);
 
 /// What tells whether a file is right, and as whom.
@@ -92,7 +87,19 @@ impl Hand {
                 changed(files::make_folder(&path, numbers(owner.as_deref())?, mode)?)
             }
             Act::MakeUser { name, home } => self.make_user(&name, home.as_deref()).await,
-            Act::InstallPackages { names } => self.install(&names).await,
+            Act::InstallPackages { names } => packages::install(self.net, &names).await,
+            Act::UpgradePackages { security_only } => packages::upgrade(self.net, security_only).await,
+            Act::Reboot => match &self.services {
+                Services::Systemd(systemd) => systemd.reboot().await,
+                Services::Parent(_) => Err("systemd does not run on this host, and nobody else reboots it".into()),
+            },
+            Act::RemoveOutput { path } => changed(
+                blocking(move || {
+                    let place = Place::of(&path)?;
+                    place.remove(place.name())
+                })
+                .await?,
+            ),
             Act::Tail { unit, lines } => self.tail(&unit, lines).await,
             Act::RotateOutput { path, keep, compress, over_bytes, older_s } => {
                 let due = Due { over_bytes, older: older_s.map(Duration::from_secs) };
@@ -262,30 +269,6 @@ impl Hand {
         argv.extend([home, "--".into(), name.to_owned()]);
         self.well(&argv, CHECK_MAX).await?;
         changed(true)
-    }
-
-    async fn install(&self, names: &[String]) -> Result<Done, String> {
-        let mut argv: Vec<String> = ["/usr/bin/dpkg-query", "-W", "-f", "${Status}\\n", "--"].map(String::from).into();
-        argv.extend_from_slice(names);
-        let known = program::run(None, &argv, CHECK_MAX).await?;
-        let installed = known.output.lines().filter(|line| *line == "install ok installed").count();
-        if known.well && installed == names.len() {
-            return Ok(Done { already: true, ..Done::default() });
-        }
-        let words = ["/usr/bin/env", "DEBIAN_FRONTEND=noninteractive", "/usr/bin/apt-get", "install", "-y", "-q"];
-        let mut argv: Vec<String> = words.map(String::from).into();
-        // Another may be installing just now, such as the host's own updates.
-        argv.extend(["-o".to_owned(), format!("DPkg::Lock::Timeout={}", LOCK_WAIT.as_secs())]);
-        argv.extend(["--no-install-recommends".to_owned(), "--".to_owned()]);
-        argv.extend_from_slice(names);
-        let ran = program::run_free(self.net, &argv, PACKAGES_MAX).await?;
-        if ran.well {
-            return Ok(Done { changed: true, text: Some(ran.words().to_owned()), ..Done::default() });
-        }
-        let lines: Vec<&str> = ran.output.lines().filter(|line| !line.trim().is_empty()).collect();
-        let why = lines.iter().rfind(|line| line.starts_with("E:")).or(lines.last()).copied().unwrap_or_default();
-        let last = lines.get(lines.len().saturating_sub(PACKAGE_LINES)..).unwrap_or_default().join("\n");
-        Err(format!("{} can't be installed: {}\n{last}", names.join(", "), why.trim_start_matches("E: ")))
     }
 
     async fn well(&self, argv: &[String], longest: Duration) -> Result<String, String> {

@@ -113,7 +113,10 @@ pub fn allowed(policy: &Policy, act: &Act) -> Result<(), String> {
         Act::InstallPackages { names } => {
             names.iter().try_for_each(|name| listed("package", name, "packages", policy.packages.as_ref()))
         }
-        Act::RotateOutput { path, .. } => path_of(policy, path),
+        // Whatever is installed may become another.
+        Act::UpgradePackages { .. } => listed("package", "*", "packages", policy.packages.as_ref()),
+        Act::Reboot => Ok(()),
+        Act::RotateOutput { path, .. } | Act::RemoveOutput { path } => path_of(policy, path),
         Act::InspectContainer { .. } => Ok(()),
         Act::StartContainer { name, container } => {
             containers::touch(policy, name)?;
@@ -131,6 +134,12 @@ fn run_process(policy: &Policy, process: &Process) -> Result<(), String> {
         run_as(policy, user)?;
     }
     let program = process.command.first().map_or("", String::as_str);
+    if process.free && policy.commands.is_none() && policy.profile != Profile::Full {
+        return Err(format!(
+            "command {program}: {} refuses free commands, which stand in no spec; commands = [\"{program}\"] or profile = \"full\" in {FILE} would allow it",
+            profile(policy)
+        ));
+    }
     listed("command", program, "commands", policy.commands.as_ref())?;
     path_of(policy, &process.output)
 }
@@ -242,6 +251,9 @@ pub fn verb(act: &Act) -> &'static str {
         Act::MakeFolder { .. } => "make_folder",
         Act::MakeUser { .. } => "make_user",
         Act::InstallPackages { .. } => "install_packages",
+        Act::UpgradePackages { .. } => "upgrade_packages",
+        Act::Reboot => "reboot",
+        Act::RemoveOutput { .. } => "remove_output",
         Act::Tail { .. } => "tail",
         Act::RotateOutput { .. } => "rotate_output",
         Act::Inspect { .. } => "inspect",

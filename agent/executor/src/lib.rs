@@ -14,6 +14,7 @@ mod files;
 pub mod judge;
 pub mod launch;
 pub mod memory;
+mod packages;
 mod parent;
 pub mod pattern;
 pub mod policy;

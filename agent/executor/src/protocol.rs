@@ -117,6 +117,13 @@ pub enum Act {
     InstallPackages {
         names: Vec<String>,
     },
+    /// Of those that are installed; answered with what changed. Files that somebody
+    /// edited stay as they are.
+    UpgradePackages {
+        security_only: bool,
+    },
+    /// Answered before the host goes down.
+    Reboot,
     /// The last lines of a unit's journal.
     Tail {
         unit: String,
@@ -133,6 +140,10 @@ pub enum Act {
         over_bytes: Option<u64>,
         #[serde(default)]
         older_s: Option<u64>,
+    },
+    /// What a task left beside the output of services: `FOLDER/task.NAME`.
+    RemoveOutput {
+        path: PathBuf,
     },
     Inspect {
         unit: String,
@@ -208,6 +219,9 @@ pub struct Process {
     /// Running means that it said `READY=1`.
     #[serde(default)]
     pub ready_notify: bool,
+    /// It stands in no spec: somebody asks for it now.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub free: bool,
 }
 
 /// Secrets may be in the values.

@@ -152,10 +152,13 @@ fn key(act: &Act) -> Option<String> {
         | Act::DropIn { unit, .. } => Some(unit.clone()),
         Act::StartContainer { name, .. } | Act::StopContainer { name, .. } => Some(name.clone()),
         Act::PullImage { image } => Some(format!("image {image}")),
-        Act::PutFile { path, .. } | Act::MakeFolder { path, .. } | Act::RotateOutput { path, .. } => {
-            Some(path.display().to_string())
+        Act::PutFile { path, .. }
+        | Act::MakeFolder { path, .. }
+        | Act::RotateOutput { path, .. }
+        | Act::RemoveOutput { path } => Some(path.display().to_string()),
+        Act::MakeUser { .. } | Act::InstallPackages { .. } | Act::UpgradePackages { .. } | Act::Reboot => {
+            Some("the host".into())
         }
-        Act::MakeUser { .. } | Act::InstallPackages { .. } => Some("the host".into()),
         Act::Kill { .. }
         | Act::Tail { .. }
         | Act::Inspect { .. }

@@ -130,6 +130,14 @@ impl Systemd {
         Ok(Done { changed: true, ..Done::default() })
     }
 
+    /// In order: whatever runs is stopped before.
+    pub async fn reboot(&self) -> Result<Done, String> {
+        let bus = self.manager.bus().await?;
+        let called = bus.call(MANAGER, "StartUnit", &("reboot.target", "replace-irreversibly")).await;
+        called.map_err(String::from)?;
+        Ok(Done { changed: true, ..Done::default() })
+    }
+
     pub async fn reload(&self) -> Result<(), String> {
         let bus = self.manager.bus().await?;
         bus.call(MANAGER, "Reload", &()).await.map(|_| ()).map_err(String::from)

@@ -84,6 +84,11 @@ impl Contents {
         }
     }
 
+    /// Until it is asked for again.
+    pub fn forget_all(&self) -> io::Result<()> {
+        self.remove_others(&BTreeSet::new())
+    }
+
     fn remove_others(&self, wanted: &BTreeSet<String>) -> io::Result<()> {
         let entries = match std::fs::read_dir(&self.folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -99,7 +104,7 @@ impl Contents {
     }
 
     /// From the disk, or from the control plane and then on the disk.
-    async fn get(&self, wanted: &str) -> Result<Vec<u8>, String> {
+    pub async fn get(&self, wanted: &str) -> Result<Vec<u8>, String> {
         let _one = self.fetching.lock().await;
         let path = self.folder.join(wanted);
         if let Ok(Some(bytes)) = files::read_if_there(&path)

@@ -64,22 +64,30 @@ pub fn command(text: &str, home: Option<&str>) -> Result<Vec<String>, String> {
     };
     let mut words = words.into_iter();
     let program = words.next().ok_or("its command is empty")?;
-    let program = match (program.starts_with('/'), program.contains('/')) {
-        (true, _) => program,
-        (false, true) => match home {
-            Some(home) => format!("{}/{program}", home.trim_end_matches('/')),
-            None => return Err(format!("{program} is named from its home, and it has none: add home: /opt/...")),
-        },
-        (false, false) => {
-            let found = SEARCHED.iter().map(|folder| format!("{folder}/{program}"));
-            // And beside the agent, where that is not installed.
-            let beside = std::env::current_exe().ok().and_then(|own| Some(own.parent()?.join(&program)));
-            let found = found.chain(beside.map(|path| path.to_string_lossy().into_owned()));
-            let mut found = found.filter(|path| Path::new(path).is_file());
-            found.next().ok_or_else(|| format!("{program} is in none of {}", SEARCHED.join(":")))?
+    let program = match home {
+        Some(home) if !program.starts_with('/') && program.contains('/') => {
+            format!("{}/{program}", home.trim_end_matches('/'))
         }
+        _ if !program.starts_with('/') && program.contains('/') => {
+            return Err(format!("{program} is named from its home, and it has none: add home: /opt/..."));
+        }
+        _ => found(program)?,
     };
     Ok(std::iter::once(program).chain(words).collect())
+}
+
+/// Where a program is that is named without a folder.
+pub fn found(program: String) -> Result<String, String> {
+    if program.contains('/') {
+        return Ok(program);
+    }
+    let found = SEARCHED.iter().map(|folder| format!("{folder}/{program}"));
+    // And beside the agent, where that is not installed.
+    let beside = std::env::current_exe().ok().and_then(|own| Some(own.parent()?.join(&program)));
+    let mut found = found.chain(beside.map(|path| path.to_string_lossy().into_owned()));
+    found
+        .find(|path| Path::new(path).is_file())
+        .ok_or_else(|| format!("{program} is in none of {}", SEARCHED.join(":")))
 }
 
 /// The same of one that is looked for somewhere else than on this host.

@@ -24,7 +24,7 @@ pub(super) const TAIL_LINES: u32 = 50;
 /// What programs say of a port that another has.
 const PORT_TAKEN: [&str; 3] = ["in use", "EADDRINUSE", "ddress already used"];
 /// What runs a host's services makes room for their output here.
-const OUTPUT_FOLDER_MODE: u32 = 0o755;
+pub const OUTPUT_FOLDER_MODE: u32 = 0o755;
 pub(super) const DROP_IN_TEXT: &str = "[Service]\nRestart=no\n";
 /// Whoever runs what no user is named for: never the agent itself, whose keys it could
 /// read then.
@@ -247,6 +247,7 @@ impl Runtime {
             grace_ms: whole_millis(service.stop.grace),
             output: self.output_of(key),
             ready_notify: false,
+            free: false,
         })
     }
 
@@ -309,8 +310,12 @@ pub(super) fn program(service: &ServiceAssignment) -> Option<&Program> {
 
 /// `None` only where executor and agent are one user, as for whoever works on both.
 pub(super) fn user_of(program: &Program) -> Option<String> {
+    program.user.clone().or_else(user_default)
+}
+
+pub fn user_default() -> Option<String> {
     let apart = executor_uid() != Some(rustix::process::getuid().as_raw());
-    program.user.clone().or_else(|| apart.then(|| USER_DEFAULT.to_owned()))
+    apart.then(|| USER_DEFAULT.to_owned())
 }
 
 fn executor_uid() -> Option<u32> {

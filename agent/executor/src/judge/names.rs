@@ -93,8 +93,16 @@ pub(super) fn well_formed(act: &Act) -> Result<(), String> {
             }
             within("keep", u64::from(*keep), 0, u64::from(ROTATED_MAX))
         }
+        Act::RemoveOutput { path } => {
+            self::path(path)?;
+            let name = path.file_name().map(|name| name.as_encoded_bytes()).unwrap_or_default();
+            if name.starts_with(b"task.") {
+                return Ok(());
+            }
+            Err(format!("path {:?}: only what a task left is removed, FOLDER/task.NAME", path.display().to_string()))
+        }
         Act::Open { pids } => within("number of pids", pids.len() as u64, 0, PIDS_MAX),
-        Act::List | Act::Listener { .. } | Act::Policy => Ok(()),
+        Act::List | Act::Listener { .. } | Act::Policy | Act::UpgradePackages { .. } | Act::Reboot => Ok(()),
         Act::StartContainer { name, container } => {
             containers::name(name)?;
             containers::well_formed(container)

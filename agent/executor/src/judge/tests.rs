@@ -22,6 +22,7 @@ fn process(user: &str) -> Process {
         grace_ms: 1000,
         output: "/var/log/shop/api.log".into(),
         ready_notify: false,
+        free: false,
     }
 }
 
@@ -238,6 +239,48 @@ fn what_a_profile_allows() {
     }
 }
 
+#[test]
+fn free_commands_are_the_hosts_own_to_allow() {
+    let free = |program: &str| {
+        let process = Process { command: vec![program.into(), "-h".into()], free: true, ..process("shop") };
+        Act::StartProcess { unit: "hostler-task-run-5-7.0.service".into(), process }
+    };
+    let operate = policy(Profile::Operate);
+    let listing = Policy { commands: list(&["/usr/bin/df"]), ..operate.clone() };
+    insta::assert_snapshot!(verdict(&operate, free("/usr/bin/df")));
+    assert_eq!(verdict(&policy(Profile::Full), free("/usr/bin/df")), "allowed");
+    assert_eq!(verdict(&listing, free("/usr/bin/df")), "allowed");
+    assert!(verdict(&listing, free("/bin/sh")).contains("is not in commands"));
+    assert!(verdict(&policy(Profile::Watch), free("/usr/bin/df")).contains("changes nothing on this host"));
+    assert_eq!(verdict(&operate, start("shop")), "allowed", "a spec's own is not free");
+}
+
+#[test]
+fn a_host_is_rebooted_and_upgraded_unless_it_is_only_watched() {
+    let acts =
+        [Act::Reboot, Act::UpgradePackages { security_only: true }, Act::UpgradePackages { security_only: false }];
+    for act in acts {
+        assert!(verdict(&policy(Profile::Watch), act.clone()).contains("changes nothing on this host"), "{act:?}");
+        assert_eq!(verdict(&policy(Profile::Operate), act.clone()), "allowed", "{act:?}");
+        assert_eq!(verdict(&policy(Profile::Full), act.clone()), "allowed", "{act:?}");
+    }
+    let of = |packages| Policy { packages: list(packages), ..policy(Profile::Full) };
+    let upgrade = || Act::UpgradePackages { security_only: true };
+    assert!(verdict(&of(&["nginx"]), upgrade()).contains("package * is not in packages"));
+    assert_eq!(verdict(&of(&["*"]), upgrade()), "allowed");
+}
+
+#[test]
+fn only_what_a_task_left_is_removed() {
+    let remove = |path: &str| Act::RemoveOutput { path: path.into() };
+    let operate = policy(Profile::Operate);
+    assert_eq!(verdict(&operate, remove("/var/log/hostler/task.run-5-7.log")), "allowed");
+    for path in ["/var/log/hostler/api-0.log", "/var/log/syslog", "task.x", "/var/log/../task.x"] {
+        assert!(verdict(&policy(Profile::Full), remove(path)).starts_with("malformed: "), "{path}");
+    }
+    assert!(verdict(&operate, remove("/etc/cron.d/task.x")).contains("leaves /etc/cron* alone"));
+}
+
 fn any_act() -> impl Strategy<Value = Act> {
     let unit = prop::sample::select(vec![
         "nginx.service",
@@ -264,7 +307,7 @@ fn any_act() -> impl Strategy<Value = Act> {
         "[Service]\nUser=shop\nExecStart=/a\n",
         "[Service]\nRestart=no",
     ]);
-    (0..17, unit, path, user, text, prop::option::of(0u32..0o7777)).prop_map(|(kind, unit, path, user, text, mode)| {
+    (0..20, unit, path, user, text, prop::option::of(0u32..0o7777)).prop_map(|(kind, unit, path, user, text, mode)| {
         let unit = unit.to_owned();
         match kind {
             0 => start(user),
@@ -292,6 +335,9 @@ fn any_act() -> impl Strategy<Value = Act> {
                 Act::StartContainer { name: unit.trim_end_matches(".service").into(), container }
             }
             15 => Act::LookAtFiles { files: vec![LookAt { path: path.into(), mark: None }] },
+            18 => Act::StartProcess { unit, process: Process { free: true, ..process(user) } },
+            16 => Act::UpgradePackages { security_only: mode.is_some() },
+            17 => Act::Reboot,
             14 => Act::PullImage { image: "registry.example.com/shop:1".into() },
             _ => Act::InstallPackages { names: vec!["nginx".into()] },
         }

@@ -16,6 +16,7 @@ fn process() -> Process {
         grace_ms: 10_000,
         output: "/var/log/shop.log".into(),
         ready_notify: false,
+        free: false,
     }
 }
 

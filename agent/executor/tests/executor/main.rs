@@ -13,3 +13,4 @@ mod half;
 mod refusals;
 mod rights;
 mod services;
+mod tasks;

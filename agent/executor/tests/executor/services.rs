@@ -23,6 +23,7 @@ pub fn process(folder: &Path, script: &str) -> Process {
         grace_ms: 300,
         output: folder.join("out.log"),
         ready_notify: false,
+        free: false,
     }
 }
 

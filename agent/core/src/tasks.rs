@@ -1,0 +1,254 @@
+//! Tasks of this host: what of them is done when, and that nothing is done twice.
+//!
+//! It decides only. The journal, units, services and checks are the shell's: it says
+//! what it saw ([`Input`]), and carries out what comes back ([`Effect`]) in its order,
+//! since what is to be kept is on the disk before anything is done.
+//!
+//! Absent here: whose turn it is, and what else the fleet does (the control plane's),
+//! and what programs print, which the shell reads.
+
+mod machine;
+mod restored;
+mod steps;
+mod words;
+
+pub use machine::Ledger;
+pub use restored::{Found, OnHost, Over, Stands};
+
+use hostler_types::service::ServiceVerb;
+use hostler_types::spec::{Packages, Reboot};
+use hostler_types::task::Command;
+use hostler_types::{Brake, Name, Stamp, TaskId, TaskOffer, TaskReport, TaskState, Timestamp};
+use std::time::Duration;
+
+/// Tasks under way at once: more of them would only wait for one disk.
+pub const AT_ONCE_MAX: usize = 16;
+/// How long a program may take to end after it was asked to, before it is killed.
+pub const GRACE: Duration = Duration::from_secs(10);
+/// With the grace and the executor's own patience behind the kill, it has said what
+/// became of it by then, or never does.
+pub const STOP_PATIENCE: Duration = Duration::from_secs(30);
+/// Ends are told again when they are asked for. Of so many, or for so long, whichever
+/// is more.
+pub const OVER_KEPT: usize = 1_000;
+pub const OVER_KEPT_FOR: Duration = Duration::from_secs(30 * 24 * 3_600);
+/// An end takes some tens of bytes in memory and up to 10 KiB on the disk.
+pub const OVER_MAX: usize = 10_000;
+/// Between looks at a check or a service that a step waits for.
+pub const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// After something of which nobody knows whether it was done, and that can be done again.
+pub const RETRY: Duration = Duration::from_secs(5);
+/// How long a service that was being restarted may take to be there again after the
+/// agent, or the host, was.
+pub const SERVICE_PATIENCE: Duration = Duration::from_secs(60);
+
+/// What is kept of a task that is not over. It is written before what it says is done.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    pub offer: TaskOffer,
+    pub report: TaskReport,
+    /// When its present step began: the first that is not done.
+    pub step_began: Timestamp,
+    /// In which life of the host.
+    pub boot: String,
+    /// What its steps said that are done.
+    pub said: String,
+    /// Why it is to end, by somebody's wish.
+    pub cancel: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Kept {
+    Open(Box<Record>),
+    /// For good: whoever asks for it again hears this.
+    Over {
+        report: Box<TaskReport>,
+        stamp: Stamp,
+    },
+}
+
+impl Kept {
+    pub const fn id(&self) -> &TaskId {
+        match self {
+            Self::Open(record) => &record.offer.id,
+            Self::Over { report, .. } => &report.id,
+        }
+    }
+}
+
+/// The last of what a task's programs printed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Output {
+    pub text: String,
+    /// So much came before that.
+    pub cut_bytes: u64,
+}
+
+/// How a step came to its end.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fate {
+    Done {
+        words: String,
+        changed: bool,
+    },
+    Failed(String),
+    /// By the host's own policy.
+    Refused(String),
+    Exit(i32),
+    Signal(i32),
+    OutOfMemory,
+    /// It may have been done, or not.
+    Unknown(String),
+}
+
+/// How a check stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckStands {
+    pub passing: bool,
+    pub last_run: Timestamp,
+    /// What it says of itself.
+    pub words: String,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    Restored(Box<Found>),
+    Offer {
+        offer: Box<TaskOffer>,
+        /// What the control plane's clock shows.
+        corrected: Timestamp,
+    },
+    Cancel {
+        id: TaskId,
+        stamp: Stamp,
+        words: String,
+    },
+    /// The program of that step runs.
+    Began {
+        id: TaskId,
+        step: u32,
+    },
+    Ended {
+        id: TaskId,
+        step: u32,
+        fate: Fate,
+        output: Option<Output>,
+    },
+    /// Nothing: there is no such check on this node.
+    CheckSeen {
+        id: TaskId,
+        step: u32,
+        seen: Option<CheckStands>,
+    },
+    /// Since when all of it runs, if it does.
+    ServiceSeen {
+        id: TaskId,
+        step: u32,
+        started: Option<Timestamp>,
+    },
+    /// What holds acts back on this host, all of it.
+    Brakes(Vec<Brake>),
+    /// Whoever signs what is wanted here has this stamp.
+    Ruled(Stamp),
+    Tick,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Durable before any effect behind it is carried out.
+    Keep(Kept),
+    /// Answered by [`Input::Began`] and, in the end, [`Input::Ended`].
+    Start {
+        id: TaskId,
+        step: u32,
+        command: Command,
+    },
+    /// It runs already: its end is waited for.
+    Follow {
+        id: TaskId,
+        step: u32,
+    },
+    /// With all that it started, after [`GRACE`]; also what is left of one that ended.
+    Stop {
+        id: TaskId,
+        step: u32,
+    },
+    Service {
+        id: TaskId,
+        step: u32,
+        service: Name,
+        verb: ServiceVerb,
+        by: String,
+    },
+    LookAtService {
+        id: TaskId,
+        step: u32,
+        service: Name,
+    },
+    /// It runs now, whenever its turn would be.
+    LookAtCheck {
+        id: TaskId,
+        step: u32,
+        check: Name,
+    },
+    Packages {
+        id: TaskId,
+        step: u32,
+        which: Packages,
+    },
+    /// Nothing answers one that is done.
+    Reboot {
+        id: TaskId,
+        step: u32,
+        when: Reboot,
+    },
+    /// A picture, for whoever is connected.
+    Report(TaskReport),
+    /// To be told until it is heard.
+    End(Box<TaskReport>),
+    /// As it was kept.
+    TellAgain(TaskId),
+    Forget(TaskId),
+}
+
+impl Effect {
+    pub const fn id(&self) -> &TaskId {
+        match self {
+            Self::Keep(kept) => kept.id(),
+            Self::Report(report) => &report.id,
+            Self::End(report) => &report.id,
+            Self::TellAgain(id) | Self::Forget(id) => id,
+            Self::Start { id, .. } | Self::Follow { id, .. } | Self::Stop { id, .. } => id,
+            Self::Service { id, .. } | Self::LookAtService { id, .. } | Self::LookAtCheck { id, .. } => id,
+            Self::Packages { id, .. } | Self::Reboot { id, .. } => id,
+        }
+    }
+}
+
+/// The unit that runs a step.
+pub fn unit_of(id: &TaskId, step: u32) -> String {
+    format!("{UNIT_HEAD}{id}.{step}.service")
+}
+
+const UNIT_HEAD: &str = "hostler-task-";
+
+/// Whose step a unit is.
+pub fn step_of(unit: &str) -> Option<(TaskId, u32)> {
+    let (id, step) = unit.strip_prefix(UNIT_HEAD)?.strip_suffix(".service")?.rsplit_once('.')?;
+    Some((TaskId::parse(id).ok()?, step.parse().ok()?))
+}
+
+/// A control plane whose time is over asks for nothing.
+const fn is_older(stamp: Stamp, highest: Stamp) -> bool {
+    stamp.lineage < highest.lineage || (stamp.lineage == highest.lineage && stamp.term < highest.term)
+}
+
+fn over(id: TaskId, state: TaskState, at: Timestamp, words: impl Into<String>) -> TaskReport {
+    debug_assert!(state.is_over());
+    TaskReport::new(id, state, at, words)
+}
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,130 @@
+//! After the agent, or the host, was away: what is on the disk against what is there.
+
+use super::machine::{Ledger, Task};
+use super::steps::Doing;
+use super::{AT_ONCE_MAX, Effect, Fate, Output, Record, SERVICE_PATIENCE, STOP_PATIENCE, words};
+use hostler_types::{Now, ServiceVerb, Stamp, TaskId, TaskState, TaskStep, Timestamp};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What the journal holds, and what is on the host.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Found {
+    pub open: Vec<Record>,
+    pub over: Vec<Over>,
+    pub boot: String,
+    pub on_host: Vec<OnHost>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Over {
+    pub id: TaskId,
+    pub at: Timestamp,
+    pub stamp: Stamp,
+}
+
+/// A unit of a task.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OnHost {
+    pub id: TaskId,
+    pub step: u32,
+    pub stands: Stands,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Stands {
+    Runs,
+    Ended { fate: Fate, output: Option<Output> },
+}
+
+impl Ledger {
+    pub(super) fn restored(&mut self, now: Now, found: Found) {
+        self.boot = found.boot;
+        for Over { id, at, stamp } in found.over {
+            self.ruled(stamp);
+            self.remember(id, at);
+        }
+        let mut on_host: BTreeMap<(TaskId, u32), Stands> =
+            found.on_host.into_iter().map(|one| ((one.id, one.step), one.stands)).collect();
+        let mut resumed = Vec::new();
+        for record in found.open {
+            self.ruled(record.offer.stamp);
+            let id = record.offer.id.clone();
+            let age = record.report.began.map_or(Duration::ZERO, |began| now.wall.since(began));
+            let deadline = now.monotonic.saturating_add(record.offer.timeout.saturating_sub(age));
+            let stands = on_host.remove(&(id.clone(), record.report.done));
+            self.open.insert(id.clone(), Task { record, deadline, doing: Doing::Waiting, ending: None });
+            resumed.push((id, stands));
+        }
+        // Of tasks that are over, or of a step that is done.
+        self.effects.extend(on_host.into_keys().map(|(id, step)| Effect::Stop { id, step }));
+        for (id, stands) in resumed {
+            self.resume(now, &id, stands);
+        }
+        // Those that ended in the moment in which the agent did: more than were under
+        // way can't be untold.
+        let newest: Vec<TaskId> = self.newest_over(AT_ONCE_MAX).cloned().collect();
+        self.effects.extend(newest.into_iter().map(Effect::TellAgain));
+        self.forget_some(now);
+    }
+
+    fn resume(&mut self, now: Now, id: &TaskId, stands: Option<Stands>) {
+        let Some(task) = self.open.get_mut(id) else { return };
+        let other_boot = task.record.boot != self.boot;
+        let age = now.wall.since(task.record.step_began);
+        let cancel = task.record.cancel.clone().map(|why| words::cancelled(&why));
+        let interrupted = |words: &str| words::said(&task.record, words);
+        match task.step() {
+            None => self.go_on(now, id),
+            Some(TaskStep::Command(_)) if other_boot => {
+                let words = interrupted("the host was rebooted in the middle of it");
+                self.finish(now, id, TaskState::Interrupted, words);
+            }
+            Some(TaskStep::Command(_)) => self.resume_program(now, id, stands, cancel),
+            Some(TaskStep::Reboot(_)) if other_boot => {
+                task.record.report.changed = true;
+                self.done(now, id, "rebooted".to_owned());
+            }
+            Some(TaskStep::Service { verb: ServiceVerb::Restart, .. }) => {
+                let until = now.monotonic.saturating_add(SERVICE_PATIENCE);
+                task.doing = Doing::Service { next: now.monotonic, until };
+            }
+            Some(step) if !step.is_idempotent() => {
+                let words = interrupted("the agent ended in the middle of it");
+                self.finish(now, id, TaskState::Interrupted, words);
+            }
+            Some(_) => match cancel {
+                Some(words) => self.finish(now, id, TaskState::Cancelled, words),
+                None => self.act(now, id, age),
+            },
+        }
+    }
+
+    fn resume_program(&mut self, now: Now, id: &TaskId, stands: Option<Stands>, cancel: Option<String>) {
+        let Some(task) = self.open.get_mut(id) else { return };
+        let step = task.record.report.done;
+        let cancelled = cancel.map(|words| (TaskState::Cancelled, words));
+        match stands {
+            Some(Stands::Runs) => {
+                task.doing = Doing::Program;
+                self.effects.push(Effect::Follow { id: id.clone(), step });
+                if let Some((state, words)) = cancelled {
+                    self.end_soon(now, id, state, words);
+                }
+            }
+            Some(Stands::Ended { fate, output }) => {
+                (task.doing, task.ending) = (Doing::Program, cancelled);
+                self.ended(now, id, step, fate, output);
+            }
+            // The executor may be about to start it still: nothing is left of it when
+            // it has answered this.
+            None => {
+                let why = "the agent ended when it was about to begin it, and it is not begun again";
+                let words = words::said(&task.record, why);
+                task.ending = Some(cancelled.unwrap_or((TaskState::Interrupted, words)));
+                task.doing = Doing::Stopping { until: now.monotonic.saturating_add(STOP_PATIENCE) };
+                self.effects.push(Effect::Stop { id: id.clone(), step });
+            }
+        }
+    }
+}

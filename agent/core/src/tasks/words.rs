@@ -1,0 +1,34 @@
+//! What reports say.
+
+use super::Record;
+use hostler_types::{TaskOffer, TaskStep};
+
+/// A longer command is in the run itself.
+const STEP_CHARACTERS_MAX: usize = 80;
+
+fn step(step: &TaskStep) -> String {
+    let text = match step {
+        TaskStep::Command(_) => format!("run {step}"),
+        step => step.to_string(),
+    };
+    match text.char_indices().nth(STEP_CHARACTERS_MAX) {
+        Some((at, _)) => format!("{}...", text.get(..at).unwrap_or_default()),
+        None => text,
+    }
+}
+
+/// `step 2 of 4, run bin/tidy`.
+pub fn at_step(offer: &TaskOffer, index: u32) -> String {
+    let steps = &offer.steps;
+    let text = usize::try_from(index).ok().and_then(|index| steps.get(index)).map(step).unwrap_or_default();
+    if steps.len() == 1 { text } else { format!("step {} of {}, {text}", index + 1, steps.len()) }
+}
+
+/// `step 2 of 4, run bin/tidy: exit 3`.
+pub fn said(record: &Record, why: &str) -> String {
+    format!("{}: {why}", at_step(&record.offer, record.report.done))
+}
+
+pub fn cancelled(words: &str) -> String {
+    if words.is_empty() { "cancelled".to_owned() } else { format!("cancelled: {words}") }
+}

@@ -1,0 +1,388 @@
+//! The tasks of this host: what the ledger decides is done here, and what it needs to
+//! know is seen here.
+
+mod hands;
+mod journal;
+
+pub use journal::forget;
+
+use crate::checks::CheckAsk;
+use crate::executor::Executor;
+use crate::orders::Orders;
+use crate::services::{self, Contents};
+use crate::spool::Spool;
+use crate::vault::Vault;
+use crate::view::View;
+use crate::{clock, host};
+use hands::Hands;
+use hostler_agent_core::tasks::{CheckStands, Effect, Fate, Found, Input, Kept, Ledger, Output};
+use hostler_proto::agent::spool_record::Body;
+use hostler_proto::agent::{self as wire, from_agent};
+use hostler_types::{CheckState, Name, ServiceState, Stamp, TaskId, TaskOffer, TaskReport, TaskState, Timestamp};
+use journal::Journal;
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
+
+/// Each is answered within milliseconds; a control plane offers a host few at once.
+pub const QUEUE: usize = 64;
+/// Scripts that tasks run.
+const SCRIPTS: &str = "scripts";
+/// Between two looks at what a program prints.
+const LIVE_EVERY: Duration = Duration::from_secs(1);
+
+/// What the control plane asks of tasks here.
+pub enum Ask {
+    Offer(wire::TaskOffer),
+    Cancel(wire::TaskCancel),
+}
+
+pub struct Worker {
+    pub state_dir: PathBuf,
+    pub output: PathBuf,
+    pub channel: watch::Receiver<Option<Channel>>,
+    pub executor: Executor,
+    pub vault: Arc<Vault>,
+    pub spool: Spool,
+    pub view: Arc<View>,
+    pub orders: watch::Receiver<Option<Arc<Orders>>>,
+    pub services: mpsc::Sender<services::Ask>,
+    pub checks: mpsc::Sender<CheckAsk>,
+    pub asks: mpsc::Receiver<Ask>,
+    pub to_control_plane: mpsc::Sender<from_agent::Message>,
+}
+
+/// What came of something that was under way.
+enum Came {
+    Tell(Input),
+    /// Its program runs.
+    Runs(TaskId, u32),
+    /// What a program has printed so far.
+    Printed(TaskId, Output),
+    Nothing,
+}
+
+struct Running {
+    ledger: Ledger,
+    journal: Arc<Journal>,
+    hands: Hands,
+    doing: JoinSet<Came>,
+    /// Whose program runs, and how much it had printed at the last look.
+    printing: BTreeMap<TaskId, Printing>,
+    looked: Duration,
+}
+
+struct Printing {
+    step: u32,
+    length: u64,
+}
+
+impl Worker {
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut running = self.begin();
+        self.restore(&mut running).await;
+        loop {
+            let deadline = running.ledger.next_deadline();
+            let look = (!running.printing.is_empty()).then(|| running.looked.saturating_add(LIVE_EVERY));
+            // Each of these can be dropped half-way: none has taken anything then.
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = clock::sleep_until(deadline), if deadline.is_some() => self.step(&mut running, Input::Tick).await,
+                () = clock::sleep_until(look), if look.is_some() => look_at_output(&mut running),
+                Some(ask) = self.asks.recv() => self.asked(&mut running, ask).await,
+                Some(came) = running.doing.join_next() => self.came(&mut running, came.unwrap_or(Came::Nothing)).await,
+            }
+        }
+        running.doing.abort_all();
+    }
+
+    fn begin(&self) -> Running {
+        let hands = Hands {
+            executor: self.executor.clone(),
+            vault: Arc::clone(&self.vault),
+            output: self.output.clone(),
+            scripts: Contents::new(self.state_dir.join(SCRIPTS), self.channel.clone()),
+            services: self.services.clone(),
+        };
+        Running {
+            ledger: Ledger::default(),
+            journal: Arc::new(Journal::new(&self.state_dir)),
+            hands,
+            doing: JoinSet::new(),
+            printing: BTreeMap::new(),
+            looked: Duration::ZERO,
+        }
+    }
+
+    async fn restore(&self, running: &mut Running) {
+        let journal = Arc::clone(&running.journal);
+        let loaded = tokio::task::spawn_blocking(move || journal.load(clock::wall())).await;
+        let loaded = match loaded {
+            Ok(Ok(loaded)) => loaded,
+            Ok(Err(error)) => {
+                tracing::error!(error = %error, "what was kept of tasks can't be read");
+                return;
+            }
+            Err(_) => return,
+        };
+        let mut found = Found { open: loaded.open, over: loaded.over, boot: host::boot_id(), on_host: Vec::new() };
+        // Nothing is left of tasks where there never was one.
+        if !(found.open.is_empty() && found.over.is_empty()) {
+            found.on_host = running.hands.on_host().await;
+        }
+        self.step(running, Input::Restored(Box::new(found))).await;
+    }
+
+    async fn asked(&self, running: &mut Running, ask: Ask) {
+        match ask {
+            Ask::Offer(offer) => self.offered(running, offer).await,
+            Ask::Cancel(wire::TaskCancel { id, stamp, words }) => {
+                let Ok(id) = TaskId::parse(&id) else { return };
+                let stamp = stamp.map(Stamp::from).unwrap_or_default();
+                self.step(running, Input::Cancel { id, stamp, words }).await;
+            }
+        }
+    }
+
+    async fn offered(&self, running: &mut Running, offer: wire::TaskOffer) {
+        let id = TaskId::parse(&offer.id);
+        let offer = match (TaskOffer::try_from(offer), id) {
+            (Ok(offer), _) => Box::new(offer),
+            // Not kept: an agent that knows more may do it yet.
+            (Err(error), Ok(id)) => {
+                let report = TaskReport::new(id, TaskState::Refused, clock::wall(), error.to_string());
+                return self.tell(running, &report);
+            }
+            (Err(error), Err(_)) => {
+                return tracing::warn!(error = %error, "a task was offered that can't be read");
+            }
+        };
+        let ruled = self.orders.borrow().as_ref().map(|orders| orders.stamp);
+        let (brakes, skew) = {
+            let view = self.view.lock();
+            (view.brakes.clone(), view.link.clock_skew_ms.unwrap_or(0))
+        };
+        if let Some(stamp) = ruled {
+            self.step(running, Input::Ruled(stamp)).await;
+        }
+        self.step(running, Input::Brakes(brakes)).await;
+        let corrected = Timestamp::from_millis(clock::wall().as_millis().saturating_add_signed(skew.saturating_neg()));
+        tracing::info!(task = %offer.id, title = offer.title, by = offer.by, "a task is offered");
+        self.step(running, Input::Offer { offer, corrected }).await;
+    }
+
+    async fn came(&self, running: &mut Running, came: Came) {
+        match came {
+            Came::Nothing => {}
+            Came::Tell(input) => {
+                if let Input::Ended { id, step, .. } = &input
+                    && running.printing.get(id).is_some_and(|printing| printing.step == *step)
+                {
+                    running.printing.remove(id);
+                }
+                self.step(running, input).await;
+            }
+            Came::Runs(id, step) => {
+                running.follow(id.clone(), step);
+                self.step(running, Input::Began { id, step }).await;
+            }
+            Came::Printed(id, output) => {
+                let reported = running.ledger.reports().find(|report| report.id == id).cloned();
+                if let Some(mut report) = reported {
+                    (report.output, report.output_cut_bytes) = (output.text, output.cut_bytes);
+                    self.tell(running, &report);
+                }
+            }
+        }
+    }
+
+    async fn step(&self, running: &mut Running, input: Input) {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            let mut unkept: Option<TaskId> = None;
+            for effect in running.ledger.step(clock::now(), input) {
+                if unkept.as_ref() == Some(effect.id()) && !matches!(effect, Effect::End(_)) {
+                    continue;
+                }
+                let Effect::Keep(kept) = effect else {
+                    inputs.extend(self.carry_out(running, effect).await);
+                    continue;
+                };
+                let (id, begins) = (kept.id().clone(), begins(&kept));
+                if let Err(words) = keep(running, kept).await {
+                    // Nothing is done of what is not on the disk.
+                    let fate = Fate::Failed(words);
+                    inputs.extend(begins.map(|step| Input::Ended { id: id.clone(), step, fate, output: None }));
+                    unkept = Some(id);
+                }
+            }
+        }
+    }
+
+    /// What is known at once is answered so.
+    async fn carry_out(&self, running: &mut Running, effect: Effect) -> Option<Input> {
+        let hands = running.hands.clone();
+        let ended = |id, step, fate: Option<Fate>| match fate {
+            Some(fate) => Came::Tell(Input::Ended { id, step, fate, output: None }),
+            None => Came::Nothing,
+        };
+        match effect {
+            Effect::Start { id, step, command } => {
+                running.doing.spawn(async move {
+                    match hands.start(&id, step, command).await {
+                        Ok(()) => Came::Runs(id, step),
+                        Err(unfit) => ended(id, step, unfit),
+                    }
+                });
+            }
+            Effect::Follow { id, step } => running.follow(id, step),
+            Effect::Stop { id, step } => {
+                running.doing.spawn(async move {
+                    match hands.stop(&id, step).await {
+                        Some((fate, output)) => Came::Tell(Input::Ended { id, step, fate, output }),
+                        None => Came::Nothing,
+                    }
+                });
+            }
+            Effect::Service { id, step, service, verb, by } => {
+                running.doing.spawn(async move { ended(id, step, hands.service(service, verb, by).await) });
+            }
+            Effect::Packages { id, step, which } => {
+                running.doing.spawn(async move { ended(id, step, hands.upgrade(which).await) });
+            }
+            Effect::Reboot { id, step, when } => {
+                running.doing.spawn(async move { ended(id, step, hands.reboot(when).await) });
+            }
+            Effect::LookAtService { id, step, service } => {
+                return Some(Input::ServiceSeen { id, step, started: self.started(&service) });
+            }
+            Effect::LookAtCheck { id, step, check } => {
+                let seen = self.check(&check);
+                // A queue that is full means that many run anyway.
+                drop(self.checks.try_send(CheckAsk::Probe(check)));
+                return Some(Input::CheckSeen { id, step, seen });
+            }
+            Effect::Report(report) => self.tell(running, &report),
+            Effect::End(report) => {
+                tracing::info!(task = %report.id, state = %report.state, words = report.words, "a task is over");
+                self.view.lock().tasks.remove(report.id.as_str());
+                running.printing.remove(&report.id);
+                if running.ledger.reports().next().is_none() {
+                    drop(running.hands.scripts.forget_all());
+                }
+                self.spool.append(vec![Body::Task((&*report).into())]).await;
+            }
+            Effect::TellAgain(id) => self.tell_again(running, id).await,
+            Effect::Forget(id) => {
+                if let Err(error) = running.journal.forget(&id) {
+                    tracing::warn!(task = %id, error = %error, "a task that is long over can't be forgotten");
+                }
+                running.doing.spawn(async move {
+                    hands.remove(hands.log_of(&id)).await;
+                    Came::Nothing
+                });
+            }
+            Effect::Keep(_) => {}
+        }
+        None
+    }
+
+    async fn tell_again(&self, running: &Running, id: TaskId) {
+        let (journal, kept) = (Arc::clone(&running.journal), id.clone());
+        let end = tokio::task::spawn_blocking(move || journal.end_of(&kept)).await.ok().flatten();
+        let unknown = || TaskReport::new(id, TaskState::Interrupted, clock::wall(), "how it ended was not kept");
+        self.spool.append(vec![Body::Task((&end.unwrap_or_else(unknown)).into())]).await;
+    }
+
+    /// Shown here, and to whoever is connected; who comes later sees it in the hello.
+    fn tell(&self, running: &Running, report: &TaskReport) {
+        let mut report = wire::TaskReport::from(report);
+        let mut view = self.view.lock();
+        if running.ledger.reports().any(|one| one.id.as_str() == report.id) {
+            if let Some(before) = view.tasks.get(&report.id).filter(|_| report.output.is_empty()) {
+                (report.output, report.output_cut_bytes) = (before.output.clone(), before.output_cut_bytes);
+            }
+            view.tasks.insert(report.id.clone(), report.clone());
+        }
+        drop(view);
+        drop(self.to_control_plane.try_send(from_agent::Message::Task(report)));
+    }
+
+    /// Since when all of it runs.
+    fn started(&self, service: &Name) -> Option<Timestamp> {
+        let view = self.view.lock();
+        let all: Vec<_> = view.services.values().filter(|seen| seen.standing.key.service == *service).collect();
+        let runs = all.iter().all(|seen| seen.standing.state == ServiceState::Running);
+        let oldest = all.iter().map(|seen| seen.standing.started).min().flatten();
+        oldest.filter(|_| runs)
+    }
+
+    fn check(&self, check: &Name) -> Option<CheckStands> {
+        let view = self.view.lock();
+        let seen = view.checks.get(check)?;
+        let took = Duration::from_micros(seen.report.duration_us);
+        let words = match seen.report.summary.as_str() {
+            "" => seen.state.to_string(),
+            summary => format!("{}: {summary}", seen.state),
+        };
+        let last_run = Timestamp::from_millis(seen.report.last_run_ms).minus(took);
+        Some(CheckStands { passing: seen.state == CheckState::Passing, last_run, words })
+    }
+}
+
+impl Running {
+    fn follow(&mut self, id: TaskId, step: u32) {
+        self.printing.insert(id.clone(), Printing { step, length: 0 });
+        let hands = self.hands.clone();
+        self.doing.spawn(async move {
+            match hands.follow(&id, step).await {
+                Some((fate, output)) => Came::Tell(Input::Ended { id, step, fate, output }),
+                None => Came::Nothing,
+            }
+        });
+    }
+}
+
+fn look_at_output(running: &mut Running) {
+    running.looked = clock::now().monotonic;
+    for (id, printing) in &mut running.printing {
+        let length = std::fs::metadata(running.hands.log_of(id)).map(|one| one.len()).unwrap_or_default();
+        if length != std::mem::replace(&mut printing.length, length) {
+            let (hands, id) = (running.hands.clone(), id.clone());
+            running.doing.spawn(async move {
+                match hands.output(&id).await {
+                    Some(output) => Came::Printed(id, output),
+                    None => Came::Nothing,
+                }
+            });
+        }
+    }
+}
+
+/// The step that is to be done now.
+fn begins(kept: &Kept) -> Option<u32> {
+    match kept {
+        Kept::Open(record) => Some(record.report.done),
+        Kept::Over { .. } => None,
+    }
+}
+
+async fn keep(running: &Running, kept: Kept) -> Result<(), String> {
+    let (journal, id) = (Arc::clone(&running.journal), kept.id().clone());
+    let done = tokio::task::spawn_blocking(move || journal.keep(&kept)).await;
+    let error = match done {
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(error)) => error.to_string(),
+        Err(error) => error.to_string(),
+    };
+    tracing::error!(task = %id, error, "a task can't be written down, and so it is not done");
+    Err(format!("it can't be written down on this host, and so it is not done: {error}"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,281 @@
+//! What a step does on the host, mostly through the executor.
+
+use crate::executor::{Executor, Lost};
+use crate::services::{self, Contents, OUTPUT_FOLDER_MODE, process, user_default};
+use crate::vault::Vault;
+use hostler_agent_core::supervision;
+use hostler_agent_core::tasks::{Fate, GRACE, OnHost, Output, Stands, step_of, unit_of};
+use hostler_executor::account;
+use hostler_executor::protocol::{Act, Content, Done, Ended, Limits, Outcome, Process, Unit};
+use hostler_types::spec::{Packages, Reboot};
+use hostler_types::task::Command;
+use hostler_types::time::whole_millis;
+use hostler_types::{Name, ServiceVerb, TaskId};
+use std::collections::BTreeMap;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// Here a system says that something waits for a reboot.
+const REBOOT_REQUIRED: &str = "/run/reboot-required";
+const SCRIPT_MODE: u32 = 0o755;
+/// Between the end of a program and the word of it: its parent is about to know.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+const LOOKS_MAX: u32 = 500;
+
+/// As much as a report carries.
+const OUTPUT_BYTES_MAX: usize = 8 * 1024;
+
+/// Nothing: the executor is gone, and the agent with it; what is left is looked at then.
+pub type Unfit = Option<Fate>;
+
+#[derive(Clone)]
+pub struct Hands {
+    pub executor: Executor,
+    pub vault: Arc<Vault>,
+    pub output: PathBuf,
+    pub scripts: Contents,
+    pub services: mpsc::Sender<services::Ask>,
+}
+
+impl Hands {
+    async fn done(&self, act: Act) -> Result<Done, Unfit> {
+        match self.executor.ask(act).await {
+            Ok(Outcome::Done(done)) => Ok(done),
+            // It waited for another that took long, and was not done.
+            Ok(Outcome::Refused { rule, words }) if rule == "expired" => Err(Some(Fate::Unknown(words))),
+            Ok(Outcome::Refused { words, .. }) => Err(Some(Fate::Refused(words))),
+            Ok(Outcome::Failed { words }) => Err(Some(Fate::Failed(words))),
+            Err(Lost) => Err(None),
+        }
+    }
+
+    pub fn log_of(&self, id: &TaskId) -> PathBuf {
+        self.output.join(format!("task.{id}.log"))
+    }
+
+    fn script_of(&self, id: &TaskId, step: u32) -> PathBuf {
+        self.output.join(format!("task.{id}.{step}.script"))
+    }
+
+    pub async fn start(&self, id: &TaskId, step: u32, command: Command) -> Result<(), Unfit> {
+        if !self.output.is_dir() {
+            let mode = Some(OUTPUT_FOLDER_MODE);
+            self.done(Act::MakeFolder { path: self.output.clone(), owner: None, mode }).await?;
+        }
+        let Command { argv, script, user, free } = command;
+        let user = match user {
+            Some(user) => Some(user),
+            None => self.user().await?,
+        };
+        let command = match script {
+            Some(digest) => self.script(id, step, &digest, argv).await?,
+            None => program(argv).map_err(|words| Some(Fate::Failed(words)))?,
+        };
+        let process = Process {
+            command,
+            user,
+            folder: None,
+            env: BTreeMap::new(),
+            limits: Limits::default(),
+            stop_signal: "SIGTERM".to_owned(),
+            grace_ms: whole_millis(GRACE),
+            output: self.log_of(id),
+            ready_notify: false,
+            free,
+        };
+        match self.done(Act::StartProcess { unit: unit_of(id, step), process }).await {
+            Ok(_) => Ok(()),
+            // What expired was not begun.
+            Err(Some(Fate::Unknown(words))) => Err(Some(Fate::Failed(words))),
+            Err(unfit) => Err(unfit),
+        }
+    }
+
+    /// Whom services run as that name nobody: never the agent itself.
+    async fn user(&self) -> Result<Option<String>, Unfit> {
+        let user = user_default();
+        if let Some(name) = user.as_ref().filter(|name| account::find(name).is_err()) {
+            self.done(Act::MakeUser { name: name.clone(), home: None }).await?;
+        }
+        Ok(user)
+    }
+
+    async fn script(&self, id: &TaskId, step: u32, digest: &str, argv: Vec<String>) -> Result<Vec<String>, Unfit> {
+        let content = self.scripts.get(digest).await;
+        let content = content.map_err(|words| Some(Fate::Failed(format!("its script: {words}"))))?;
+        let path = self.script_of(id, step);
+        let put = Act::PutFile {
+            path: path.clone(),
+            content_base64: Content(content),
+            owner: None,
+            mode: Some(SCRIPT_MODE),
+            validate: None,
+            user: None,
+        };
+        self.done(put).await?;
+        Ok(std::iter::once(path.to_string_lossy().into_owned()).chain(argv).collect())
+    }
+
+    /// Until its program has ended.
+    pub async fn follow(&self, id: &TaskId, step: u32) -> Option<(Fate, Option<Output>)> {
+        for _ in 0..LOOKS_MAX {
+            let unit = match self.done(Act::Inspect { unit: unit_of(id, step) }).await {
+                Ok(done) => done.units.into_iter().next(),
+                Err(None) => return None,
+                Err(Some(_)) => None,
+            };
+            let gone = || Fate::Unknown("somebody removed its unit, and nobody knows how it ended".to_owned());
+            let Some(Unit { pid, ended, .. }) = unit else { return Some((gone(), self.output(id).await)) };
+            match (pid, ended) {
+                (Some(pid), _) => process::ended(pid).await,
+                (None, Some(ended)) => return Some((fate(&ended), self.output(id).await)),
+                (None, None) => {}
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        Some((Fate::Unknown("nobody says how it ended".to_owned()), self.output(id).await))
+    }
+
+    /// With all that it started, and what it needed.
+    pub async fn stop(&self, id: &TaskId, step: u32) -> Option<(Fate, Option<Output>)> {
+        let unit = unit_of(id, step);
+        let fate = match self.done(Act::Stop { unit: unit.clone() }).await {
+            Ok(Done { ended: Some(ended), .. }) => fate(&ended),
+            Ok(_) => Fate::Unknown("it was stopped".to_owned()),
+            Err(unfit) => unfit?,
+        };
+        let output = self.output(id).await;
+        // Where systemd remembers how it failed, it is told to forget that.
+        let _ = self.done(Act::ResetFailed { unit }).await;
+        self.remove(self.script_of(id, step)).await;
+        Some((fate, output))
+    }
+
+    pub async fn remove(&self, path: PathBuf) {
+        if path.exists()
+            && let Err(Some(Fate::Refused(words) | Fate::Failed(words))) = self.done(Act::RemoveOutput { path }).await
+        {
+            tracing::warn!(words, "what a task left can't be removed: remove it by hand");
+        }
+    }
+
+    /// What was said so far.
+    pub async fn output(&self, id: &TaskId) -> Option<Output> {
+        let path = self.log_of(id);
+        let read = tokio::task::spawn_blocking(move || tail(&path)).await.ok()?;
+        let Output { text, cut_bytes } = read.ok()?;
+        Some(Output { text: self.vault.redact(text), cut_bytes })
+    }
+
+    /// The units of tasks that are there.
+    pub async fn on_host(&self) -> Vec<OnHost> {
+        let Ok(Done { units, .. }) = self.done(Act::List).await else { return Vec::new() };
+        let mut all = Vec::new();
+        for Unit { name, pid, ended, .. } in units {
+            let Some((id, step)) = step_of(&name) else { continue };
+            let stands = match (pid, ended) {
+                (None, Some(ended)) => Stands::Ended { fate: fate(&ended), output: self.output(&id).await },
+                _ => Stands::Runs,
+            };
+            all.push(OnHost { id, step, stands });
+        }
+        all
+    }
+
+    pub async fn service(&self, service: Name, verb: ServiceVerb, by: String) -> Unfit {
+        let (answer, answered) = oneshot::channel();
+        self.services.send(services::Ask::Local { verb, service, by, answer }).await.ok()?;
+        let (outcome, words) = answered.await.ok()?;
+        Some(match outcome {
+            supervision::Outcome::Done => Fate::Done { words, changed: true },
+            supervision::Outcome::Failed => Fate::Failed(words),
+            supervision::Outcome::Refused => Fate::Refused(words),
+        })
+    }
+
+    pub async fn upgrade(&self, which: Packages) -> Unfit {
+        match self.done(Act::UpgradePackages { security_only: which == Packages::Security }).await {
+            Ok(Done { changed: true, text, .. }) => {
+                Some(Fate::Done { words: format!("upgraded {}", text.unwrap_or_default()), changed: true })
+            }
+            Ok(_) => Some(Fate::Done { words: "nothing to upgrade".to_owned(), changed: false }),
+            Err(unfit) => unfit,
+        }
+    }
+
+    /// One that is on its way says nothing.
+    pub async fn reboot(&self, when: Reboot) -> Unfit {
+        if when == Reboot::IfNeeded && !Path::new(REBOOT_REQUIRED).exists() {
+            return Some(Fate::Done { words: "no reboot is needed".to_owned(), changed: false });
+        }
+        self.done(Act::Reboot).await.err().flatten()
+    }
+}
+
+fn program(argv: Vec<String>) -> Result<Vec<String>, String> {
+    let mut words = argv.into_iter();
+    let program = words.next().ok_or("it names no program")?;
+    if !program.starts_with('/') && program.contains('/') {
+        return Err(format!("{program} is named from a folder that is not known: begin it with /"));
+    }
+    Ok(std::iter::once(process::found(program)?).chain(words).collect())
+}
+
+fn fate(ended: &Ended) -> Fate {
+    match (ended.code, ended.signal) {
+        _ if ended.result == "oom-kill" => Fate::OutOfMemory,
+        (Some(code), _) => Fate::Exit(code),
+        (None, Some(signal)) => Fate::Signal(signal),
+        (None, None) => Fate::Unknown("it ended while nobody was there who could have learned how".to_owned()),
+    }
+}
+
+/// The last of what it printed, from the beginning of a character.
+fn tail(path: &Path) -> io::Result<Output> {
+    let mut file = std::fs::File::open(path)?;
+    let from = file.metadata()?.len().saturating_sub(OUTPUT_BYTES_MAX as u64);
+    file.seek(SeekFrom::Start(from))?;
+    let mut bytes = Vec::new();
+    file.take(OUTPUT_BYTES_MAX as u64).read_to_end(&mut bytes)?;
+    let torn = if from > 0 { bytes.iter().take_while(|byte| **byte & 0xc0 == 0x80).count() } else { 0 };
+    let text = String::from_utf8_lossy(bytes.get(torn..).unwrap_or_default()).into_owned();
+    Ok(Output { text, cut_bytes: from + torn as u64 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_of_the_output_is_kept() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("log");
+        std::fs::write(&path, "well\n").expect("written");
+        assert_eq!(tail(&path).expect("read"), Output { text: "well\n".into(), cut_bytes: 0 });
+        std::fs::write(&path, format!("{}end", "ä".repeat(OUTPUT_BYTES_MAX))).expect("written");
+        let Output { text, cut_bytes } = tail(&path).expect("read");
+        assert!(text.starts_with('ä') && text.ends_with("end"), "{}", &text[..10]);
+        assert_eq!(text.len() as u64 + cut_bytes, 2 * OUTPUT_BYTES_MAX as u64 + 3);
+    }
+
+    #[test]
+    fn programs_are_named_whole_or_searched_for() {
+        let argv = |words: &[&str]| program(words.iter().map(|word| (*word).to_owned()).collect());
+        assert_eq!(argv(&["/bin/x", "a b"]), Ok(vec!["/bin/x".to_owned(), "a b".to_owned()]));
+        assert!(argv(&["sh", "-c"]).is_ok_and(|words| words[0].ends_with("/sh")));
+        assert!(argv(&["bin/x"]).is_err_and(|words| words.contains("begin it with /")));
+        assert!(argv(&["no-such-program-here"]).is_err());
+    }
+
+    #[test]
+    fn ends_are_told_apart() {
+        let ended = |code, signal, result: &str| Ended { code, signal, result: result.into(), ..Ended::default() };
+        assert_eq!(fate(&ended(Some(3), None, "exit-code")), Fate::Exit(3));
+        assert_eq!(fate(&ended(None, Some(9), "oom-kill")), Fate::OutOfMemory);
+        assert_eq!(fate(&ended(None, Some(15), "signal")), Fate::Signal(15));
+        assert!(matches!(fate(&ended(None, None, "unknown")), Fate::Unknown(_)));
+    }
+}
