@@ -6,12 +6,11 @@ use crate::vault::Vault;
 use hostler_agent_core::supervision;
 use hostler_agent_core::tasks::{Fate, GRACE, OnHost, Output, Stands, step_of, unit_of};
 use hostler_executor::account;
-use hostler_executor::protocol::{Act, Content, Done, Ended, Limits, Outcome, Process, Unit};
+use hostler_executor::protocol::{Act, Content, Done, Ended, Environment, Limits, Outcome, Process, Unit};
 use hostler_types::spec::{Packages, Reboot};
 use hostler_types::task::Command;
 use hostler_types::time::whole_millis;
 use hostler_types::{Name, ServiceVerb, TaskId};
-use std::collections::BTreeMap;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -78,7 +77,7 @@ impl Hands {
             command,
             user,
             folder: None,
-            env: BTreeMap::new(),
+            env: Environment::default(),
             limits: Limits::default(),
             stop_signal: "SIGTERM".to_owned(),
             grace_ms: whole_millis(GRACE),

@@ -74,7 +74,7 @@ pub fn step(
         if task.state == "skipped" || !task.output.is_empty() {
             return String::new();
         }
-        let (word, tone) = self::word(&task.state);
+        let (word, tone) = word(&task.state);
         (word, tone, after(task))
     } else if !task.held.is_empty() && task.held != held_before {
         ("held", Tone::Uneasy, task.held.clone())
