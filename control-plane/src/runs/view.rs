@@ -45,7 +45,10 @@ impl View for FleetView<'_> {
     }
 
     fn down(&self, node: &NodeId) -> Option<String> {
-        budgets::down(&self.world, &self.live, node)
+        let state = self.app.fleet.seen(node).map(|seen| seen.state);
+        // It may be back in a moment; until then nobody knows how it is.
+        let away = state.filter(|state| *state != NodeState::Ready).map(|state| format!("is {state}"));
+        away.or_else(|| budgets::down(&self.world, &self.live, node))
     }
 
     fn budgets(&self) -> &[Budget] {

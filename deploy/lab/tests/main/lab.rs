@@ -7,6 +7,7 @@ mod files;
 mod languages;
 mod limits;
 mod restore;
+mod roll;
 mod stack;
 mod written;
 
