@@ -64,6 +64,8 @@ pub enum RunState {
     Running,
     /// What began goes on; nothing else begins.
     Paused,
+    /// What began goes on, and it fails then.
+    Stopping,
     /// What began is ended.
     Aborting,
     Succeeded,
@@ -72,13 +74,14 @@ pub enum RunState {
 }
 
 impl RunState {
-    pub const ALL: [Self; 6] =
-        [Self::Running, Self::Paused, Self::Aborting, Self::Succeeded, Self::Failed, Self::Aborted];
+    pub const ALL: [Self; 7] =
+        [Self::Running, Self::Paused, Self::Stopping, Self::Aborting, Self::Succeeded, Self::Failed, Self::Aborted];
 
     pub const fn word(self) -> &'static str {
         match self {
             Self::Running => "running",
             Self::Paused => "paused",
+            Self::Stopping => "stopping",
             Self::Aborting => "aborting",
             Self::Succeeded => "succeeded",
             Self::Failed => "failed",
@@ -145,8 +148,6 @@ pub struct Run {
     pub words: String,
     pub ended: Option<Timestamp>,
     pub tasks: BTreeMap<NodeId, Task>,
-    /// Nothing else begins, since this happened.
-    pub stopped: Option<String>,
     notes: usize,
     /// When it was taken up here, and how old it was then: spans are counted by a clock
     /// that does not jump.
@@ -165,7 +166,6 @@ impl Run {
             words: String::new(),
             ended: None,
             tasks,
-            stopped: None,
             notes: 0,
             since: Duration::ZERO,
             age_before: Duration::ZERO,
@@ -177,8 +177,6 @@ impl Run {
     /// As it was kept: what was out may have been heard of since.
     #[must_use]
     pub fn restored(mut self, state: RunState, words: String, notes: usize) -> Self {
-        self.stopped =
-            (state == RunState::Failed || !words.is_empty() && state == RunState::Running).then(|| words.clone());
         (self.state, self.words, self.notes) = (state, words, notes);
         self
     }
@@ -440,7 +438,9 @@ impl Run {
         let what = match (verb, self.state) {
             (Verb::Pause, RunState::Running) => (RunState::Paused, What::Held),
             (Verb::Resume, RunState::Paused) => (RunState::Running, What::WentOn),
-            (Verb::Abort, RunState::Running | RunState::Paused) => (RunState::Aborting, What::Stopped),
+            (Verb::Abort, RunState::Running | RunState::Paused | RunState::Stopping) => {
+                (RunState::Aborting, What::Stopped)
+            }
             _ => return,
         };
         (self.state, self.words) = (what.0, words.clone());

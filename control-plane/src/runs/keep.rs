@@ -98,6 +98,12 @@ pub(super) async fn write(app: &App, mut kept: Kept) -> Option<()> {
 async fn mend(app: &App, node: &NodeId, report: TaskReport, kept: &mut Kept) -> Result<(), StoreError> {
     let number = report.id.as_str().rsplit('-').next().and_then(|text| text.parse::<u64>().ok());
     let Some(number) = number else { return Ok(()) };
+    let head = app.store.get(&run_key(number)).await?;
+    let head = head.and_then(|entry| decode_run(&run_key(number), &entry.value).ok());
+    // Of another history, a number says nothing.
+    if head.is_none_or(|head| head.order.task != report.id) {
+        return Ok(());
+    }
     let key = run_task_key(number, node);
     let Some(entry) = app.store.get(&key).await? else { return Ok(()) };
     let Ok((_, mut task)) = decode_task(&key, &entry.value, &report.id) else { return Ok(()) };

@@ -576,7 +576,7 @@ pub struct Run {
     pub chosen: ::prost::alloc::string::String,
     #[prost(uint32, tag = "15")]
     pub nodes: u32,
-    /// running, paused, aborting, succeeded, failed, aborted
+    /// running, paused, stopping, aborting, succeeded, failed, aborted
     #[prost(string, tag = "16")]
     pub state: ::prost::alloc::string::String,
     #[prost(string, tag = "17")]

@@ -75,15 +75,15 @@ impl Run {
         self.follow(look, effects);
         if let Some(why) = self.must_stop(look) {
             self.note(look.now, What::Stopped, "", why.clone(), self.order.origin.clone(), effects);
-            (self.words, self.stopped) = (why.clone(), Some(why));
+            (self.state, self.words) = (RunState::Stopping, why);
             effects.push(Effect::SaveRun { number });
             // Those that are out end by themselves, or now if their time is over.
             self.follow(look, effects);
         }
-        let left_out = match (&self.stopped, self.state) {
-            (_, RunState::Aborting) => Some(format!("aborted: {}", self.words)),
-            (Some(why), _) => Some(format!("not tried: {why}")),
-            (None, _) => None,
+        let left_out = match self.state {
+            RunState::Aborting => Some(self.words.clone()),
+            RunState::Stopping => Some(format!("not tried: {}", self.words)),
+            _ => None,
         };
         if let Some(words) = left_out {
             for (node, task) in self.tasks.iter_mut().filter(|(_, task)| task.state() == TaskState::Planned) {
@@ -141,7 +141,7 @@ impl Run {
 
     /// Why nothing more begins, from now on.
     fn must_stop(&self, look: &mut Look<'_>) -> Option<String> {
-        if self.stopped.is_some() || self.state == RunState::Aborting {
+        if !matches!(self.state, RunState::Running | RunState::Paused) {
             return None;
         }
         let (now, order) = (look.now, &self.order);
@@ -293,7 +293,8 @@ impl Run {
         let errors = self.count(TaskState::is_error);
         self.state = match self.state {
             RunState::Aborting => RunState::Aborted,
-            _ if self.stopped.is_some() || errors > self.order.max_errors => RunState::Failed,
+            RunState::Stopping => RunState::Failed,
+            _ if errors > self.order.max_errors => RunState::Failed,
             _ => RunState::Succeeded,
         };
         self.ended = Some(now.wall);

@@ -170,7 +170,7 @@ pub fn controlled(run: &wire::Run) -> String {
     let number = run.number;
     let next = match run.state.as_str() {
         "paused" => format!("  Go on: hostlerctl run resume {number}"),
-        "running" | "aborting" => format!("  Follow it: hostlerctl run watch {number}"),
+        "running" | "stopping" | "aborting" => format!("  Follow it: hostlerctl run watch {number}"),
         _ => String::new(),
     };
     format!("run {number} is {}: {}.{next}", sanitize(&run.state), tally(run))

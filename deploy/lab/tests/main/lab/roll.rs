@@ -129,10 +129,10 @@ impl Roll {
         assert_eq!(self.fleet.hosts.lab(&["cut", away]).code, Some(0));
         self.fleet.wait_state(away, "lost", SOON);
         let script = "test -e /tmp/hang && exec sleep 611; test -e /tmp/fail && { echo no; exit 3; }; echo fine";
-        let ran = self.fleet.hosts.exec(
-            self.fleet.control,
-            &format!("hostlerctl run --yes --timeout 5s -o json -- '{script}'"),
-        );
+        let ran = self
+            .fleet
+            .hosts
+            .exec(self.fleet.control, &format!("hostlerctl run --yes --timeout 5s -o json -- '{script}'"));
         assert_eq!(ran.code, Some(1), "{ran:#?}");
         let run: Value = serde_json::from_str(&ran.out).expect(&ran.out);
         let of = |host: &String| {
@@ -149,9 +149,7 @@ impl Roll {
         self.fleet.wait_state(away, "ready", BOOTED);
 
         // An agent that dies in the middle loses nothing, and begins nothing twice.
-        self.fleet.cp(&format!(
-            "hostlerctl run --node {well} --detach -- 'echo once >>/tmp/once; sleep 4; echo done'"
-        ));
+        self.fleet.cp(&format!("hostlerctl run --node {well} --detach -- 'echo once >>/tmp/once; sleep 4; echo done'"));
         wait_for("the command to run", SOON, || {
             let ran = self.fleet.hosts.exec(well, "cat /tmp/once");
             if ran.code == Some(0) { Ok(()) } else { Err(ran) }
