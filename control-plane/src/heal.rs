@@ -89,18 +89,18 @@ fn judge(app: &App, world: &World, node: &NodeId, assigned: &BTreeSet<Name>, one
         asked: one.asked,
         brakes: &brakes,
         standing: app.watched.standing(check, node),
-        budgets: &budgets(world, node),
+        budgets: &budgets(app, world, node),
     };
     answer(clock::now(), &question)
 }
 
 /// Those that the node shares, and who else is down.
-fn budgets(world: &World, node: &NodeId) -> Vec<Budget> {
-    let live = budgets::live_checks(world);
+fn budgets(app: &App, world: &World, node: &NodeId) -> Vec<Budget> {
+    let (live, disturbed) = (budgets::live_checks(world), app.work.inside().runs.disturbed());
     let shared = budgets::all(world).into_iter().filter(|budget| budget.nodes.contains_key(node));
     let budget = |shared: budget::Budget| {
         let others = shared.nodes.into_iter().filter(|(id, _)| id != node);
-        let down = others.filter(|(id, _)| budgets::down(world, &live, id).is_some());
+        let down = others.filter(|(id, _)| disturbed.contains(id) || budgets::down(world, &live, id).is_some());
         Budget { name: shared.name, max_down: shared.max_down, down: down.map(|(_, name)| name).collect() }
     };
     shared.map(budget).collect()

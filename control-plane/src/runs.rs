@@ -103,6 +103,9 @@ impl Work {
 
     /// A picture: the next one comes anyway.
     pub fn heard(&self, node: &NodeId, report: TaskReport) {
+        if !self.inside().runs.waits_for(node, &report.id) {
+            return;
+        }
         let _ = self.words.try_send(Word::Report { node: node.clone(), report, kept: None });
     }
 

@@ -13,7 +13,7 @@ pub mod steps;
 use self::budget::Budget;
 use hostler_types::units::format_duration;
 use hostler_types::{Name, NodeId, Now, TaskId, TaskReport, TaskState, Timestamp};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// An offer is begun within that time or not at all: one that lay somewhere for longer
@@ -57,6 +57,8 @@ pub struct Order {
     pub begin_by: Option<Timestamp>,
     /// A step takes something away from those that a node serves: budgets count.
     pub disturbs: bool,
+    /// What its steps leave comes to be well only later, or not at all.
+    pub settles: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,9 +128,21 @@ impl Task {
     }
 
     /// It ended, and nobody knows how it left its node.
-    const fn is_unsettled(&self) -> bool {
+    const fn is_unsettled(&self, order: &Order) -> bool {
         use TaskState::{Refused, Skipped, Succeeded, Undelivered};
-        self.state().is_over() && !matches!(self.state(), Succeeded | Refused | Undelivered | Skipped)
+        match self.state() {
+            Succeeded => order.settles,
+            Refused | Undelivered | Skipped => false,
+            state => state.is_over(),
+        }
+    }
+}
+
+impl Held {
+    /// The same rule holds it, whoever else it is about now.
+    fn is_as(&self, other: &Self) -> bool {
+        let rule = |held: &Self| held.words.split(':').next().unwrap_or_default().to_owned();
+        self.origin == other.origin && rule(self) == rule(other)
     }
 }
 
@@ -355,6 +369,19 @@ impl Runs {
         self.deadline
     }
 
+    /// Nodes that runs are at work on, or have left in a state that nobody knows.
+    pub fn disturbed(&self) -> BTreeSet<NodeId> {
+        let disturbing = self.runs.values().filter(|run| run.order.disturbs);
+        let out = disturbing.flat_map(|run| run.tasks.iter().filter(|(_, task)| task.state().is_out()));
+        out.map(|(node, _)| node.clone()).chain(self.settling.keys().cloned()).collect()
+    }
+
+    /// Whether it is the id of something that this node has to do.
+    pub fn waits_for(&self, node: &NodeId, id: &TaskId) -> bool {
+        let mut own = self.runs.values().filter(|run| run.order.task == *id);
+        own.any(|run| run.tasks.get(node).is_some_and(|task| !task.state().is_over()))
+    }
+
     pub fn step(&mut self, now: Now, view: &dyn View, inputs: impl IntoIterator<Item = Input>) -> Vec<Effect> {
         let mut effects = Vec::new();
         for input in inputs {
@@ -387,7 +414,8 @@ impl Runs {
         run.since = now.monotonic;
         if run.notes > 0 {
             run.age_before = now.wall.since(run.order.at);
-            for (node, task) in run.tasks.iter().filter(|(_, task)| run.order.disturbs && task.is_unsettled()) {
+            for (node, task) in run.tasks.iter().filter(|(_, task)| run.order.disturbs && task.is_unsettled(&run.order))
+            {
                 let left = SETTLE.saturating_sub(now.wall.since(task.report.at));
                 self.settling.insert(node.clone(), Settling { number, until: now.monotonic + left });
             }
@@ -407,7 +435,7 @@ impl Runs {
     fn report(&mut self, now: Now, node: &NodeId, report: TaskReport, effects: &mut Vec<Effect>) {
         let mut runs = self.runs.values_mut();
         let Some(run) = runs.find(|run| run.order.task == report.id && run.tasks.contains_key(node)) else { return };
-        let (number, disturbs) = (run.order.number, run.order.disturbs);
+        let number = run.order.number;
         let Some(task) = run.tasks.get_mut(node) else { return };
         // What is over stays so, but for what nobody knew; and a late word takes nothing back.
         let news = match task.state() {
@@ -425,7 +453,7 @@ impl Runs {
         if is_over {
             task.held = None;
             effects.push(Effect::SaveTask { number, node: node.clone() });
-            if disturbs && task.is_unsettled() {
+            if run.order.disturbs && task.is_unsettled(&run.order) {
                 self.settling.insert(node.clone(), Settling { number, until: now.monotonic + SETTLE });
             }
         }
@@ -450,7 +478,8 @@ impl Run {
 
     fn note(&mut self, now: Now, what: What, node: &str, words: String, origin: String, effects: &mut Vec<Effect>) {
         self.notes += 1;
-        if self.notes > NOTES_MAX && what != What::Ended {
+        // What is said of the run as a whole is never too much.
+        if self.notes > NOTES_MAX && !node.is_empty() {
             return;
         }
         let note = Note { at: now.wall, what, node: node.to_owned(), words, origin };

@@ -56,7 +56,6 @@ const ALERT: Noun = Noun::Spec(Kind::Alert);
 const NOTIFIER: Noun = Noun::Spec(Kind::Notifier);
 const SECRET: Noun = Noun::Spec(Kind::Secret);
 const SYSTEM: Noun = Noun::Spec(Kind::System);
-const TASK: Noun = Noun::Spec(Kind::Task);
 
 use Need::{Anyone, Everywhere, InSystem, InSystemOnNode, OnNode, Specs};
 use Verb::{Act, Approve, Change, Push, Read};
@@ -80,13 +79,13 @@ pub const CALLS: &[Call] = &[
     call("ListActs", InSystemOnNode(Read, SERVICE)),
     call("ActOnServices", InSystemOnNode(Act, SERVICE)),
     call("TailService", InSystemOnNode(Read, SERVICE)),
-    // The handler asks for what it runs, on each of its nodes. Whoever began a run may
-    // look at it and end it.
-    call("StartRun", InSystemOnNode(Act, TASK)),
-    call("ListRuns", InSystemOnNode(Read, TASK)),
-    call("GetRun", InSystemOnNode(Read, TASK)),
-    call("WatchRun", InSystemOnNode(Read, TASK)),
-    call("ControlRun", InSystemOnNode(Act, TASK)),
+    // Tasks, services or free commands, on each of its nodes: the handler asks. Whoever
+    // began a run may look at it and end it.
+    call("StartRun", Anyone),
+    call("ListRuns", Anyone),
+    call("GetRun", Anyone),
+    call("WatchRun", Anyone),
+    call("ControlRun", Anyone),
     call("CreateToken", Everywhere(Change, Noun::Token)),
     call("ListTokens", Everywhere(Read, Noun::Token)),
     call("RemoveToken", Everywhere(Change, Noun::Token)),

@@ -8,7 +8,8 @@ pub use show::{get, list, watch};
 
 use crate::access::{self, Caller};
 use crate::app::App;
-use hostler_core::access::{Ask, Noun, Verb};
+use crate::world::World;
+use hostler_core::access::{Ask, Nodes, Noun, Place, Verb};
 use hostler_core::runs::Verb as Control;
 use hostler_proto::admin as wire;
 use hostler_types::Name;
@@ -17,9 +18,24 @@ use tonic::Status;
 
 const TASK: Noun = Noun::Spec(Kind::Task);
 
-/// Whoever began it, and whoever may do that to tasks of its system.
+/// Whoever began it themselves, and whoever may do that to tasks of its system.
 fn may(app: &App, caller: &Caller, run: &wire::Run, verb: Verb) -> bool {
-    run.by == caller.name() || allowed(app, caller, &run.system, verb).is_ok()
+    is_own(caller, run) || allowed(app, caller, &run.system, verb).is_ok()
+}
+
+/// A token has its operator's name, and perhaps less of a right.
+fn is_own(caller: &Caller, run: &wire::Run) -> bool {
+    caller.identity.token.is_none() && run.by == caller.name()
+}
+
+/// Whether there is anything at all that they may run, or look at.
+fn may_somewhere(world: &World, caller: &Caller, verb: Verb) -> Result<(), Status> {
+    let ask = |noun| Ask::new(verb, noun).within(Place::Some).on(Nodes::Some);
+    let others = [Noun::Command, Noun::Spec(Kind::Service)];
+    if others.into_iter().any(|noun| access::may(world, caller, &ask(noun))) {
+        return Ok(());
+    }
+    access::require(world, caller, &ask(TASK))
 }
 
 fn allowed(app: &App, caller: &Caller, system: &str, verb: Verb) -> Result<(), Status> {
@@ -36,6 +52,7 @@ fn no_run(number: u64) -> Status {
 
 pub async fn control(app: &App, caller: &Caller, request: wire::ControlRunRequest) -> Result<wire::Run, Status> {
     let wire::ControlRunRequest { number, verb, reason } = request;
+    may_somewhere(&app.mirror.now(), caller, Verb::Act)?;
     let (control, past) = match verb.as_str() {
         "pause" => (Control::Pause, "paused"),
         "resume" => (Control::Resume, "resumed"),
@@ -43,7 +60,7 @@ pub async fn control(app: &App, caller: &Caller, request: wire::ControlRunReques
         other => return Err(Status::invalid_argument(format!("{other:?} is none of pause, resume, abort"))),
     };
     let picture = show::picture(app, number).await?.ok_or_else(|| no_run(number))?;
-    if picture.run.by != caller.name() {
+    if !is_own(caller, &picture.run) {
         allowed(app, caller, &picture.run.system, Verb::Act)?;
     }
     let words = hostler_core::brakes::words(caller.name(), &reason.chars().take(200).collect::<String>());

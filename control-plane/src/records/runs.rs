@@ -122,6 +122,7 @@ pub fn decode_run(key: &str, bytes: &[u8]) -> Result<Header, RecordError> {
         deadline: (one.deadline_ms > 0).then(|| Duration::from_millis(one.deadline_ms)),
         begin_by: some_time(one.begin_by_ms),
         disturbs: steps.iter().any(TaskStep::disturbs),
+        settles: steps.iter().any(TaskStep::settles),
     };
     Ok(Header {
         order,
@@ -226,6 +227,7 @@ mod tests {
             deadline: Some(Duration::from_secs(600)),
             begin_by: Some(Timestamp::from_millis(99)),
             disturbs: true,
+            settles: false,
         };
         let node = NodeId::from_random([3; 10]);
         let mut report = TaskReport::new(order.task.clone(), TaskState::Failed, Timestamp::from_millis(9), "exit 2");

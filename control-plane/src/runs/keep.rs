@@ -19,6 +19,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// They are one value, of 64 KiB at most; one takes some hundred bytes.
+const EVENTS_AT_ONCE: usize = 40;
 
 /// What one turn changed.
 #[derive(Debug, Default)]
@@ -53,8 +55,8 @@ impl Kept {
         self.puts.insert(run_note_key(number, count), encode_notes(std::slice::from_ref(note)));
     }
 
-    /// As few as they fit into. A run's head sorts before its tasks, so none is ever
-    /// without it; the events come with the last.
+    /// As few as they fit into. Notes and tasks sort before the heads of their runs: what
+    /// a head names is there.
     fn into_transactions(self, app: &App) -> Vec<Txn> {
         let (mut all, mut txn, mut bytes) = (Vec::new(), Txn::new(), 0);
         for (key, value) in self.puts {
@@ -66,7 +68,10 @@ impl Kept {
             bytes += size;
             txn = txn.put(key, value);
         }
-        all.push(app.journal.record(txn, clock::wall(), &self.events));
+        all.push(txn);
+        for events in self.events.chunks(EVENTS_AT_ONCE) {
+            all.push(app.journal.record(Txn::new(), clock::wall(), events));
+        }
         all.retain(|txn| !txn.is_empty());
         all
     }
@@ -75,27 +80,37 @@ impl Kept {
 /// Until it is written: what was decided is not decided again. `None`: it never will be.
 pub(super) async fn write(app: &App, mut kept: Kept) -> Option<()> {
     for (node, report) in std::mem::take(&mut kept.late) {
-        if let Err(error) = mend(app, &node, report, &mut kept).await {
+        while let Err(error) = mend(app, &node, &report, &mut kept).await {
             tracing::error!(error = %error, "a late end of a task could not be looked up");
+            pause(app).await?;
         }
     }
     for txn in kept.into_transactions(app) {
         loop {
             match app.store.commit(txn.clone()).await {
                 Ok(_) => break,
+                Err(error) if !error.may_pass() => {
+                    tracing::error!(error = %error, "what runs do could not be written and is left out");
+                    break;
+                }
                 Err(error) => tracing::error!(error = %error, "writing down what runs do failed"),
             }
-            tokio::select! {
-                () = app.stop.cancelled() => return None,
-                () = tokio::time::sleep(RETRY_PAUSE) => {}
-            }
+            pause(app).await?;
         }
     }
     Some(())
 }
 
+/// `None`: the control plane stops.
+async fn pause(app: &App) -> Option<()> {
+    tokio::select! {
+        () = app.stop.cancelled() => None,
+        () = tokio::time::sleep(RETRY_PAUSE) => Some(()),
+    }
+}
+
 /// What was taken for lost was not: its record says how it really ended.
-async fn mend(app: &App, node: &NodeId, report: TaskReport, kept: &mut Kept) -> Result<(), StoreError> {
+async fn mend(app: &App, node: &NodeId, report: &TaskReport, kept: &mut Kept) -> Result<(), StoreError> {
     let number = report.id.as_str().rsplit('-').next().and_then(|text| text.parse::<u64>().ok());
     let Some(number) = number else { return Ok(()) };
     let head = app.store.get(&run_key(number)).await?;
@@ -108,7 +123,7 @@ async fn mend(app: &App, node: &NodeId, report: TaskReport, kept: &mut Kept) -> 
     let Some(entry) = app.store.get(&key).await? else { return Ok(()) };
     let Ok((_, mut task)) = decode_task(&key, &entry.value, &report.id) else { return Ok(()) };
     if task.state() == TaskState::Lost {
-        task.report = report;
+        task.report = report.clone();
         kept.task(number, node, &task);
     }
     Ok(())
@@ -124,7 +139,14 @@ pub async fn load(store: &dyn Store) -> Result<Inside, WorldError> {
     let mut inside = Inside { newest, ..Inside::default() };
     let mut headers = BTreeMap::new();
     for (key, entry) in store.scan(RUNS, None).await?.entries {
-        let header = decode_run(&key, &entry.value)?;
+        // One that can't be read is missed, and nothing else is.
+        let header = match decode_run(&key, &entry.value) {
+            Ok(header) => header,
+            Err(error) => {
+                tracing::error!(error = %error, "a run is left out");
+                continue;
+            }
+        };
         let recent = header.ended.is_some_and(|ended| now.wall.since(ended) < SETTLE);
         if !header.state.is_over() || recent {
             headers.insert(header.order.number, header);

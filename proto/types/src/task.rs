@@ -127,7 +127,7 @@ pub struct Command {
     pub argv: Vec<String>,
     /// The digest of a script, which is the program then.
     pub script: Option<String>,
-    /// Without one: whoever the agent runs as.
+    /// Without one: a user without rights, and never the agent's.
     pub user: Option<String>,
     /// It stands in no spec: a host may refuse such.
     pub free: bool,
@@ -141,6 +141,11 @@ impl TaskStep {
             Self::Reboot(_) | Self::Drain => true,
             Self::Packages(_) | Self::Command(_) | Self::Check { .. } | Self::Wait(_) | Self::Undrain => false,
         }
+    }
+
+    /// Whether its node is not known to be well when it is done.
+    pub const fn settles(&self) -> bool {
+        matches!(self, Self::Reboot(_) | Self::Service { verb: ServiceVerb::Stop, .. })
     }
 
     /// Whether it may be done again when nobody knows if it was done.

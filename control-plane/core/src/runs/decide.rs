@@ -203,8 +203,8 @@ impl Run {
             let Some(task) = self.tasks.get_mut(&node) else { continue };
             if let Some(held) = held {
                 only_away = false;
-                if task.held.as_ref() != Some(&held) {
-                    task.held = Some(held.clone());
+                let before = task.held.replace(held.clone());
+                if !before.is_some_and(|before| before.is_as(&held)) {
                     let name = task.name.to_string();
                     self.note(now, What::Held, &name, held.words, held.origin, effects);
                 }
@@ -213,6 +213,8 @@ impl Run {
             match look.view.link(&node) {
                 Link::Gone => {
                     task.end(now, TaskState::Undelivered, "removed before its turn came".to_owned());
+                    // It may have been a canary.
+                    look.wake(now.monotonic);
                     effects.push(Effect::SaveTask { number, node });
                 }
                 Link::Away => {
@@ -253,6 +255,7 @@ impl Run {
             look.wake(since + AWAY_PATIENCE);
             return;
         }
+        look.wake(look.now.monotonic);
         for node in away {
             let Some(task) = self.tasks.get_mut(node) else { continue };
             task.end(look.now, TaskState::Undelivered, "away the whole time: nothing was done there".to_owned());

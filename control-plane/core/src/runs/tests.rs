@@ -53,6 +53,7 @@ pub(super) fn order(number: u64) -> Order {
         deadline: None,
         begin_by: None,
         disturbs: false,
+        settles: false,
     }
 }
 

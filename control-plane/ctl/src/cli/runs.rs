@@ -15,7 +15,7 @@ pub struct RunArgs {
     pub command: Option<RunCommand>,
     #[command(flatten)]
     pub how: HowArgs,
-    /// As this user; without it as whoever the agent runs as
+    /// As this user [default: hostler-run, which has no rights]
     #[arg(long)]
     pub user: Option<String>,
     /// What is run on each node

@@ -86,7 +86,11 @@ async fn start(
     if how.dry_run {
         return match format {
             Format::Table => out.print(&text::would(&would, &asked.tasks, &asked.warnings)),
-            _ => out.json(&json!({"run": run_json(&would), "warnings": asked.warnings})),
+            _ => out.json(&json!({
+                "run": run_json(&would),
+                "nodes": asked.tasks.iter().map(|task| &task.node).collect::<Vec<_>>(),
+                "warnings": asked.warnings,
+            })),
         }
         .map(|()| ExitCode::SUCCESS);
     }
@@ -98,10 +102,8 @@ async fn start(
     if would.nodes > 1 {
         confirm(&text::question(&would), how.yes)?;
     }
-    if request.retry == 0 {
-        // Those that were shown, and no others that came meanwhile.
-        request.nodes = asked.tasks.into_iter().map(|task| task.node).collect();
-    }
+    // Those that were shown, and no others that came meanwhile.
+    request.nodes = asked.tasks.into_iter().map(|task| task.node).collect();
     request.dry_run = false;
     let begun = client.start_run(request).await?.into_inner().run.unwrap_or_default();
     if how.detach {
@@ -135,7 +137,7 @@ async fn watch(mut client: Client, out: &Out, format: Format, number: u64) -> Re
     let well = tasks.iter().all(|task| task.state == TaskState::Succeeded.word());
     match format {
         Format::Table => {
-            out.print(&text::said(out, &tasks))?;
+            out.print(&text::said(out, number, &tasks))?;
             out.print(&text::ended(&run, &tasks))?;
         }
         _ => out.json(&json!({"run": run_json(&run), "tasks": tasks.iter().map(task_json).collect::<Vec<_>>()}))?,
@@ -265,6 +267,8 @@ pub fn run_json(run: &wire::Run) -> Value {
         "max": run.max,
         "max_errors": run.max_errors,
         "canary": run.canary,
+        "jitter_ms": run.jitter_ms,
+        "system": run.system,
         "timeout_ms": run.timeout_ms,
         "deadline_ms": run.deadline_ms,
         "tasks": run.tasks,
@@ -280,6 +284,7 @@ fn task_json(task: &wire::RunTask) -> Value {
         "node": task.node,
         "state": task.state,
         "words": task.words,
+        "held": task.held,
         "exit": task.exit,
         "output": task.output,
         "output_cut_bytes": task.output_cut_bytes,

@@ -15,7 +15,9 @@ use hostler_core::runs::{Link, Order, Run, Task, View};
 use hostler_core::services::in_order;
 use hostler_proto::admin as wire;
 use hostler_types::spec::{Body, Kind, TaskSpec, nearest};
-use hostler_types::{Name, NodeId, Selector, ServiceVerb, TaskId, TaskReport, TaskState, TaskStep, Timestamp};
+use hostler_types::{
+    Labels, Name, NodeId, Selector, ServiceVerb, Stamp, TaskId, TaskOffer, TaskReport, TaskState, TaskStep, Timestamp,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tonic::Status;
@@ -24,6 +26,8 @@ const REASON_CHARACTERS_MAX: usize = 200;
 /// Somebody waits for a free command; what takes longer says so, or is a task.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(600);
 const SERVICE_TIMEOUT: Duration = Duration::from_secs(900);
+/// A run is one record, and an offer one message, for each of its nodes.
+const STEPS_BYTES_MAX: usize = 32 * 1024;
 /// A month: nothing that is looked at takes longer.
 const SPAN_MS_MAX: u64 = 31 * 86_400_000;
 
@@ -50,6 +54,7 @@ pub async fn start(
     request: wire::StartRunRequest,
 ) -> Result<wire::StartRunResponse, Status> {
     let world = app.mirror.now();
+    super::may_somewhere(&world, caller, Verb::Act)?;
     let asked = [
         !request.task.is_empty(),
         !request.verb.is_empty(),
@@ -64,7 +69,7 @@ pub async fn start(
     } else if !request.verb.is_empty() {
         of_services(&world, caller, &request)?
     } else if request.retry != 0 {
-        again(app, &world, caller, request.retry).await?
+        again(app, &world, caller, &request).await?
     } else {
         of_command(&world, caller, &request)?
     };
@@ -90,13 +95,20 @@ fn labels_only(selector: &str) -> Result<(), Status> {
     Ok(())
 }
 
-fn chosen(request: &wire::StartRunRequest, otherwise: &str) -> String {
-    match (request.selector.as_str(), request.nodes.as_slice()) {
-        ("", []) if otherwise.is_empty() => "all nodes".to_owned(),
-        ("", []) => otherwise.to_owned(),
-        ("", nodes) => format!("by name, {} of them", nodes.len()),
-        (selector, _) => selector.to_owned(),
+/// By what its nodes were chosen: names of all that would be chosen without them say
+/// nothing of their own.
+fn chosen(request: &wire::StartRunRequest, otherwise: &str, taken: usize, of: usize) -> String {
+    match request.selector.as_str() {
+        "" if taken == of => otherwise.to_owned(),
+        "" => "by name".to_owned(),
+        selector => selector.to_owned(),
     }
+}
+
+/// Members that a selector of labels takes.
+fn taken_by(world: &World, takes: impl Fn(&Labels) -> bool) -> usize {
+    let members = world.members.values().filter(|member| member.revoked.is_none());
+    members.filter(|member| takes(&world.labels(member))).count()
 }
 
 fn named<'a>(hosts: impl Iterator<Item = &'a Host<'a>>) -> Vec<(NodeId, Name)> {
@@ -119,7 +131,7 @@ fn of_command(world: &World, caller: &Caller, request: &wire::StartRunRequest) -
         origin: String::new(),
         system: String::new(),
         steps: vec![step],
-        chosen: chosen(request, ""),
+        chosen: chosen(request, "all nodes", hosts.len(), taken_by(world, |_| true)),
         max: hosts.len(),
         // Whoever asks all wants to hear all.
         max_errors: hosts.len(),
@@ -160,7 +172,12 @@ fn of_services(world: &World, caller: &Caller, request: &wire::StartRunRequest) 
         origin: first.origin().to_owned(),
         system: first.system().to_string(),
         steps,
-        chosen: chosen(request, &first.selector().to_string()),
+        chosen: chosen(
+            request,
+            &first.selector().to_string(),
+            hosts.len(),
+            taken_by(world, |labels| first.takes(labels)),
+        ),
         max: if at_once { hosts.len() } else { 1 },
         max_errors: 0,
         canary: 0,
@@ -202,7 +219,12 @@ fn of_spec(world: &World, caller: &Caller, request: &wire::StartRunRequest) -> R
         origin: one.object.origin.clone(),
         system: one.system.to_string(),
         steps,
-        chosen: chosen(request, &spec.where_.to_string()),
+        chosen: chosen(
+            request,
+            &spec.where_.to_string(),
+            count,
+            taken_by(world, |labels| spec.where_.matches(labels, &none)),
+        ),
         max: amount_of(spec.max, count, 1),
         max_errors: amount_of(spec.max_errors, count, 0),
         canary: spec.canary.map_or(0, |canary| amount_of(canary, count, 1)),
@@ -213,24 +235,44 @@ fn of_spec(world: &World, caller: &Caller, request: &wire::StartRunRequest) -> R
     })
 }
 
+/// What one step of a run is on one node.
+fn may_step(world: &World, caller: &Caller, step: &TaskStep, system: &str, host: &Host<'_>) -> Result<(), Status> {
+    let (noun, name) = match step {
+        TaskStep::Command(command) if command.free => (Noun::Command, host.member.name.as_str()),
+        TaskStep::Service { service, .. } => (Noun::Spec(Kind::Service), service.as_str()),
+        _ => (TASK, host.member.name.as_str()),
+    };
+    let (ask, system) = (Ask::new(Verb::Act, noun), Name::new(system).ok());
+    let ask = match &system {
+        Some(system) => in_system(ask, system),
+        None => ask,
+    };
+    require(world, caller, &on_node(ask, name, &host.labels))
+}
+
 /// The same steps, where they came to no good end.
-async fn again(app: &App, world: &World, caller: &Caller, number: u64) -> Result<Draft, Status> {
+async fn again(app: &App, world: &World, caller: &Caller, request: &wire::StartRunRequest) -> Result<Draft, Status> {
+    labels_only(&request.selector)?;
+    let number = request.retry;
     let picture = show::picture(app, number).await?.ok_or_else(|| no_run(number))?;
     if !picture.is_over {
         return Err(Status::failed_precondition(format!("run {number} is not over: hostlerctl run watch {number}")));
     }
     let steps = picture.steps;
-    let is_free = steps.iter().any(|step| matches!(step, TaskStep::Command(command) if command.free));
-    let noun = if is_free { Noun::Command } else { TASK };
+    let wanted = hosts(world, &request.selector, &request.nodes)?;
     let mut chosen = Vec::new();
-    for (id, _) in picture.tasks.into_iter().filter(|(_, task)| task.state != TaskState::Succeeded.word()) {
-        let Some(member) = world.members.get(&id).filter(|member| member.revoked.is_none()) else { continue };
-        let labels = world.labels(member);
-        require(world, caller, &on_node(Ask::new(Verb::Act, noun), member.name.as_str(), &labels))?;
-        chosen.push((id, member.name.clone()));
+    for host in wanted {
+        let task = picture.tasks.get(&host.member.id);
+        if task.is_none_or(|task| task.state == TaskState::Succeeded.word()) {
+            continue;
+        }
+        for step in &steps {
+            may_step(world, caller, step, &picture.run.system, &host)?;
+        }
+        chosen.push((host.member.id.clone(), host.member.name.clone()));
     }
     if chosen.is_empty() {
-        return Err(Status::failed_precondition(format!("run {number} came to a good end on all of its nodes")));
+        return Err(Status::failed_precondition(format!("run {number} came to a good end on all of these nodes")));
     }
     let run = picture.run;
     Ok(Draft {
@@ -285,12 +327,36 @@ fn into_run(mut draft: Draft, caller: &Caller, request: &wire::StartRunRequest) 
         deadline: some(request.deadline_ms),
         begin_by: None,
         disturbs: draft.steps.iter().any(TaskStep::disturbs),
+        settles: draft.steps.iter().any(TaskStep::settles),
     };
+    readable(&order, &draft.steps)?;
     let planned = |at: Timestamp| TaskReport::new(task.clone(), TaskState::Planned, at, "");
     let tasks = (0u32..).zip(draft.hosts).map(|(place, (id, name))| (id, Task::new(name, place, planned(at))));
     let run = Run::new(order, tasks.collect());
     let extra = Extra { system: draft.system, retries: draft.retries, tell: draft.tell, ..Extra::default() };
     Ok(NewRun { run, about: About { steps: draft.steps, extra }, task: None })
+}
+
+/// As its nodes will read it.
+fn readable(order: &Order, steps: &[TaskStep]) -> Result<(), Status> {
+    let offer = TaskOffer {
+        id: order.task.clone(),
+        stamp: Stamp::default(),
+        title: order.title.clone(),
+        by: order.by.clone(),
+        reason: order.reason.clone(),
+        steps: steps.to_vec(),
+        timeout: order.timeout,
+        begin_by: order.at,
+    };
+    let offer = WireOffer::from(&offer);
+    if offer.encoded_len() > STEPS_BYTES_MAX {
+        let kib = STEPS_BYTES_MAX / 1024;
+        return Err(Status::invalid_argument(format!(
+            "its steps are longer than {kib} KiB: put a script on the hosts, and run that"
+        )));
+    }
+    TaskOffer::try_from(offer).map(drop).map_err(|error| Status::invalid_argument(error.to_string()))
 }
 
 /// What would keep some of its nodes from their turn now.

@@ -1,6 +1,6 @@
 //! Runs as operators see them, whether they are still at work or only kept.
 
-use super::{may, no_run};
+use super::{may, may_somewhere, no_run};
 use crate::access::Caller;
 use crate::app::App;
 use crate::enroll::store_status;
@@ -152,6 +152,7 @@ pub async fn list(
     caller: &Caller,
     request: &wire::ListRunsRequest,
 ) -> Result<wire::ListRunsResponse, Status> {
+    may_somewhere(&app.mirror.now(), caller, Verb::Read)?;
     let limit = match request.limit {
         0 => LIST_DEFAULT,
         limit => (limit as usize).min(LIST_MAX),
@@ -167,7 +168,13 @@ pub async fn list(
         if runs.len() == limit {
             break;
         }
-        let header = decode_run(key, &entry.value).map_err(|error| Status::data_loss(error.to_string()))?;
+        let header = match decode_run(key, &entry.value) {
+            Ok(header) => header,
+            Err(error) => {
+                tracing::error!(error = %error, "a run is left out");
+                continue;
+            }
+        };
         let number = header.order.number;
         let wanted = (request.schedule.is_empty() || request.schedule == header.extra.schedule)
             && (!request.running || !header.state.is_over());
@@ -189,6 +196,7 @@ pub async fn list(
 }
 
 pub async fn get(app: &App, caller: &Caller, number: u64) -> Result<wire::GetRunResponse, Status> {
+    may_somewhere(&app.mirror.now(), caller, Verb::Read)?;
     let picture = picture(app, number).await?.filter(|one| may(app, caller, &one.run, Verb::Read));
     let picture = picture.ok_or_else(|| no_run(number))?;
     let mut tasks: Vec<wire::RunTask> = picture.tasks.into_values().collect();
@@ -197,6 +205,7 @@ pub async fn get(app: &App, caller: &Caller, number: u64) -> Result<wire::GetRun
 }
 
 pub async fn watch(app: &Arc<App>, caller: &Caller, number: u64) -> Result<Watched, Status> {
+    may_somewhere(&app.mirror.now(), caller, Verb::Read)?;
     // Before the first look, so that nothing between is missed.
     let mut changes = app.work.follow();
     changes.mark_changed();

@@ -51,7 +51,7 @@ fn what_all_said_is_told_once() {
         task("web4", "failed", "no such file\n"),
         task("web5", "undelivered", ""),
     ];
-    insta::assert_snapshot!(said(&Out::plain(None), &tasks), @r"
+    insta::assert_snapshot!(said(&Out::plain(None), 7, &tasks), @r"
     2 hosts said (web1, web2):
       up 3 days
     web3 said:

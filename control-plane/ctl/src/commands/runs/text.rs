@@ -103,7 +103,7 @@ fn seconds(ms: u64) -> String {
 }
 
 /// `37 hosts said:`, once for each different output; then those that came to no good end.
-pub fn said(out: &Out, tasks: &[wire::RunTask]) -> String {
+pub fn said(out: &Out, number: u64, tasks: &[wire::RunTask]) -> String {
     let mut groups: BTreeMap<(&str, &str, &str, u64), Vec<&wire::RunTask>> = BTreeMap::new();
     for task in tasks.iter().filter(|task| !task.output.is_empty()) {
         let words = if task.state == "succeeded" { "" } else { task.words.as_str() };
@@ -129,7 +129,7 @@ pub fn said(out: &Out, tasks: &[wire::RunTask]) -> String {
         let lines: Vec<&str> = output.lines().collect();
         let hidden = lines.len().saturating_sub(LINES_SHOWN);
         if hidden > 0 {
-            text.push_str(&format!("  ({hidden} lines more: hostlerctl run show)\n"));
+            text.push_str(&format!("  ({hidden} lines more: hostlerctl run show {number})\n"));
         }
         for line in lines.iter().skip(hidden) {
             text.push_str(&format!("  {}\n", sanitize(line)));
