@@ -175,7 +175,8 @@ pub fn decode_task(key: &str, bytes: &[u8], id: &TaskId) -> Result<(NodeId, Task
         ..TaskReport::new(id.clone(), state, Timestamp::from_millis(one.at_ms), one.words)
     };
     let name = Name::new(one.node).map_err(|error| damaged(error.to_string()))?;
-    let task = Task { offered: some_time(one.offered_ms), ..Task::new(name, one.place, report) };
+    let mut task = Task::new(name, one.place, report);
+    task.offered = some_time(one.offered_ms);
     Ok((node.ok_or_else(|| damaged("its key names no node".to_owned()))?, task))
 }
 
@@ -232,7 +233,8 @@ mod tests {
         let node = NodeId::from_random([3; 10]);
         let mut report = TaskReport::new(order.task.clone(), TaskState::Failed, Timestamp::from_millis(9), "exit 2");
         (report.exit, report.output) = (Some(2), "no such file\n".into());
-        let task = Task { offered: Some(Timestamp::from_millis(8)), ..Task::new(hello, 1, report) };
+        let mut task = Task::new(hello, 1, report);
+        task.offered = Some(Timestamp::from_millis(8));
         let mut run = Run::new(order, [(node.clone(), task.clone())].into());
         (run.state, run.words, run.ended) = (RunState::Failed, "1 failed".into(), Some(Timestamp::from_millis(10)));
         let extra = Extra { schedule: "patch".into(), due: some_time(4), retries: 6, ..Extra::default() };

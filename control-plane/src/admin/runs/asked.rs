@@ -14,10 +14,12 @@ use hostler_core::runs::steps::{amount, amount_of, free, of_task};
 use hostler_core::runs::{Link, Order, Run, Task, View};
 use hostler_core::services::in_order;
 use hostler_proto::admin as wire;
+use hostler_proto::agent::TaskOffer as WireOffer;
 use hostler_types::spec::{Body, Kind, TaskSpec, nearest};
 use hostler_types::{
     Labels, Name, NodeId, Selector, ServiceVerb, Stamp, TaskId, TaskOffer, TaskReport, TaskState, TaskStep, Timestamp,
 };
+use prost::Message;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tonic::Status;
