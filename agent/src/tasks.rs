@@ -85,7 +85,10 @@ struct Printing {
 impl Worker {
     pub async fn run(mut self, stop: CancellationToken) {
         let mut running = self.begin();
-        self.restore(&mut running).await;
+        if let Err(error) = self.restore(&mut running).await {
+            tracing::error!(error, "what was kept of tasks can't be read, and so none is begun");
+            return self.refuse_all(&running, &error, &stop).await;
+        }
         loop {
             let deadline = running.ledger.next_deadline();
             let look = (!running.printing.is_empty()).then(|| running.looked.saturating_add(LIVE_EVERY));
@@ -119,23 +122,34 @@ impl Worker {
         }
     }
 
-    async fn restore(&self, running: &mut Running) {
+    /// What was done before is not known, and may not be done twice.
+    async fn refuse_all(&mut self, running: &Running, error: &str, stop: &CancellationToken) {
+        let words = format!("this host can't read what it kept of tasks, and so begins none: {error}");
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                Some(ask) = self.asks.recv() => {
+                    if let Ask::Offer(wire::TaskOffer { id, .. }) = ask
+                        && let Ok(id) = TaskId::parse(&id)
+                    {
+                        self.tell(running, &TaskReport::new(id, TaskState::Refused, clock::wall(), words.clone()));
+                    }
+                }
+            }
+        }
+    }
+
+    async fn restore(&self, running: &mut Running) -> Result<(), String> {
         let journal = Arc::clone(&running.journal);
         let loaded = tokio::task::spawn_blocking(move || journal.load(clock::wall())).await;
-        let loaded = match loaded {
-            Ok(Ok(loaded)) => loaded,
-            Ok(Err(error)) => {
-                tracing::error!(error = %error, "what was kept of tasks can't be read");
-                return;
-            }
-            Err(_) => return,
-        };
+        let loaded = loaded.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
         let mut found = Found { open: loaded.open, over: loaded.over, boot: host::boot_id(), on_host: Vec::new() };
         // Nothing is left of tasks where there never was one.
         if !(found.open.is_empty() && found.over.is_empty()) {
             found.on_host = running.hands.on_host().await;
         }
         self.step(running, Input::Restored(Box::new(found))).await;
+        Ok(())
     }
 
     async fn asked(&self, running: &mut Running, ask: Ask) {

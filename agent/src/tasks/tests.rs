@@ -113,3 +113,13 @@ async fn nothing_runs_where_there_is_no_executor() {
     let end = host.end().await;
     assert!(end.state == "refused" && end.words.contains("without an executor"), "{end:?}");
 }
+
+#[tokio::test]
+async fn nothing_is_begun_where_the_journal_cannot_be_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("tasks"), "no folder").expect("written");
+    let mut host = Host::start(folder);
+    host.offer(7, &[wait()]).await;
+    let Some(from_agent::Message::Task(report)) = host.reports.recv().await else { panic!("no report") };
+    assert!(report.state == "refused" && report.words.contains("can't read what it kept"), "{report:?}");
+}

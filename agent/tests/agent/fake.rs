@@ -50,6 +50,10 @@ pub struct Memory {
     pub hellos: Vec<wire::Hello>,
     pub heartbeats: Vec<wire::Heartbeat>,
     pub records: Vec<wire::SpoolRecord>,
+    /// How tasks stood, in the order in which it was told.
+    pub tasks: Vec<wire::TaskReport>,
+    /// To whoever connected last.
+    out: Option<mpsc::Sender<Result<wire::ToAgent, Status>>>,
     pub acked: u64,
     pub renewals: u32,
     pub desired: Option<wire::SignedDesiredState>,
@@ -67,6 +71,15 @@ impl Memory {
             _ => None,
         });
         records.collect()
+    }
+
+    /// How a task ended, each time that it was told.
+    pub fn ends(&self, id: &str) -> Vec<wire::TaskReport> {
+        let of = |record: &wire::SpoolRecord| match &record.body {
+            Some(wire::spool_record::Body::Task(report)) if report.id == id => Some(report.clone()),
+            _ => None,
+        };
+        self.records.iter().filter_map(of).collect()
     }
 }
 
@@ -190,6 +203,12 @@ impl Fake {
         self.memory.lock().expect("unpoisoned").desired = Some(signed);
     }
 
+    /// To the agent that is connected now.
+    pub async fn say(&self, message: to_agent::Message) {
+        let out = self.memory.lock().expect("unpoisoned").out.clone().expect("a stream");
+        out.send(Ok(wire::ToAgent { message: Some(message) })).await.expect("sent");
+    }
+
     fn credentials(&self, csr_der: Vec<u8>) -> wire::Credentials {
         let request =
             CertificateSigningRequestParams::from_der(&CertificateSigningRequestDer::from(csr_der)).expect("a request");
@@ -263,6 +282,7 @@ impl AgentLink for Fake {
         let (acked, desired, refuse) = {
             let mut memory = self.memory.lock().expect("unpoisoned");
             memory.hellos.push(hello);
+            memory.out = Some(out.clone());
             (memory.acked, memory.desired.clone(), memory.refuse.clone())
         };
         if let Some(status) = refuse {
@@ -291,6 +311,10 @@ impl AgentLink for Fake {
                             memory.acked = batch.records.last().map_or(acked, |one| one.seq.max(acked));
                             let ack = wire::SpoolAck { spool_id: batch.spool_id, seq: memory.acked };
                             memory.ack.then_some(to_agent::Message::SpoolAck(ack))
+                        }
+                        Some(from_agent::Message::Task(report)) => {
+                            memory.tasks.push(report);
+                            None
                         }
                         _ => None,
                     }

@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may stop at once")]
 
 mod fake;
+mod tasks;
 
 use fake::Fake;
 use hostler_proto::agent as wire;
