@@ -175,10 +175,9 @@ fn a_budget_holds_the_next_one_until_the_last_is_well() {
     // It is restarted, and its check fails: that costs the budget as well.
     bench.fleet.down.insert(id(1), "fails check hello".into());
     assert_eq!(bench.report(7, 1, TaskState::Succeeded), Vec::<String>::new());
-    assert_eq!(
-        bench.notes.last().map(String::as_str),
-        Some("held web3 budget web: 1 of 1 down: web1 fails check hello")
-    );
+    let held = bench.runs.get(7).and_then(|run| run.tasks[&id(3)].held.clone()).expect("held");
+    assert_eq!(held.words, "budget web: 1 of 1 down: web1 fails check hello");
+    assert_eq!(bench.notes.len(), 3, "the same rule is told once: {:?}", bench.notes);
     bench.fleet.down.clear();
     assert_eq!(bench.step(Input::Tick), ["offer 7 web2"]);
     // What is down already may be restarted, and takes nobody else away.

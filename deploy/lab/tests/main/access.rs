@@ -140,7 +140,7 @@ fn no_call_is_allowed_unexpectedly() {
         "UntrustKey",
     ];
     // Those that name nothing are refused for what they leave out, in the handler.
-    const CI: [&str; 22] = [
+    const CI: [&str; 25] = [
         "Can",
         // On what they may do themselves.
         "DecideApproval",
@@ -149,6 +149,8 @@ fn no_call_is_allowed_unexpectedly() {
         "GetApproval",
         "GetFile",
         "GetObjects",
+        // Of runs, those of its system.
+        "GetRun",
         "GetServer",
         "GetService",
         "ListActs",
@@ -156,6 +158,7 @@ fn no_call_is_allowed_unexpectedly() {
         // Of nodes, those that they may see.
         "ListBrakes",
         "ListChecks",
+        "ListRuns",
         "ListSecrets",
         "ListServices",
         "ListSystems",
@@ -164,6 +167,7 @@ fn no_call_is_allowed_unexpectedly() {
         "RemoveSecret",
         "SetSecret",
         "TailService",
+        "WatchRun",
         "WhoAmI",
     ];
     let methods = methods();

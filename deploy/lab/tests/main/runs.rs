@@ -214,7 +214,7 @@ fn a_run_tells_its_nodes_apart() {
         assert!(listed.lines().nth(1).unwrap().starts_with("2    failed"), "{listed}");
     });
     for (args, code, words) in [
-        (&["run"][..], 2, "Usage"),
+        (&["run"][..], 2, "say what to run after --"),
         (&["run", "--yes", "-l", "role=nobody", "--", "uptime"], 1, "there is no such node (role=nobody)"),
         (&["run", "--yes", "-l", "os.id=debian", "--", "uptime"], 1, "choose by labels"),
         (&["run", "--yes", "--max", "0", "--", "uptime"], 1, "write 1 or more"),

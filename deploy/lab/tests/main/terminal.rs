@@ -232,7 +232,7 @@ impl Server {
     }
 }
 
-const COMMANDS: [&str; 70] = [
+const COMMANDS: [&str; 76] = [
     "status",
     "whoami",
     "can change check disk",
@@ -253,6 +253,12 @@ const COMMANDS: [&str; 70] = [
     "service logs hello",
     "service history hello",
     "why service/hello",
+    "why run/7",
+    "run ls",
+    "run show 7",
+    "run watch 7",
+    "run abort 7",
+    "run task patch --dry-run",
     "why service/hello --node web1 -n 3",
     "freeze --for 1h --reason x",
     "thaw",
