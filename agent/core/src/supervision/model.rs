@@ -400,10 +400,10 @@ impl World {
             return;
         }
         self.looked = self.now.monotonic;
-        if let Some((service, until)) = self.fights.clone() {
-            if self.now.monotonic < until {
-                self.edit(&service, Some(OTHERS + self.count % 7));
-            }
+        if let Some((service, until)) = self.fights.clone()
+            && self.now.monotonic < until
+        {
+            self.edit(&service, Some(OTHERS + self.count % 7));
         }
         for Looking { service, era, files } in self.supervisor.to_look_at() {
             let (path, _) = files.first().cloned().expect("a file");

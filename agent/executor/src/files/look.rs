@@ -58,12 +58,12 @@ fn read(file: File, now_ms: u64) -> Option<Stands> {
 
 fn changed_ms(stat: &Stat) -> u64 {
     let seconds = u64::try_from(stat.st_ctime).unwrap_or_default();
-    seconds.saturating_mul(1000).saturating_add(stat.st_ctime_nsec as u64 / 1_000_000)
+    seconds.saturating_mul(1000).saturating_add(stat.st_ctime_nsec / 1_000_000)
 }
 
 /// Differs as soon as anything about it does.
 fn mark(stat: &Stat) -> u64 {
-    let times = [stat.st_mtime as u64, stat.st_mtime_nsec as u64, stat.st_ctime as u64, stat.st_ctime_nsec as u64];
+    let times = [stat.st_mtime as u64, stat.st_mtime_nsec, stat.st_ctime as u64, stat.st_ctime_nsec];
     let rest = [stat.st_dev, stat.st_ino, stat.st_size as u64, stat.st_mode.into(), stat.st_uid.into()];
     let parts = times.into_iter().chain(rest).chain([stat.st_gid.into()]);
     print_of(&parts.flat_map(u64::to_le_bytes).collect::<Vec<u8>>())
