@@ -85,7 +85,12 @@ struct Printing {
 impl Worker {
     pub async fn run(mut self, stop: CancellationToken) {
         let mut running = self.begin();
-        if let Err(error) = self.restore(&mut running).await {
+        // The agent may end at any time, and so may this.
+        let restored = tokio::select! {
+            () = stop.cancelled() => return,
+            restored = self.restore(&mut running) => restored,
+        };
+        if let Err(error) = restored {
             tracing::error!(error, "what was kept of tasks can't be read, and so none is begun");
             return self.refuse_all(&running, &error, &stop).await;
         }
@@ -218,21 +223,19 @@ impl Worker {
     async fn step(&self, running: &mut Running, input: Input) {
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
-            let mut unkept: Option<TaskId> = None;
-            for effect in running.ledger.step(clock::now(), input) {
-                if unkept.as_ref() == Some(effect.id()) && !matches!(effect, Effect::End(_)) {
-                    continue;
-                }
+            let mut effects = running.ledger.step(clock::now(), input).into_iter().peekable();
+            while let Some(effect) = effects.next() {
                 let Effect::Keep(kept) = effect else {
                     inputs.extend(self.carry_out(running, effect).await);
                     continue;
                 };
-                let (id, begins) = (kept.id().clone(), begins(&kept));
-                if let Err(words) = keep(running, kept).await {
-                    // Nothing is done of what is not on the disk.
-                    let fate = Fate::Failed(words);
-                    inputs.extend(begins.map(|step| Input::Ended { id: id.clone(), step, fate, output: None }));
-                    unkept = Some(id);
+                let (id, begins) = (kept.id().clone(), effects.peek().and_then(|next| next.begun_by(&kept)));
+                if let Err(words) = keep(running, kept).await
+                    && let Some(step) = begins
+                {
+                    // Nothing is begun that is not on the disk. What ends or stops is done all the same.
+                    drop(effects.next());
+                    inputs.push_back(Input::Ended { id, step, fate: Fate::Failed(words), output: None });
                 }
             }
         }
@@ -378,14 +381,6 @@ fn look_at_output(running: &mut Running) {
     }
 }
 
-/// The step that is to be done now.
-fn begins(kept: &Kept) -> Option<u32> {
-    match kept {
-        Kept::Open(record) => Some(record.report.done),
-        Kept::Over { .. } => None,
-    }
-}
-
 async fn keep(running: &Running, kept: Kept) -> Result<(), String> {
     let (journal, id) = (Arc::clone(&running.journal), kept.id().clone());
     let done = tokio::task::spawn_blocking(move || journal.keep(&kept)).await;
@@ -394,7 +389,7 @@ async fn keep(running: &Running, kept: Kept) -> Result<(), String> {
         Ok(Err(error)) => error.to_string(),
         Err(error) => error.to_string(),
     };
-    tracing::error!(task = %id, error, "a task can't be written down, and so it is not done");
+    tracing::error!(task = %id, error, "a task can't be written down");
     Err(format!("it can't be written down on this host, and so it is not done: {error}"))
 }
 

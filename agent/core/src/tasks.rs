@@ -212,16 +212,19 @@ pub enum Effect {
 }
 
 impl Effect {
-    pub const fn id(&self) -> &TaskId {
-        match self {
-            Self::Keep(kept) => kept.id(),
-            Self::Report(report) => &report.id,
-            Self::End(report) => &report.id,
-            Self::TellAgain(id) | Self::Forget(id) => id,
-            Self::Start { id, .. } | Self::Follow { id, .. } | Self::Stop { id, .. } => id,
-            Self::Service { id, .. } | Self::LookAtService { id, .. } | Self::LookAtCheck { id, .. } => id,
-            Self::Packages { id, .. } | Self::Reboot { id, .. } => id,
-        }
+    /// The step it begins, if it is what `kept` was written down for: it is not done where
+    /// that can't be.
+    pub fn begun_by(&self, kept: &Kept) -> Option<u32> {
+        let Kept::Open(record) = kept else { return None };
+        let (Self::Start { id, step, .. }
+        | Self::Service { id, step, .. }
+        | Self::LookAtCheck { id, step, .. }
+        | Self::Packages { id, step, .. }
+        | Self::Reboot { id, step, .. }) = self
+        else {
+            return None;
+        };
+        (*id == record.offer.id && *step == record.report.done).then_some(*step)
     }
 }
 

@@ -23,6 +23,8 @@ const SCRIPT_MODE: u32 = 0o755;
 /// Between the end of a program and the word of it: its parent is about to know.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 const LOOKS_MAX: u32 = 500;
+/// After a question that was not answered.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// As much as a report carries.
 const OUTPUT_BYTES_MAX: usize = 8 * 1024;
@@ -48,6 +50,18 @@ impl Hands {
             Ok(Outcome::Refused { words, .. }) => Err(Some(Fate::Refused(words))),
             Ok(Outcome::Failed { words }) => Err(Some(Fate::Failed(words))),
             Err(Lost) => Err(None),
+        }
+    }
+
+    /// What is there. A question that fails says nothing of that, and is asked until it is answered.
+    async fn seen(&self, question: Act) -> Option<Vec<Unit>> {
+        loop {
+            match self.done(question.clone()).await {
+                Ok(Done { units, .. }) => return Some(units),
+                Err(None) => return None,
+                Err(Some(why)) => tracing::warn!(?why, "units of tasks can't be looked at: asked again"),
+            }
+            tokio::time::sleep(ASK_AGAIN).await;
         }
     }
 
@@ -121,11 +135,7 @@ impl Hands {
     /// Until its program has ended.
     pub async fn follow(&self, id: &TaskId, step: u32) -> Option<(Fate, Option<Output>)> {
         for _ in 0..LOOKS_MAX {
-            let unit = match self.done(Act::Inspect { unit: unit_of(id, step) }).await {
-                Ok(done) => done.units.into_iter().next(),
-                Err(None) => return None,
-                Err(Some(_)) => None,
-            };
+            let unit = self.seen(Act::Inspect { unit: unit_of(id, step) }).await?.into_iter().next();
             let gone = || Fate::Unknown("somebody removed its unit, and nobody knows how it ended".to_owned());
             let Some(Unit { pid, ended, .. }) = unit else { return Some((gone(), self.output(id).await)) };
             match (pid, ended) {
@@ -171,8 +181,12 @@ impl Hands {
 
     /// The units of tasks that are there.
     pub async fn on_host(&self) -> Vec<OnHost> {
-        let Ok(Done { units, .. }) = self.done(Act::List).await else { return Vec::new() };
         let mut all = Vec::new();
+        if self.executor.is_absent() {
+            return all;
+        }
+        // The agent ends too; what it did not see is not taken for gone.
+        let Some(units) = self.seen(Act::List).await else { return std::future::pending().await };
         for Unit { name, pid, ended, .. } in units {
             let Some((id, step)) = step_of(&name) else { continue };
             let stands = match (pid, ended) {

@@ -35,6 +35,16 @@ impl Task {
         deadline.into_iter().chain(self.doing.next()).min()
     }
 
+    pub fn is_late(&self, now: Now) -> bool {
+        self.deadline <= now.monotonic
+    }
+
+    /// Where it was when all of it had taken too long.
+    pub fn too_long(&self) -> String {
+        let longest = format_duration(self.record.offer.timeout);
+        format!("it took longer than {longest}, at {}", words::at_step(&self.record.offer, self.record.report.done))
+    }
+
     /// What is under way is neither broken off nor done twice: its end is waited for.
     pub fn must_finish(&self) -> bool {
         let kind = matches!(self.step(), Some(TaskStep::Service { .. } | TaskStep::Packages(_) | TaskStep::Reboot(_)));
@@ -237,8 +247,11 @@ impl Ledger {
             Fate::Failed(why) => program(why),
             Fate::Refused(why) => (TaskState::Refused, words::said(record, &why)),
             Fate::Unknown(_) if task.step().is_some_and(TaskStep::is_idempotent) => {
-                task.doing = Doing::Again { at: now.monotonic.saturating_add(super::RETRY) };
-                return;
+                let Some(why) = &task.record.cancel else {
+                    task.doing = Doing::Again { at: now.monotonic.saturating_add(super::RETRY) };
+                    return;
+                };
+                (TaskState::Cancelled, words::cancelled(why))
             }
             Fate::Unknown(why) => (TaskState::Interrupted, words::said(record, &why)),
         };

@@ -26,6 +26,8 @@ enum Deed {
     /// After so many effects more.
     AgentDiesIn(usize),
     Reboot,
+    /// Neither the agent, nor, where that is said, the host is there for so long.
+    Away(u32, bool),
     /// Nobody knows whether what is asked next is done.
     Lose,
     Freeze(bool),
@@ -44,6 +46,7 @@ fn deed() -> impl Strategy<Value = Deed> {
         2 => Just(Deed::AgentDies),
         4 => (0usize..12).prop_map(Deed::AgentDiesIn),
         2 => Just(Deed::Reboot),
+        2 => (1u32..90_000, any::<bool>()).prop_map(|(millis, host)| Deed::Away(millis, host)),
         1 => Just(Deed::Lose),
         1 => any::<bool>().prop_map(Deed::Freeze),
     ]
@@ -82,6 +85,8 @@ struct World {
     brakes: Vec<Brake>,
     dies_in: Option<usize>,
     lose: bool,
+    away: bool,
+    back: Timestamp,
     log: Vec<String>,
 }
 
@@ -125,6 +130,8 @@ impl World {
             brakes: Vec::new(),
             dies_in: None,
             lose: false,
+            away: false,
+            back: now.wall,
             log: Vec::new(),
         };
         world.begin();
@@ -132,6 +139,9 @@ impl World {
     }
 
     fn begin(&mut self) {
+        if self.away {
+            return;
+        }
         self.watched.clear();
         self.coming.retain(|_, one| !matches!(one, Coming::ToAgent(_)));
         // What the executor has begun it finishes, before it does anything else with the same.
@@ -175,6 +185,9 @@ impl World {
     }
 
     fn step(&mut self, input: Input) {
+        if self.away {
+            return;
+        }
         self.log.push(format!("{:?} {input:?}", self.now.monotonic));
         for effect in self.ledger.step(self.now, input) {
             if let Some(left) = self.dies_in {
@@ -192,7 +205,12 @@ impl World {
     /// The intent is on the disk.
     fn acts(&mut self, place: &Place, once: bool) {
         match self.disk.get(&place.0) {
-            Some(Kept::Open(record)) => assert_eq!(record.report.done, place.1, "{place:?} is not kept as begun"),
+            Some(Kept::Open(record)) => {
+                assert_eq!(record.report.done, place.1, "{place:?} is not kept as begun");
+                assert_eq!(record.cancel, None, "{place:?} is begun after it was cancelled");
+                let due = record.report.began.map(|began| began.plus(TIMEOUT));
+                assert!(due.is_some_and(|due| self.now.wall < due), "{place:?} is begun too late");
+            }
             other => panic!("{place:?} is done, and on the disk is {other:?}"),
         }
         let count = self.effects.entry(place.clone()).or_default();
@@ -260,8 +278,8 @@ impl World {
         if let Kept::Over { report, .. } = &kept
             && let Some(began) = report.began
         {
-            let took = report.at.since(began);
-            assert!(took <= TIMEOUT + LATE_MAX, "{} took {took:?}", report.id);
+            let late = report.at.since(began.plus(TIMEOUT).max(self.back));
+            assert!(late <= LATE_MAX, "{} is over {late:?} late", report.id);
         }
         let before = self.disk.insert(kept.id().clone(), kept.clone());
         let changed = matches!(before, Some(Kept::Over { .. })).then_some(before);
@@ -310,6 +328,24 @@ impl World {
         self.units.clear();
         self.coming.clear();
         self.later(3_000, Coming::Restarts);
+        self.begin();
+    }
+
+    /// What runs on the host goes on where only the agent is gone.
+    fn away(&mut self, span: Duration, host: bool) {
+        self.away = true;
+        self.ledger = Ledger::default();
+        self.watched.clear();
+        self.coming.retain(|_, one| !matches!(one, Coming::ToAgent(_)));
+        if host {
+            self.reboot();
+            self.coming.clear();
+        }
+        self.pass(span);
+        (self.away, self.back) = (false, self.now.wall);
+        if host {
+            self.later(3_000, Coming::Restarts);
+        }
         self.begin();
     }
 
@@ -388,6 +424,7 @@ impl World {
             Deed::AgentDies => self.begin(),
             Deed::AgentDiesIn(effects) => self.dies_in = Some(effects),
             Deed::Reboot => self.reboot(),
+            Deed::Away(millis, host) => self.away(Duration::from_millis(millis.into()), host),
             Deed::Lose => self.lose = true,
             Deed::Freeze(on) => {
                 let words = "by ada".to_owned();

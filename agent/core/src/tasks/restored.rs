@@ -85,6 +85,12 @@ impl Ledger {
                 task.record.report.changed = true;
                 self.done(now, id, "rebooted".to_owned());
             }
+            // Nobody expects it any more.
+            Some(_) if task.is_late(now) => {
+                let late = (TaskState::TimedOut, task.too_long());
+                let (state, words) = cancel.map_or(late, |words| (TaskState::Cancelled, words));
+                self.finish(now, id, state, words);
+            }
             Some(TaskStep::Service { verb: ServiceVerb::Restart, .. }) => {
                 let until = now.monotonic.saturating_add(SERVICE_PATIENCE);
                 task.doing = Doing::Service { next: now.monotonic, until };

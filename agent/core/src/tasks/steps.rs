@@ -69,6 +69,10 @@ impl Ledger {
                 let words = words::cancelled(why);
                 return self.finish(now, id, TaskState::Cancelled, words);
             }
+            if task.is_late(now) {
+                let words = task.too_long();
+                return self.finish(now, id, TaskState::TimedOut, words);
+            }
             if !matches!(step, TaskStep::Drain | TaskStep::Undrain) {
                 break;
             }
@@ -144,11 +148,9 @@ impl Ledger {
 
     fn come_to_time(&mut self, now: Now, id: &TaskId) {
         let Some(task) = self.open.get_mut(id) else { return };
-        if task.ending.is_none() && task.deadline <= now.monotonic {
-            let longest = format_duration(task.record.offer.timeout);
+        if task.ending.is_none() && task.is_late(now) {
             let goes_on = if task.must_finish() { ", which goes on" } else { "" };
-            let at = words::at_step(&task.record.offer, task.record.report.done);
-            let words = format!("it took longer than {longest}, at {at}{goes_on}");
+            let words = format!("{}{goes_on}", task.too_long());
             return self.end_soon(now, id, TaskState::TimedOut, words);
         }
         let step = task.record.report.done;

@@ -163,6 +163,49 @@ fn a_cancel_ends_a_program_and_lets_a_service_finish() {
 }
 
 #[test]
+fn a_cancel_wins_over_what_waits_to_be_done_again() {
+    let lost = |step: TaskStep, cancelled: bool| {
+        let mut host = Host::new();
+        host.offer(1, offer(1, vec![step]));
+        if cancelled {
+            host.cancel(2, 1);
+            assert_eq!(host.end(), None, "it may be under way");
+        }
+        host.ended(3, 1, 0, Fate::Unknown("it waited for an upgrade, and expired".into()));
+        host
+    };
+    for step in [TaskStep::Reboot(Reboot::Always), TaskStep::Packages(Packages::Security)] {
+        let cancelled = lost(step.clone(), true);
+        assert_eq!(cancelled.end(), Some((TaskState::Cancelled, "cancelled: by ada")));
+        assert_eq!(cancelled.ledger.next_deadline(), None);
+        assert!(does(lost(step, false).step(8, Input::Tick), |one| {
+            matches!(one, Effect::Reboot { .. } | Effect::Packages { .. })
+        }));
+    }
+}
+
+#[test]
+fn a_step_that_cannot_be_written_down_is_not_begun() {
+    let begun = |effects: &[Effect]| match effects {
+        [Effect::Keep(kept), next, ..] => next.begun_by(kept),
+        other => panic!("{other:?}"),
+    };
+    let check = TaskStep::Check { check: name("ok"), within: Duration::from_secs(5) };
+    let reboot = TaskStep::Reboot(Reboot::Always);
+    for step in [run("df"), service(ServiceVerb::Start), TaskStep::Packages(Packages::All), reboot, check] {
+        assert_eq!(begun(Host::new().offer(1, offer(1, vec![TaskStep::Drain, step]))), Some(1));
+    }
+    let mut host = Host::new();
+    host.offer(1, offer(1, vec![run("df")]));
+    host.step(1, Input::Began { id: id(1), step: 0 });
+    let cancel = host.cancel(2, 1);
+    assert_eq!(begun(cancel), None);
+    assert!(matches!(cancel, [Effect::Keep(Kept::Open(_)), Effect::Stop { .. }]));
+    host.offer(3, offer(2, vec![TaskStep::Reboot(Reboot::Always)]));
+    assert_eq!(begun(host.cancel(4, 2)), None);
+}
+
+#[test]
 fn all_steps_together_have_one_timeout() {
     let mut host = Host::new();
     host.offer(1, offer(1, vec![TaskStep::Wait(Duration::from_secs(40)), run("du")]));
@@ -242,6 +285,47 @@ fn after_a_restart_nothing_is_begun_twice() {
     assert_eq!(not.end(), None);
     not.step(66, Input::Tick);
     assert!(not.end().is_some_and(|(state, _)| state == TaskState::TimedOut || state == TaskState::Interrupted));
+}
+
+#[test]
+fn after_the_deadline_nothing_is_begun() {
+    let check = |steps: Vec<TaskStep>, boot: &str, stands: Option<Stands>| {
+        let mut host = Host::new();
+        host.offer(1, offer(1, steps));
+        let on_host = stands.map(|stands| OnHost { id: id(1), step: 0, stands }).into_iter().collect();
+        let found = Found { open: vec![record(&host, 1)], boot: boot.into(), on_host, ..Found::default() };
+        let mut after = Host { ledger: Ledger::default(), effects: Vec::new() };
+        after.step(90_000, Input::Restored(Box::new(found)));
+        after
+    };
+    let reboot = || TaskStep::Reboot(Reboot::Always);
+    let begins = |host: &Host| {
+        let told = |one: &Effect| matches!(one, Effect::Keep(_) | Effect::End(_) | Effect::TellAgain(_));
+        host.effects.iter().any(|one| !told(one))
+    };
+    let services = [ServiceVerb::Start, ServiceVerb::Restart, ServiceVerb::Reload].map(service);
+    for step in services.into_iter().chain([reboot(), TaskStep::Packages(Packages::All)]) {
+        let words = format!("it took longer than 1m, at {step}");
+        let host = check(vec![step], "one", None);
+        assert_eq!(host.end(), Some((TaskState::TimedOut, words.as_str())));
+        assert!(!begins(&host), "{:?}", host.effects);
+    }
+    let behind = check(vec![reboot(), service(ServiceVerb::Start)], "two", None);
+    let words = "it took longer than 1m, at step 2 of 2, start api";
+    assert_eq!((behind.end(), begins(&behind)), (Some((TaskState::TimedOut, words)), false));
+    assert_eq!(check(vec![reboot()], "two", None).end(), Some((TaskState::Succeeded, "rebooted")));
+
+    // How a program ended is told; what is behind it is not begun.
+    let exit = |code| Some(Stands::Ended { fate: Fate::Exit(code), output: None });
+    assert_eq!(check(vec![run("df"), reboot()], "one", exit(3)).end().map(|end| end.0), Some(TaskState::Failed));
+    let ended = check(vec![run("df"), reboot()], "one", exit(0));
+    let words = "it took longer than 1m, at step 2 of 2, reboot always";
+    assert_eq!(ended.end(), Some((TaskState::TimedOut, words)));
+    assert!(!does(&ended.effects, |one| matches!(one, Effect::Reboot { .. })));
+    let mut runs = check(vec![run("df")], "one", Some(Stands::Runs));
+    assert!(matches!(&runs.effects[..], [Effect::Follow { .. }, Effect::Stop { .. }]));
+    runs.ended(90_001, 1, 0, Fate::Signal(15));
+    assert_eq!(runs.end(), Some((TaskState::TimedOut, "it took longer than 1m, at run df")));
 }
 
 #[test]
