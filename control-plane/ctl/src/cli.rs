@@ -69,7 +69,7 @@ pub enum Command {
     #[command(subcommand)]
     Service(ServiceCommand),
     /// Work across nodes: a command, or what a task of a spec says
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Why a service or a run is as it is: what was seen, which rule, what was refused
     Why(WhyArgs),
     /// Try things on the demo of `cargo xtask up`

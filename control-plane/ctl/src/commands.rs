@@ -67,7 +67,7 @@ async fn act(global: &Global, out: &Out, command: Command) -> Result<ExitCode, P
         Command::Approve(command) => approvals::run(global, out, command).await,
         Command::Doctor => doctor::run(global, out).await,
         Command::Service(command) => services::run(client::connect(global).await?, out, format, command).await,
-        Command::Run(args) => runs::run(client::connect(global).await?, out, format, args).await,
+        Command::Run(args) => runs::run(client::connect(global).await?, out, format, *args).await,
         Command::Can(args) => roles::can(client::connect(global).await?, out, format, args).await,
         command => ask(global, out, command).await.map(|()| ExitCode::SUCCESS),
     }

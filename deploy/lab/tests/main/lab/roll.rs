@@ -46,10 +46,6 @@ impl Roll {
         Self { fleet, hosts }
     }
 
-    fn run(&self, number: u64) -> Value {
-        self.fleet.json(&format!("run show {number}"))
-    }
-
     fn wait_run(&self, number: u64, what: &str, is: impl Fn(&Value) -> bool, most: Duration) -> Value {
         wait_for(&format!("run {number} {what}"), most, || {
             let ran = self.fleet.hosts.exec(self.fleet.control, &format!("hostlerctl run show {number} -o json"));
