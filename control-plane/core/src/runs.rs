@@ -422,7 +422,9 @@ impl Runs {
         } else {
             effects.push(Effect::SaveRun { number });
             effects.extend(run.tasks.keys().map(|node| Effect::SaveTask { number, node: node.clone() }));
-            let words = format!("{} ({})", names(run.tasks.values().map(|task| &task.name)), run.order.chosen);
+            let mut turns: Vec<&Task> = run.tasks.values().collect();
+            turns.sort_by_key(|task| task.place);
+            let words = format!("{} ({})", names(turns.into_iter().map(|task| &task.name)), run.order.chosen);
             let origin = run.order.origin.clone();
             run.note(now, What::Chose, "", words, origin, effects);
         }

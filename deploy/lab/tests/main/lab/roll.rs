@@ -139,7 +139,7 @@ impl Roll {
         assert_eq!((&of(fails)["state"], &of(fails)["exit"]), (&"failed".into(), &3.into()), "{run:#}");
         assert_eq!(of(hangs)["state"], "timed-out", "{run:#}");
         assert_eq!(of(away)["state"], "undelivered", "{run:#}");
-        let left = self.fleet.hosts.exec(hangs, "pgrep -f 'sleep 611'");
+        let left = self.fleet.hosts.exec(hangs, "pgrep -x sleep");
         assert_ne!(left.code, Some(0), "what hung goes on: {left:#?}");
         assert_eq!(self.fleet.hosts.lab(&["heal", away]).code, Some(0));
         self.fleet.wait_state(away, "ready", BOOTED);
