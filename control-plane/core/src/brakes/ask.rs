@@ -3,6 +3,7 @@
 
 use super::causes::{NODES_MIN, Standing, WINDOW, threshold};
 use super::minute;
+use crate::runs::steps::part;
 use hostler_types::spec::Amount;
 use hostler_types::units::format_duration;
 use hostler_types::{Brake, BrakeKind, Name, Now};
@@ -104,10 +105,6 @@ impl Budget {
 pub fn most_down(amount: Amount, nodes: usize) -> usize {
     match amount {
         Amount::Count(count) => usize::try_from(count).unwrap_or(usize::MAX),
-        Amount::Share(share) => {
-            // 29% of 100 is 29, and a hair less in binary.
-            let part = (share.fraction() * nodes as f64 + 1e-9).floor();
-            (part as usize).max(1)
-        }
+        Amount::Share(share) => part(share.fraction(), nodes).max(1),
     }
 }

@@ -2,8 +2,9 @@
 
 use super::budget::{Holder, Holders};
 use super::{AWAY_PATIENCE, BEGIN_WITHIN, Effect, Held, Link, REPORT_PATIENCE, Run, RunState, Runs, Task, View, What};
+use hostler_types::calendar::jittered;
 use hostler_types::units::format_duration;
-use hostler_types::{NodeId, Now, TaskReport, TaskState};
+use hostler_types::{NodeId, Now, TaskReport, TaskState, Timestamp};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -279,16 +280,8 @@ impl Run {
 
     /// The same for a node and a run, whoever asks and whenever.
     fn begins_after(&self, node: &NodeId) -> Duration {
-        if self.order.jitter.is_zero() {
-            return Duration::ZERO;
-        }
-        let text = format!("{}/{node}", self.order.task);
-        // FNV-1a: even enough, and the same everywhere.
-        let hash = text
-            .bytes()
-            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
-        let span = u64::try_from(self.order.jitter.as_millis()).unwrap_or(u64::MAX).max(1);
-        Duration::from_millis((hash ^ (hash >> 32)) % span)
+        let start = Timestamp::default();
+        jittered(self.order.task.as_str(), node, start, self.order.jitter).since(start)
     }
 
     fn end(&mut self, now: Now, effects: &mut Vec<Effect>) {

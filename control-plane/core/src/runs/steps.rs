@@ -68,7 +68,8 @@ pub fn amount_of(amount: Amount, nodes: usize, least: usize) -> usize {
     .max(least)
 }
 
-fn part(fraction: f64, nodes: usize) -> usize {
+/// Of so many nodes, rounded down.
+pub fn part(fraction: f64, nodes: usize) -> usize {
     // 29% of 100 is 29, and a hair less in binary.
     (fraction.min(1.0) * nodes as f64 + 1e-9).floor() as usize
 }

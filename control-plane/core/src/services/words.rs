@@ -1,8 +1,9 @@
 //! What a service's spec means, in words, and how many nodes take their turn at once.
 
+use crate::runs::steps::amount;
 use hostler_types::service::{Limits, RestartPolicy, Runs, ServiceAssignment};
 use hostler_types::spec::Restarter;
-use hostler_types::units::{format_duration, format_size, parse_share};
+use hostler_types::units::{format_duration, format_size};
 
 /// `bin/web`, `unit nginx.service`, `image shop:1.2`.
 pub fn runs(runs: &Runs) -> String {
@@ -54,13 +55,5 @@ pub fn limits(one: &ServiceAssignment) -> String {
 
 /// How many of so many nodes at once: `2`, `25%`. At least one.
 pub fn at_once(text: &str, nodes: usize) -> Result<usize, String> {
-    let wrong = || format!("--max {text} is no number of nodes: write it like 2 or 25%");
-    if text.ends_with('%') {
-        let share = parse_share(text).map_err(|_| wrong())?;
-        // A share of the nodes, rounded down: never more than was asked for.
-        let count = (share.fraction().min(1.0) * nodes as f64) as usize;
-        return Ok(count.max(1));
-    }
-    let count: usize = text.parse().map_err(|_| wrong())?;
-    if count == 0 { Err("--max 0 would do nothing: write 1 or more".to_owned()) } else { Ok(count.min(nodes.max(1))) }
+    amount("--max", text, nodes, 1).map(|count| count.min(nodes.max(1)))
 }

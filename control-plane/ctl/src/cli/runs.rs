@@ -91,7 +91,7 @@ pub enum RunCommand {
         #[arg(long, default_value = "")]
         reason: String,
     },
-    /// Begin nothing else for now; what runs goes on
+    /// Begin nothing else until it is resumed; what runs goes on
     Pause {
         number: String,
         #[arg(long, default_value = "")]
