@@ -3,7 +3,7 @@
 
 use super::replica::Replica;
 use super::words::span;
-use super::{Effect, FilesPut, Key, REFUSED_AGAIN, RETRY, Supervisor, Trouble};
+use super::{Effect, FilesPut, Key, Placed, REFUSED_AGAIN, RETRY, Supervisor, Trouble};
 use crate::hash::fnv1a;
 use hostler_types::service::FileAssignment;
 use hostler_types::spec::{OnChange, names_secret};
@@ -155,8 +155,24 @@ impl Supervisor {
         }
     }
 
+    /// What was left as it stood, since it was known, while an answer was lost by which it
+    /// is not known any more: it is put again.
+    fn doubt_what_was_left(&self, name: &Name, put: &mut FilesPut) {
+        let Some(service) = self.services.get(name) else { return };
+        let known = |one: &Placed| {
+            let was_left = !one.changed && one.stood.is_none();
+            !was_left || service.files.placed.get(&one.path) == Some(&one.print)
+        };
+        let all = put.placed.len();
+        put.placed.retain(known);
+        if put.placed.len() < all && put.trouble.is_none() {
+            put.trouble = Some(Trouble::Lost("an answer about what stands there was lost".to_owned()));
+        }
+    }
+
     /// By a start or for what runs.
     pub(super) fn files_put(&mut self, now: Now, name: &Name, mut put: FilesPut) {
+        self.doubt_what_was_left(name, &mut put);
         let put_back = self.files_were_put(now, name, &mut put);
         let FilesPut { op, wanted, placed, trouble, found: _ } = put;
         let Some(service) = self.services.get_mut(name) else { return };

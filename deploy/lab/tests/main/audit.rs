@@ -98,7 +98,11 @@ fn whoever_is_refused_is_told_by_which_number_the_log_knows_it() {
         AdminClient::new(channel).get_server(wire::GetServerRequest {}).await.unwrap_err()
     });
     let id = status.metadata().get("x-request-id").expect("an id").to_str().unwrap().to_owned();
-    let all = calls(&control_plane, &["--by", &node]);
+    // What changes nothing is written down a moment later.
+    let all = wait_for("the refused call", SOON, || {
+        let all = calls(&control_plane, &["--by", &node]);
+        if all.is_empty() { Err(all) } else { Ok(all) }
+    });
     let refused = find(&all, "GetServer", "refused");
     assert_eq!((&refused["request_id"], &refused["by_id"]), (&id.into(), &node.into()), "{refused}");
     assert!(refused["words"].as_str().unwrap().contains("only operators may call this"), "{refused}");

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(20);
 /// A try may last half a minute, and the next one comes after a pause.
-const WITH_TRIES: Duration = Duration::from_secs(60);
+const WITH_TRIES: Duration = Duration::from_secs(120);
 const KEY: &str = "the webhook's key";
 
 fn site_checks(sites: &[(&str, &Site)]) -> String {
