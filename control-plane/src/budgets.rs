@@ -2,7 +2,7 @@
 
 use crate::world::World;
 use hostler_core::brakes::ask::most_down;
-use hostler_core::runs::budget::Budget;
+use hostler_core::runs::budget::{Budget, part};
 use hostler_types::spec::{Body, Kind};
 use hostler_types::{CheckState, Name, NodeId, NodeState};
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +17,7 @@ pub fn all(world: &World) -> Vec<Budget> {
         for member in world.members.values().filter(|member| member.revoked.is_none()) {
             let labels = world.labels(member);
             if spec.where_.matches(&labels, &no_facts) {
-                let name = one.object.name.to_string();
+                let name = part(&one.object.name, spec.per.as_ref(), &labels);
                 parts.entry(name).or_default().insert(member.id.clone(), member.name.clone());
             }
         }

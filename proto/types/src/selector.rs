@@ -188,7 +188,8 @@ fn checked_key(key: &str, term: &str) -> Result<String, SelectorError> {
     Ok(key.to_owned())
 }
 
-fn check_label_key(key: &str) -> Result<(), SelectorError> {
+/// The name of a label alone.
+pub fn check_label_key(key: &str) -> Result<(), SelectorError> {
     let wrong = |problem| Err(SelectorError::Label { key: key.to_owned(), problem });
     if key.is_empty() {
         return wrong("a key is missing");

@@ -1,7 +1,8 @@
 //! How many nodes may be down by our hand at once, whoever asks.
 
 use super::Held;
-use hostler_types::{Name, NodeId};
+use hostler_types::spec::LabelKey;
+use hostler_types::{Labels, Name, NodeId};
 use std::collections::BTreeMap;
 
 /// One budget as it stands now, or the part of it that has one value of its label.
@@ -22,6 +23,15 @@ pub struct Holder {
     pub why: String,
     /// It is seen to be down, whoever did it: whatever is done to it takes nobody away.
     pub is_down: bool,
+}
+
+/// What the part of a budget is called that a node with these labels belongs to.
+pub fn part(budget: &Name, per: Option<&LabelKey>, labels: &Labels) -> String {
+    match per {
+        // Those without the label are counted together.
+        Some(LabelKey(key)) => format!("{budget} ({key} {})", labels.get(key).map_or("none", String::as_str)),
+        None => budget.to_string(),
+    }
 }
 
 impl Budget {
@@ -48,6 +58,15 @@ mod tests {
 
     fn node(number: u8) -> (NodeId, Name) {
         (NodeId::from_random([number; 10]), Name::new(format!("web{number}")).expect("a name"))
+    }
+
+    #[test]
+    fn zones_are_counted_apart() {
+        let (app, zone) = (Name::new("app").expect("a name"), LabelKey("zone".into()));
+        let labels = |value: &str| Labels::from([("zone".to_owned(), value.to_owned())]);
+        assert_eq!(part(&app, Some(&zone), &labels("b")), "app (zone b)");
+        assert_eq!(part(&app, Some(&zone), &Labels::new()), "app (zone none)");
+        assert_eq!(part(&app, None, &labels("b")), "app");
     }
 
     #[test]

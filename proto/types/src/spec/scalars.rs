@@ -20,7 +20,7 @@ pub const TEXT_BYTES_MAX: usize = 16 * 1024;
 
 /// The text of a node, where text is what should stand there. Numbers are told
 /// how to become text, and words that others read as something else are refused.
-fn text_of<'node>(node: &'node Node, noun: &str, reader: &mut Reader<'_>) -> Option<&'node str> {
+pub(in crate::spec) fn text_of<'node>(node: &'node Node, noun: &str, reader: &mut Reader<'_>) -> Option<&'node str> {
     match &node.value {
         Value::Text(text) => {
             if let Some(meaning) = traps::ambiguous(text).filter(|_| node.plain) {

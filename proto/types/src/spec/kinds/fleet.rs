@@ -11,7 +11,7 @@ use crate::plugin::{
 use crate::selector::{self, Labels, Selector};
 use crate::spec::collections::Config;
 use crate::spec::form::{Form, Scalar};
-use crate::spec::scalars::{Amount, Setting, Zone};
+use crate::spec::scalars::{Amount, Setting, Zone, text_of};
 use crate::spec::shape::{Reader, Shape, record};
 use crate::spec::yaml::{Node, Value};
 use serde_json::Value as Json;
@@ -218,6 +218,34 @@ record! {
         where_ "where": Selector, required, "where: role=app";
         /// How many of them, or which share.
         max_down "max_down": Amount, required, "max_down: 1";
+        /// The label by whose values they are counted: so many in each zone.
+        per "per": LabelKey, optional, "per: zone";
+    }
+}
+
+/// A label without its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LabelKey(pub String);
+
+impl Shape for LabelKey {
+    fn form() -> Form {
+        Form::Scalar(Scalar::text("the name of a label", Some("^[A-Za-z0-9_-]{1,63}$")))
+    }
+
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        let text = text_of(node, "the name of a label", reader)?;
+        match selector::check_label_key(text) {
+            Ok(()) => Some(Self(text.to_owned())),
+            Err(error) => {
+                let help = reader.example();
+                reader.told(node.at, error, help);
+                None
+            }
+        }
+    }
+
+    fn print(&self, _: bool) -> Json {
+        self.0.as_str().into()
     }
 }
 

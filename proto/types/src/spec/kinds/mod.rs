@@ -11,7 +11,9 @@ pub use care::{
     BackupPath, BackupSpec, Drill, Keep, Missed, Offline, Overlap, Packages, Reboot, Report, ScheduleSpec, Step,
     TaskSpec,
 };
-pub use fleet::{Allow, BudgetSpec, LabelMap, NodeSpec, NotifierSpec, PluginSpec, SecretSpec, SystemSpec, WindowSpec};
+pub use fleet::{
+    Allow, BudgetSpec, LabelKey, LabelMap, NodeSpec, NotifierSpec, PluginSpec, SecretSpec, SystemSpec, WindowSpec,
+};
 pub use rollout::{Drain, Migrate, Release, Require, Rollout, Strategy};
 pub use service::{
     Beside, Drift, FileSpec, HealStep, Limits, LogFormat, Logs, OnChange, OnNeeds, Restart, Restarter, ServiceSpec,
