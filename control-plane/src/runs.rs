@@ -2,6 +2,7 @@
 //! the core decides, and only then sends it.
 
 mod keep;
+mod retention;
 mod view;
 
 pub use keep::load;
@@ -128,9 +129,11 @@ pub async fn run(app: Arc<App>) {
     let Some(mut inbox) = taken else { return };
     let mut world = app.mirror.follow();
     let mut resend = BTreeSet::new();
+    let mut retention = retention::Retention::default();
     loop {
         let mut words = Vec::new();
         let (wait, waits_for_world) = sleep_for(&app, !resend.is_empty());
+        let wait = wait.min(retention.wait());
         // Each of these takes nothing before it is chosen.
         tokio::select! {
             () = app.stop.cancelled() => return,
@@ -141,6 +144,7 @@ pub async fn run(app: Arc<App>) {
         words.extend(std::mem::take(&mut resend).into_iter().map(|node| Word::Connected { node }));
         let Some(unsent) = turn(&app, words).await else { return };
         resend = unsent;
+        retention.go_on(&app).await;
     }
 }
 
@@ -304,7 +308,7 @@ impl Inside {
                     title: format!("run/{number}"),
                     by: order.by.clone(),
                     reason: order.reason.clone(),
-                    steps: about.steps.clone(),
+                    steps: about.extra.steps_of(node, &about.steps),
                     timeout: order.timeout,
                     begin_by: *begin_by,
                 };

@@ -8,6 +8,7 @@
 
 pub mod budget;
 mod decide;
+pub mod retention;
 pub mod steps;
 
 use self::budget::Budget;
