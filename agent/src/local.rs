@@ -145,7 +145,7 @@ async fn of_services(question: Question, by: String, services: &mpsc::Sender<Ask
         Question::Status => gone(),
         Question::Service { verb, service } => {
             let (answer, answered) = oneshot::channel();
-            let _ = services.send(Ask::Local { verb, service, by, answer }).await;
+            let _ = services.send(Ask::Act { verb, service, by, reason: String::new(), answer }).await;
             answered.await.map_or_else(
                 |_| gone(),
                 |(outcome, words)| match outcome {

@@ -48,16 +48,17 @@ pub const QUEUE: usize = 64;
 
 /// What others ask of services here.
 pub enum Ask {
-    /// From the control plane.
+    /// From the control plane: what a service printed last.
     Order(wire::ServiceOrder),
     HealAnswer(wire::HealAnswer),
     /// What this host allows.
     Policy(wire::PolicyAsk),
-    /// On this host.
-    Local {
+    /// Somebody on this host, or a task.
+    Act {
         verb: ServiceVerb,
         service: Name,
         by: String,
+        reason: String,
         answer: oneshot::Sender<(Outcome, String)>,
     },
     Acts {
@@ -78,12 +79,6 @@ const MEASURE_EVERY: Duration = Duration::from_secs(15);
 /// What is open and how files stand, which only the executor sees, is looked at once in
 /// so many measures.
 const OPEN_EACH: u64 = 4;
-
-/// Whoever waits for the end of an order.
-enum Waiting {
-    ControlPlane(u64),
-    Local(oneshot::Sender<(Outcome, String)>),
-}
 
 pub struct Services {
     pub state_dir: PathBuf,
@@ -115,7 +110,8 @@ struct Running {
     doing: JoinSet<Vec<Input>>,
     /// By replica: the program whose end is waited for.
     watching: BTreeMap<Key, (u32, AbortHandle)>,
-    waiting: BTreeMap<u64, Waiting>,
+    /// Whoever waits for the end of an order.
+    waiting: BTreeMap<u64, oneshot::Sender<(Outcome, String)>>,
     orders_seen: u64,
     /// What runs as another than it should, by its key: to be stopped as that.
     last: BTreeMap<Name, Arc<ServiceAssignment>>,
@@ -367,7 +363,11 @@ impl Services {
                 // What is not sent is asked again.
                 drop(self.to_control_plane.try_send(from_agent::Message::HealAsk(ask)));
             }
-            Effect::Answer { id, outcome, words } => self.answer(running, id, outcome, words),
+            Effect::Answer { id, outcome, words } => {
+                if let Some(answer) = running.waiting.remove(&id) {
+                    drop(answer.send((outcome, words)));
+                }
+            }
             Effect::Left(service) => {
                 running.last.remove(&service.name);
                 running.doing.spawn(async move {
@@ -440,7 +440,7 @@ impl Services {
             Ask::HealAnswer(wire::HealAnswer { id, allowed, words }) => {
                 self.step(running, Input::HealAnswer { id, allowed, words }).await;
             }
-            Ask::Order(order) => self.ordered(running, order).await,
+            Ask::Order(order) => self.ordered(running, order),
             Ask::Policy(wire::PolicyAsk { id }) => {
                 let (executor, out) = (self.executor.clone(), self.to_control_plane.clone());
                 running.doing.spawn(async move {
@@ -449,9 +449,11 @@ impl Services {
                     Vec::new()
                 });
             }
-            Ask::Local { verb, service, by, answer } => {
-                let id = running.wait(Waiting::Local(answer));
-                let order = Order { id, service, verb, by, reason: String::new() };
+            Ask::Act { verb, service, by, reason, answer } => {
+                running.orders_seen += 1;
+                let id = running.orders_seen;
+                running.waiting.insert(id, answer);
+                let order = Order { id, service, verb, by, reason };
                 self.step(running, Input::Order(order)).await;
             }
             Ask::Pause(brake) => {
@@ -468,27 +470,22 @@ impl Services {
         }
     }
 
-    async fn ordered(&mut self, running: &mut Running, order: wire::ServiceOrder) {
-        let wire::ServiceOrder { id, service, verb, by, reason, tail_lines } = order;
-        let refuse = |words: String| wire::ServiceAnswer { id, outcome: "refused".into(), words, tail: Vec::new() };
-        let send = |answer| drop(self.to_control_plane.try_send(from_agent::Message::ServiceAnswer(answer)));
-        let Ok(name) = Name::new(&service) else { return send(refuse(format!("{service:?} is no name"))) };
-        if tail_lines > 0 {
-            let out = self.to_control_plane.clone();
-            return self.tail(running, &name, tail_lines, move |lines| {
-                let answer = match lines {
-                    Ok(tail) => wire::ServiceAnswer { id, outcome: "done".into(), words: String::new(), tail },
-                    Err(words) => wire::ServiceAnswer { id, outcome: "failed".into(), words, tail: Vec::new() },
-                };
-                drop(out.try_send(from_agent::Message::ServiceAnswer(answer)));
-            });
-        }
-        let Ok(verb) = verb.parse::<ServiceVerb>() else {
-            return send(refuse(format!("this agent does not know how to {verb:?} a service")));
+    fn ordered(&self, running: &mut Running, order: wire::ServiceOrder) {
+        let wire::ServiceOrder { id, service, verb, tail_lines, .. } = order;
+        let out = self.to_control_plane.clone();
+        let answer = move |result: Result<Vec<String>, (&str, String)>| {
+            let (outcome, words, tail) = match result {
+                Ok(tail) => ("done", String::new(), tail),
+                Err((outcome, words)) => (outcome, words, Vec::new()),
+            };
+            let answer = wire::ServiceAnswer { id, outcome: outcome.to_owned(), words, tail };
+            drop(out.try_send(from_agent::Message::ServiceAnswer(answer)));
         };
-        let waiting = running.wait(Waiting::ControlPlane(id));
-        let order = Order { id: waiting, service: name, verb, by, reason };
-        self.step(running, Input::Order(order)).await;
+        let Ok(name) = Name::new(&service) else { return answer(Err(("refused", format!("{service:?} is no name")))) };
+        if tail_lines == 0 {
+            return answer(Err(("refused", format!("this agent does {verb:?} to a service only as a task"))));
+        }
+        self.tail(running, &name, tail_lines, move |lines| answer(lines.map_err(|words| ("failed", words))));
     }
 
     fn tail(
@@ -513,30 +510,6 @@ impl Services {
             answer(Ok(all));
             Vec::new()
         });
-    }
-
-    fn answer(&self, running: &mut Running, id: u64, outcome: Outcome, words: String) {
-        match running.waiting.remove(&id) {
-            Some(Waiting::Local(answer)) => drop(answer.send((outcome, words))),
-            Some(Waiting::ControlPlane(id)) => {
-                let outcome = match outcome {
-                    Outcome::Done => "done",
-                    Outcome::Failed => "failed",
-                    Outcome::Refused => "refused",
-                };
-                let answer = wire::ServiceAnswer { id, outcome: outcome.to_owned(), words, tail: Vec::new() };
-                drop(self.to_control_plane.try_send(from_agent::Message::ServiceAnswer(answer)));
-            }
-            None => {}
-        }
-    }
-}
-
-impl Running {
-    fn wait(&mut self, waiting: Waiting) -> u64 {
-        self.orders_seen += 1;
-        self.waiting.insert(self.orders_seen, waiting);
-        self.orders_seen
     }
 }
 

@@ -211,6 +211,8 @@ impl Worker {
                 self.step(running, Input::Began { id, step }).await;
             }
             Came::Printed(id, output) => {
+                let bytes = output.cut_bytes + output.text.len() as u64;
+                self.step(running, Input::Printed { id: id.clone(), bytes }).await;
                 let reported = running.ledger.reports().find(|report| report.id == id).cloned();
                 if let Some(mut report) = reported {
                     (report.output, report.output_cut_bytes) = (output.text, output.cut_bytes);
@@ -266,8 +268,8 @@ impl Worker {
                     }
                 });
             }
-            Effect::Service { id, step, service, verb, by } => {
-                running.doing.spawn(async move { ended(id, step, hands.service(service, verb, by).await) });
+            Effect::Service { id, step, service, verb, by, reason } => {
+                running.doing.spawn(async move { ended(id, step, hands.service(service, verb, by, reason).await) });
             }
             Effect::Packages { id, step, which } => {
                 running.doing.spawn(async move { ended(id, step, hands.upgrade(which).await) });
@@ -293,6 +295,11 @@ impl Worker {
                     drop(running.hands.scripts.forget_all());
                 }
                 self.spool.append(vec![Body::Task((&*report).into())]).await;
+                // The report has the last of it.
+                running.doing.spawn(async move {
+                    hands.remove(hands.log_of(&report.id)).await;
+                    Came::Nothing
+                });
             }
             Effect::TellAgain(id) => self.tell_again(running, id).await,
             Effect::Forget(id) => {

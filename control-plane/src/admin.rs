@@ -140,13 +140,6 @@ impl Admin for AdminService {
         services::acts(&self.0, &caller(&request)?, request.get_ref()).await.map(Response::new)
     }
 
-    type ActOnServicesStream = services::Steps;
-
-    async fn act_on_services(&self, request: Request<wire::ActOnServicesRequest>) -> Answer<Self::ActOnServicesStream> {
-        let (caller, call) = (caller(&request)?, names(&request));
-        services::act(&self.0, &caller, &call, request.into_inner()).map(Response::new)
-    }
-
     async fn tail_service(&self, request: Request<wire::TailServiceRequest>) -> Answer<wire::TailServiceResponse> {
         on(&request, "service", &request.get_ref().service);
         on(&request, "node", &request.get_ref().node);

@@ -1,5 +1,5 @@
-//! What operators ask of services, down a node's stream, and the answers that come
-//! back.
+//! What operators ask to see of services, down a node's stream, and the answers that
+//! come back.
 
 use crate::app::App;
 use crate::link::{Outbound, to_agent_message};

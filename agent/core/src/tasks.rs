@@ -23,6 +23,8 @@ use std::time::Duration;
 
 /// Tasks under way at once: more of them would only wait for one disk.
 pub const AT_ONCE_MAX: usize = 16;
+/// What a task's programs print lies on the host's disk, and nobody reads so much.
+pub const PRINTED_MAX: u64 = 64 * 1024 * 1024;
 /// How long a program may take to end after it was asked to, before it is killed.
 pub const GRACE: Duration = Duration::from_secs(10);
 /// With the grace and the executor's own patience behind the kill, it has said what
@@ -128,6 +130,11 @@ pub enum Input {
         id: TaskId,
         step: u32,
     },
+    /// So much so far, of all its steps.
+    Printed {
+        id: TaskId,
+        bytes: u64,
+    },
     Ended {
         id: TaskId,
         step: u32,
@@ -179,6 +186,7 @@ pub enum Effect {
         service: Name,
         verb: ServiceVerb,
         by: String,
+        reason: String,
     },
     LookAtService {
         id: TaskId,

@@ -198,9 +198,9 @@ impl Hands {
         all
     }
 
-    pub async fn service(&self, service: Name, verb: ServiceVerb, by: String) -> Unfit {
+    pub async fn service(&self, service: Name, verb: ServiceVerb, by: String, reason: String) -> Unfit {
         let (answer, answered) = oneshot::channel();
-        self.services.send(services::Ask::Local { verb, service, by, answer }).await.ok()?;
+        self.services.send(services::Ask::Act { verb, service, by, reason, answer }).await.ok()?;
         let (outcome, words) = answered.await.ok()?;
         Some(match outcome {
             supervision::Outcome::Done => Fate::Done { words, changed: true },

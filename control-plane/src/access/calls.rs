@@ -77,7 +77,6 @@ pub const CALLS: &[Call] = &[
     call("ListServices", InSystemOnNode(Read, SERVICE)),
     call("GetService", InSystemOnNode(Read, SERVICE)),
     call("ListActs", InSystemOnNode(Read, SERVICE)),
-    call("ActOnServices", InSystemOnNode(Act, SERVICE)),
     call("TailService", InSystemOnNode(Read, SERVICE)),
     // Tasks, services or free commands, on each of its nodes: the handler asks. Whoever
     // began a run may look at it and end it.

@@ -1,9 +1,7 @@
 //! Services: where they stand, what was done to them, and what they print.
 
-mod act;
 mod tail;
 
-pub use act::{Steps, act};
 pub use tail::tail;
 
 use super::nodes;
@@ -33,7 +31,7 @@ const ACTS_MAX: usize = 1_000;
 
 /// An applied service.
 #[derive(Clone, Copy)]
-pub(super) struct Service<'a> {
+pub struct Service<'a> {
     owned: &'a Owned,
     spec: &'a ServiceSpec,
 }
@@ -69,7 +67,7 @@ fn all(world: &World) -> impl Iterator<Item = Service<'_>> {
     })
 }
 
-pub(super) fn find<'a>(world: &'a World, text: &str) -> Result<Service<'a>, Status> {
+pub fn find<'a>(world: &'a World, text: &str) -> Result<Service<'a>, Status> {
     all(world).find(|service| service.name().as_str() == text).ok_or_else(|| {
         let help = match nearest(text, all(world).map(|service| service.name().as_str())) {
             Some(name) => format!("; did you mean {name}?"),
@@ -80,13 +78,13 @@ pub(super) fn find<'a>(world: &'a World, text: &str) -> Result<Service<'a>, Stat
 }
 
 /// A node that is not shut out, with what it is chosen by.
-pub(super) struct Host<'a> {
+pub struct Host<'a> {
     pub member: &'a Arc<Member>,
     pub labels: Labels,
 }
 
 /// Which nodes are meant: by a selector, by their names, or all of them.
-pub(super) fn hosts<'a>(world: &'a World, selector: &str, names: &[String]) -> Result<Vec<Host<'a>>, Status> {
+pub fn hosts<'a>(world: &'a World, selector: &str, names: &[String]) -> Result<Vec<Host<'a>>, Status> {
     let selector = match selector {
         "" => Selector::all(),
         text => Selector::parse(text).map_err(|error| Status::invalid_argument(error.to_string()))?,
@@ -105,7 +103,7 @@ pub(super) fn hosts<'a>(world: &'a World, selector: &str, names: &[String]) -> R
     Ok(hosts)
 }
 
-pub(super) fn ask<'a>(verb: Verb, service: Service<'a>, labels: &'a Labels) -> Ask<'a> {
+pub fn ask<'a>(verb: Verb, service: Service<'a>, labels: &'a Labels) -> Ask<'a> {
     on_node(in_system(Ask::new(verb, SERVICE), &service.owned.system), service.name().as_str(), labels)
 }
 

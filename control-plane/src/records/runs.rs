@@ -8,7 +8,7 @@ use hostler_proto::store as rest;
 use hostler_types::time::whole_millis;
 use hostler_types::{Name, NodeId, TaskId, TaskReport, TaskState, TaskStep, Timestamp};
 use prost::Message;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 pub const RUNS: &str = "/run/";
@@ -55,6 +55,20 @@ pub struct Extra {
     /// The run whose failed nodes it tries again; 0: none.
     pub retries: u64,
     pub tell: Vec<String>,
+    /// Services that a node does not have: it leaves their steps out.
+    pub absent: BTreeMap<NodeId, BTreeSet<Name>>,
+}
+
+impl Extra {
+    /// What the node is asked to do of that.
+    pub fn steps_of(&self, node: &NodeId, steps: &[TaskStep]) -> Vec<TaskStep> {
+        let absent = self.absent.get(node);
+        let here = |step: &&TaskStep| match step {
+            TaskStep::Service { service, .. } => !absent.is_some_and(|absent| absent.contains(service)),
+            _ => true,
+        };
+        steps.iter().filter(here).cloned().collect()
+    }
 }
 
 fn some_time(ms: u64) -> Option<Timestamp> {
@@ -93,6 +107,11 @@ pub fn encode_run(run: &Run, steps: &[TaskStep], extra: &Extra) -> Bytes {
         begin_by_ms: order.begin_by.map_or(0, Timestamp::as_millis),
         system: extra.system.clone(),
         tell: extra.tell.clone(),
+        absent: extra
+            .absent
+            .iter()
+            .flat_map(|(node, names)| names.iter().map(move |name| format!("{node} {name}")))
+            .collect(),
     })
 }
 
@@ -137,8 +156,18 @@ pub fn decode_run(key: &str, bytes: &[u8]) -> Result<Header, RecordError> {
             due: some_time(one.due_ms),
             retries: one.retries,
             tell: one.tell,
+            absent: absent_of(&one.absent).ok_or_else(|| damaged("a node that leaves services out".to_owned()))?,
         },
     })
+}
+
+fn absent_of(lines: &[String]) -> Option<BTreeMap<NodeId, BTreeSet<Name>>> {
+    let mut absent = BTreeMap::<NodeId, BTreeSet<Name>>::new();
+    for line in lines {
+        let (node, name) = line.split_once(' ')?;
+        absent.entry(NodeId::parse(node).ok()?).or_default().insert(Name::new(name).ok()?);
+    }
+    Some(absent)
 }
 
 pub fn encode_task(task: &Task) -> Bytes {
@@ -209,8 +238,10 @@ mod tests {
 
     #[test]
     fn a_run_comes_back_as_it_was() {
-        let hello = Name::new("hello").expect("a name");
-        let steps = vec![TaskStep::Service { service: hello.clone(), verb: ServiceVerb::Restart }];
+        let name = |text: &str| Name::new(text).expect("a name");
+        let (hello, verb) = (name("hello"), ServiceVerb::Restart);
+        let steps =
+            vec![TaskStep::Service { service: hello.clone(), verb }, TaskStep::Service { service: name("db"), verb }];
         let order = Order {
             number: 7,
             task: TaskId::of_run(1, 7),
@@ -237,10 +268,13 @@ mod tests {
         task.offered = Some(Timestamp::from_millis(8));
         let mut run = Run::new(order, [(node.clone(), task.clone())].into());
         (run.state, run.words, run.ended) = (RunState::Failed, "1 failed".into(), Some(Timestamp::from_millis(10)));
-        let extra = Extra { schedule: "patch".into(), due: some_time(4), retries: 6, ..Extra::default() };
+        let absent = BTreeMap::from([(node.clone(), BTreeSet::from([name("db")]))]);
+        let extra = Extra { schedule: "patch".into(), due: some_time(4), retries: 6, absent, ..Extra::default() };
         let header = decode_run(&run_key(7), &encode_run(&run, &steps, &extra)).expect("readable");
         assert_eq!((&header.order, &header.steps, header.state), (&run.order, &steps, RunState::Failed));
         assert_eq!((header.nodes, header.ended, &header.extra), (1, run.ended, &extra));
+        assert_eq!(extra.steps_of(&node, &steps), steps[..1]);
+        assert_eq!(extra.steps_of(&NodeId::from_random([4; 10]), &steps), steps);
         let key = run_task_key(7, &node);
         assert_eq!(decode_task(&key, &encode_task(&task), &run.order.task).expect("readable"), (node, task));
         assert!(run_key(9) < run_key(10));

@@ -381,85 +381,6 @@ pub struct ServiceAct {
     pub act: ::core::option::Option<super::super::agent::v1::Act>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ActOnServicesRequest {
-    /// start, stop, restart, reload
-    #[prost(string, tag = "1")]
-    pub verb: ::prost::alloc::string::String,
-    #[prost(string, repeated, tag = "2")]
-    pub services: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// Of nodes.
-    #[prost(string, tag = "3")]
-    pub selector: ::prost::alloc::string::String,
-    /// Empty: all of the services' nodes.
-    #[prost(string, repeated, tag = "4")]
-    pub nodes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    #[prost(string, tag = "5")]
-    pub reason: ::prost::alloc::string::String,
-    /// So many nodes at once, such as 2 or 25%. Empty: one at a time for what runs;
-    /// a start is at once everywhere.
-    #[prost(string, tag = "6")]
-    pub max: ::prost::alloc::string::String,
-    /// Only says which nodes it would be.
-    #[prost(bool, tag = "7")]
-    pub dry_run: bool,
-}
-/// Each message has one of them.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ActOnServicesResponse {
-    #[prost(message, optional, tag = "1")]
-    pub choice: ::core::option::Option<ActChoice>,
-    #[prost(message, optional, tag = "2")]
-    pub step: ::core::option::Option<ActStep>,
-    #[prost(message, optional, tag = "3")]
-    pub summary: ::core::option::Option<ActSummary>,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ActChoice {
-    #[prost(string, repeated, tag = "1")]
-    pub nodes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    #[prost(string, repeated, tag = "2")]
-    pub services: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// Nodes at once.
-    #[prost(uint32, tag = "3")]
-    pub max: u32,
-    /// Nodes on which one of the services runs now.
-    #[prost(uint32, tag = "4")]
-    pub running: u32,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ActStep {
-    #[prost(string, tag = "1")]
-    pub node: ::prost::alloc::string::String,
-    #[prost(string, tag = "2")]
-    pub service: ::prost::alloc::string::String,
-    /// begun, done, failed, refused, unreachable, skipped
-    #[prost(string, tag = "3")]
-    pub outcome: ::prost::alloc::string::String,
-    #[prost(string, tag = "4")]
-    pub words: ::prost::alloc::string::String,
-    /// Since it was asked for there.
-    #[prost(uint64, tag = "5")]
-    pub after_ms: u64,
-    /// The last lines that it printed, where it ended badly.
-    #[prost(string, repeated, tag = "6")]
-    pub tail: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-}
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ActSummary {
-    #[prost(uint32, tag = "1")]
-    pub done: u32,
-    #[prost(uint32, tag = "2")]
-    pub failed: u32,
-    #[prost(uint32, tag = "3")]
-    pub refused: u32,
-    #[prost(uint32, tag = "4")]
-    pub unreachable: u32,
-    #[prost(uint32, tag = "5")]
-    pub skipped: u32,
-    #[prost(uint64, tag = "6")]
-    pub took_ms: u64,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TailServiceRequest {
     #[prost(string, tag = "1")]
     pub service: ::prost::alloc::string::String,
@@ -2340,31 +2261,6 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("hostler.admin.v1.Admin", "ListActs"));
             self.inner.unary(req, path, codec).await
         }
-        /// Starts, stops, restarts or reloads, and tells how it goes.
-        pub async fn act_on_services(
-            &mut self,
-            request: impl tonic::IntoRequest<super::ActOnServicesRequest>,
-        ) -> std::result::Result<
-            tonic::Response<tonic::codec::Streaming<super::ActOnServicesResponse>>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/hostler.admin.v1.Admin/ActOnServices",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("hostler.admin.v1.Admin", "ActOnServices"));
-            self.inner.server_streaming(req, path, codec).await
-        }
         /// The last lines that it printed, on each of its nodes.
         pub async fn tail_service(
             &mut self,
@@ -3866,20 +3762,6 @@ pub mod admin_server {
             tonic::Response<super::ListActsResponse>,
             tonic::Status,
         >;
-        /// Server streaming response type for the ActOnServices method.
-        type ActOnServicesStream: tonic::codegen::tokio_stream::Stream<
-                Item = std::result::Result<super::ActOnServicesResponse, tonic::Status>,
-            >
-            + std::marker::Send
-            + 'static;
-        /// Starts, stops, restarts or reloads, and tells how it goes.
-        async fn act_on_services(
-            &self,
-            request: tonic::Request<super::ActOnServicesRequest>,
-        ) -> std::result::Result<
-            tonic::Response<Self::ActOnServicesStream>,
-            tonic::Status,
-        >;
         /// The last lines that it printed, on each of its nodes.
         async fn tail_service(
             &self,
@@ -4966,52 +4848,6 @@ pub mod admin_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/hostler.admin.v1.Admin/ActOnServices" => {
-                    #[allow(non_camel_case_types)]
-                    struct ActOnServicesSvc<T: Admin>(pub Arc<T>);
-                    impl<
-                        T: Admin,
-                    > tonic::server::ServerStreamingService<super::ActOnServicesRequest>
-                    for ActOnServicesSvc<T> {
-                        type Response = super::ActOnServicesResponse;
-                        type ResponseStream = T::ActOnServicesStream;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::ResponseStream>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::ActOnServicesRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as Admin>::act_on_services(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = ActOnServicesSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -636,6 +636,10 @@ pub struct Run {
     /// Names of notifiers.
     #[prost(string, repeated, tag = "25")]
     pub tell: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Services that a node does not have, whose steps it leaves out: the node's id, a
+    /// space, the service.
+    #[prost(string, repeated, tag = "26")]
+    pub absent: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// One node's task of a run. Its key names both.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -2,9 +2,10 @@
 
 use super::steps::Doing;
 use super::{
-    AT_ONCE_MAX, Effect, Fate, Input, Kept, OVER_KEPT, OVER_KEPT_FOR, OVER_MAX, Output, Record, is_older, over, words,
+    AT_ONCE_MAX, Effect, Fate, Input, Kept, OVER_KEPT, OVER_KEPT_FOR, OVER_MAX, Output, PRINTED_MAX, Record, is_older,
+    over, words,
 };
-use hostler_types::units::format_duration;
+use hostler_types::units::{format_duration, format_size};
 use hostler_types::{Brake, BrakeKind, Now, Stamp, TaskId, TaskOffer, TaskReport, TaskState, TaskStep, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -71,6 +72,7 @@ impl Ledger {
             Input::Offer { offer, corrected } => self.offered(now, *offer, corrected),
             Input::Cancel { id, stamp, words } => self.cancelled(now, id, stamp, words),
             Input::Began { id, step } => self.began(now, &id, step),
+            Input::Printed { id, bytes } => self.printed(now, &id, bytes),
             Input::Ended { id, step, fate, output } => self.ended(now, &id, step, fate, output),
             Input::CheckSeen { id, step, seen } => self.check_seen(now, &id, step, seen),
             Input::ServiceSeen { id, step, started } => self.service_seen(now, &id, step, started),
@@ -215,6 +217,16 @@ impl Ledger {
         task.doing = Doing::Program;
         if let Some((state, words)) = task.ending.take() {
             self.end_soon(now, id, state, words);
+        }
+    }
+
+    fn printed(&mut self, now: Now, id: &TaskId, bytes: u64) {
+        let Some(task) = self.open.get(id).filter(|task| task.ending.is_none()) else { return };
+        if bytes > PRINTED_MAX && task.is_command() {
+            let most = format_size(PRINTED_MAX);
+            let how = format!("ended, since it printed more than {most}: let it write to a file of its own");
+            let words = words::said(&task.record, &how);
+            self.end_soon(now, id, TaskState::Failed, words);
         }
     }
 

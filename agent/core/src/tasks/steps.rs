@@ -103,10 +103,11 @@ impl Ledger {
             }
             _ => Doing::Waiting,
         };
-        let by = || format!("{}, {}", task.record.offer.by, task.record.offer.title);
+        let offer = &task.record.offer;
+        let (by, reason) = (|| format!("{}, {}", offer.by, offer.title), offer.reason.clone());
         self.effects.extend(match kind {
             TaskStep::Command(command) => Some(Effect::Start { id, step, command }),
-            TaskStep::Service { service, verb } => Some(Effect::Service { id, step, service, verb, by: by() }),
+            TaskStep::Service { service, verb } => Some(Effect::Service { id, step, service, verb, by: by(), reason }),
             TaskStep::Packages(which) => Some(Effect::Packages { id, step, which }),
             TaskStep::Reboot(when) => Some(Effect::Reboot { id, step, when }),
             TaskStep::Check { check, .. } => Some(Effect::LookAtCheck { id, step, check }),

@@ -356,6 +356,20 @@ fn ends_are_forgotten_when_they_are_many_and_old() {
 }
 
 #[test]
+fn who_prints_without_end_is_ended() {
+    let mut host = Host::new();
+    host.offer(0, offer(1, vec![run("yes"), run("df")]));
+    host.step(1, Input::Began { id: id(1), step: 0 });
+    assert!(host.step(2, Input::Printed { id: id(1), bytes: PRINTED_MAX }).is_empty());
+    let stop = |effect: &Effect| matches!(effect, Effect::Stop { step: 0, .. });
+    assert!(does(host.step(3, Input::Printed { id: id(1), bytes: PRINTED_MAX + 1 }), stop));
+    assert!(host.step(4, Input::Printed { id: id(1), bytes: PRINTED_MAX + 2 }).is_empty());
+    host.ended(5, 1, 0, Fate::Signal(15));
+    let words = "step 1 of 2, run yes: ended, since it printed more than 64 MiB: let it write to a file of its own";
+    assert_eq!(host.end(), Some((TaskState::Failed, words)));
+}
+
+#[test]
 fn a_unit_names_its_step() {
     let fire = TaskId::of_fire(&name("patch"), Timestamp::from_millis(5_000));
     for id in [id(7), fire] {

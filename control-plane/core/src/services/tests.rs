@@ -133,13 +133,3 @@ fn specs_in_words() {
     };
     insta::assert_snapshot!(["web", "cache", "nginx", "haproxy", "worker", "box"].map(shown).join("\n\n"));
 }
-
-#[test]
-fn so_many_nodes_at_once() {
-    let at_once = words::at_once;
-    assert_eq!((at_once("2", 10), at_once("20", 10), at_once("1", 0)), (Ok(2), Ok(10), Ok(1)));
-    assert_eq!((at_once("25%", 10), at_once("1%", 10), at_once("100%", 10)), (Ok(2), Ok(1), Ok(10)));
-    for wrong in ["0", "-1", "x", "", "2.5", "x%"] {
-        assert!(at_once(wrong, 10).is_err(), "{wrong}");
-    }
-}

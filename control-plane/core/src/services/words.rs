@@ -1,6 +1,5 @@
 //! What a service's spec means, in words, and how many nodes take their turn at once.
 
-use crate::runs::steps::amount;
 use hostler_types::service::{Limits, RestartPolicy, Runs, ServiceAssignment};
 use hostler_types::spec::Restarter;
 use hostler_types::units::{format_duration, format_size};
@@ -51,9 +50,4 @@ pub fn limits(one: &ServiceAssignment) -> String {
         processes.map(|count| format!("processes {count}")),
     ];
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
-}
-
-/// How many of so many nodes at once: `2`, `25%`. At least one.
-pub fn at_once(text: &str, nodes: usize) -> Result<usize, String> {
-    amount("--max", text, nodes, 1).map(|count| count.min(nodes.max(1)))
 }

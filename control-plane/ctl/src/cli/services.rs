@@ -1,5 +1,6 @@
 //! Services, and why things are as they are.
 
+use super::HowArgs;
 use clap::{Args, Subcommand};
 
 #[derive(Subcommand, Debug)]
@@ -62,21 +63,8 @@ pub enum ServiceCommand {
 pub struct ActArgs {
     #[arg(required = true)]
     pub names: Vec<String>,
-    /// Only on nodes that a selector takes: role=app, `role in (a, b)`
-    #[arg(short = 'l', long = "where", value_name = "SELECTOR")]
-    pub selector: Option<String>,
-    /// Only on this node; may be given more than once
-    #[arg(long = "node", value_name = "NODE")]
-    pub nodes: Vec<String>,
-    /// So many nodes at once, such as 2 or 25% [default: 1 for what runs, all for a start]
-    #[arg(long, value_name = "N|%")]
-    pub max: Option<String>,
-    /// Kept with the act
-    #[arg(long, default_value = "")]
-    pub reason: String,
-    /// Do not ask
-    #[arg(long)]
-    pub yes: bool,
+    #[command(flatten)]
+    pub how: HowArgs,
 }
 
 #[derive(Args, Debug)]

@@ -5,7 +5,7 @@ mod tests;
 mod text;
 
 use super::confirm;
-use crate::cli::{Format, HowArgs, RunArgs, RunCommand};
+use crate::cli::{ActArgs, Format, HowArgs, RunArgs, RunCommand};
 use crate::client::Client;
 use crate::output::{Cell, Out, age, plural};
 use crate::problem::Problem;
@@ -51,6 +51,21 @@ pub async fn run(client: Client, out: &Out, format: Format, args: RunArgs) -> Re
         Some(RunCommand::Pause { number, reason }) => control(client, out, format, &number, "pause", reason).await,
         Some(RunCommand::Resume { number }) => control(client, out, format, &number, "resume", String::new()).await,
     }
+}
+
+/// `hostlerctl service restart hello`
+pub async fn of_services(
+    client: Client,
+    out: &Out,
+    format: Format,
+    verb: &str,
+    args: ActArgs,
+) -> Result<ExitCode, Problem> {
+    let what =
+        wire::StartRunRequest { verb: verb.to_owned(), services: args.names, ..wire::StartRunRequest::default() };
+    // Nobody misses what starts, or reads its files again.
+    let yes = args.how.yes || matches!(verb, "start" | "reload");
+    start(client, out, format, what, HowArgs { yes, ..args.how }).await
 }
 
 /// `7`, or `run/7` as it is shown.

@@ -1,11 +1,10 @@
 //! `hostlerctl service`
 
-mod act;
 #[cfg(test)]
 mod tests;
 
-use super::brakes;
 use super::nodes::time;
+use super::{brakes, runs};
 use crate::cli::{Format, ServiceCommand};
 use crate::client::Client;
 use crate::output::{Cell, Out, age, counts, plural};
@@ -42,10 +41,10 @@ pub async fn run(mut client: Client, out: &Out, format: Format, command: Service
             let answer = client.get_service(request).await?.into_inner();
             if format == Format::Table { out.print(&shown(out, &answer)) } else { out.json(&show_json(&answer)) }
         }
-        ServiceCommand::Start(args) => return act::run(client, out, format, "start", args).await,
-        ServiceCommand::Stop(args) => return act::run(client, out, format, "stop", args).await,
-        ServiceCommand::Restart(args) => return act::run(client, out, format, "restart", args).await,
-        ServiceCommand::Reload(args) => return act::run(client, out, format, "reload", args).await,
+        ServiceCommand::Start(args) => return runs::of_services(client, out, format, "start", args).await,
+        ServiceCommand::Stop(args) => return runs::of_services(client, out, format, "stop", args).await,
+        ServiceCommand::Restart(args) => return runs::of_services(client, out, format, "restart", args).await,
+        ServiceCommand::Reload(args) => return runs::of_services(client, out, format, "reload", args).await,
         ServiceCommand::Logs { service, lines, selector, node } => {
             let (selector, node) = (selector.unwrap_or_default(), node.unwrap_or_default());
             let request = wire::TailServiceRequest { service, selector, node, lines };

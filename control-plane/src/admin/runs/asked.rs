@@ -1,8 +1,10 @@
 //! What a run would be, from what was asked for.
 
+mod services;
+
 use super::{TASK, no_run, show};
 use crate::access::{Caller, in_system, on_node, require};
-use crate::admin::services::{Host, Service, find, hosts};
+use crate::admin::services::{Host, hosts};
 use crate::app::App;
 use crate::audit::Call;
 use crate::clock;
@@ -12,12 +14,11 @@ use crate::world::World;
 use hostler_core::access::{Ask, Noun, Verb};
 use hostler_core::runs::steps::{amount, amount_of, free, of_task};
 use hostler_core::runs::{Link, Order, Run, Task, View};
-use hostler_core::services::in_order;
 use hostler_proto::admin as wire;
 use hostler_proto::agent::TaskOffer as WireOffer;
 use hostler_types::spec::{Body, Kind, TaskSpec, nearest};
 use hostler_types::{
-    Labels, Name, NodeId, Selector, ServiceVerb, Stamp, TaskId, TaskOffer, TaskReport, TaskState, TaskStep, Timestamp,
+    Labels, Name, NodeId, Selector, Stamp, TaskId, TaskOffer, TaskReport, TaskState, TaskStep, Timestamp,
 };
 use prost::Message;
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,7 +28,6 @@ use tonic::Status;
 const REASON_CHARACTERS_MAX: usize = 200;
 /// Somebody waits for a free command; what takes longer says so, or is a task.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(600);
-const SERVICE_TIMEOUT: Duration = Duration::from_secs(900);
 /// A run is one record, and an offer one message, for each of its nodes.
 const STEPS_BYTES_MAX: usize = 32 * 1024;
 /// A month: nothing that is looked at takes longer.
@@ -47,6 +47,7 @@ struct Draft {
     timeout: Duration,
     tell: Vec<String>,
     retries: u64,
+    absent: BTreeMap<NodeId, BTreeSet<Name>>,
 }
 
 pub async fn start(
@@ -69,7 +70,7 @@ pub async fn start(
     let draft = if !request.task.is_empty() {
         of_spec(&world, caller, &request)?
     } else if !request.verb.is_empty() {
-        of_services(&world, caller, &request)?
+        services::draft(app, &world, caller, &request)?
     } else if request.retry != 0 {
         again(app, &world, caller, &request).await?
     } else {
@@ -142,51 +143,7 @@ fn of_command(world: &World, caller: &Caller, request: &wire::StartRunRequest) -
         timeout: COMMAND_TIMEOUT,
         tell: Vec::new(),
         retries: 0,
-    })
-}
-
-fn of_services(world: &World, caller: &Caller, request: &wire::StartRunRequest) -> Result<Draft, Status> {
-    labels_only(&request.selector)?;
-    let unknown = |_| Status::invalid_argument(format!("{:?} is nothing that services do", request.verb));
-    let verb: ServiceVerb = request.verb.parse().map_err(unknown)?;
-    let names: BTreeSet<&String> = request.services.iter().collect();
-    let services: Vec<Service<'_>> = names.into_iter().map(|name| find(world, name)).collect::<Result<_, _>>()?;
-    let [first, ..] = services.as_slice() else {
-        return Err(Status::invalid_argument("say which service: hostlerctl service ls shows them"));
-    };
-    let ordered = in_order(verb, &services.iter().map(Service::name).collect(), |name| {
-        let spec = world.specs.applied.service(name);
-        spec.map(|spec| spec.needs.iter().map(|need| &need.name).collect()).unwrap_or_default()
-    });
-    let all = hosts(world, &request.selector, &request.nodes)?;
-    let hosts: Vec<&Host<'_>> =
-        all.iter().filter(|host| services.iter().all(|service| service.takes(&host.labels))).collect();
-    for host in &hosts {
-        for service in &services {
-            require(world, caller, &crate::admin::services::ask(Verb::Act, *service, &host.labels))?;
-        }
-    }
-    let words = ordered.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
-    let steps = ordered.iter().map(|name| TaskStep::Service { service: (*name).clone(), verb }).collect();
-    let at_once = verb == ServiceVerb::Start;
-    Ok(Draft {
-        title: format!("{verb} {words}"),
-        origin: first.origin().to_owned(),
-        system: first.system().to_string(),
-        steps,
-        chosen: chosen(
-            request,
-            &first.selector().to_string(),
-            hosts.len(),
-            taken_by(world, |labels| first.takes(labels)),
-        ),
-        max: if at_once { hosts.len() } else { 1 },
-        max_errors: 0,
-        canary: 0,
-        hosts: named(hosts.into_iter()),
-        timeout: SERVICE_TIMEOUT,
-        tell: Vec::new(),
-        retries: 0,
+        absent: BTreeMap::new(),
     })
 }
 
@@ -234,6 +191,7 @@ fn of_spec(world: &World, caller: &Caller, request: &wire::StartRunRequest) -> R
         timeout: spec.timeout.0,
         tell: Vec::new(),
         retries: 0,
+        absent: BTreeMap::new(),
     })
 }
 
@@ -260,7 +218,7 @@ async fn again(app: &App, world: &World, caller: &Caller, request: &wire::StartR
     if !picture.is_over {
         return Err(Status::failed_precondition(format!("run {number} is not over: hostlerctl run watch {number}")));
     }
-    let steps = picture.steps;
+    let (steps, mut absent) = (picture.steps, picture.absent);
     let wanted = hosts(world, &request.selector, &request.nodes)?;
     let mut chosen = Vec::new();
     for host in wanted {
@@ -273,6 +231,7 @@ async fn again(app: &App, world: &World, caller: &Caller, request: &wire::StartR
         }
         chosen.push((host.member.id.clone(), host.member.name.clone()));
     }
+    absent.retain(|node, _| chosen.iter().any(|(id, _)| id == node));
     if chosen.is_empty() {
         return Err(Status::failed_precondition(format!("run {number} came to a good end on all of these nodes")));
     }
@@ -290,6 +249,7 @@ async fn again(app: &App, world: &World, caller: &Caller, request: &wire::StartR
         timeout: Duration::from_millis(run.timeout_ms),
         tell: Vec::new(),
         retries: number,
+        absent,
     })
 }
 
@@ -335,7 +295,8 @@ fn into_run(mut draft: Draft, caller: &Caller, request: &wire::StartRunRequest) 
     let planned = |at: Timestamp| TaskReport::new(task.clone(), TaskState::Planned, at, "");
     let tasks = (0u32..).zip(draft.hosts).map(|(place, (id, name))| (id, Task::new(name, place, planned(at))));
     let run = Run::new(order, tasks.collect());
-    let extra = Extra { system: draft.system, retries: draft.retries, tell: draft.tell, ..Extra::default() };
+    let Draft { system, retries, tell, absent, .. } = draft;
+    let extra = Extra { system, retries, tell, absent, ..Extra::default() };
     Ok(NewRun { run, about: About { steps: draft.steps, extra }, task: None })
 }
 

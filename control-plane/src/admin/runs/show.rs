@@ -12,7 +12,7 @@ use hostler_core::access::Verb;
 use hostler_core::runs::{Run, Task};
 use hostler_proto::admin as wire;
 use hostler_types::time::whole_millis;
-use hostler_types::{NodeId, TaskStep, Timestamp};
+use hostler_types::{Name, NodeId, TaskStep, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -31,6 +31,7 @@ pub struct Picture {
     pub run: wire::Run,
     pub tasks: BTreeMap<NodeId, wire::RunTask>,
     pub steps: Vec<TaskStep>,
+    pub absent: BTreeMap<NodeId, BTreeSet<Name>>,
     pub is_over: bool,
 }
 
@@ -129,7 +130,8 @@ pub async fn picture(app: &App, number: u64) -> Result<Option<Picture>, Status> 
 
 fn of(run: &Run, about: &About) -> Picture {
     let tasks = run.tasks.iter().map(|(node, task)| (node.clone(), task_to_wire(task))).collect();
-    Picture { run: head(run, about), tasks, steps: about.steps.clone(), is_over: run.state.is_over() }
+    let (steps, absent) = (about.steps.clone(), about.extra.absent.clone());
+    Picture { run: head(run, about), tasks, steps, absent, is_over: run.state.is_over() }
 }
 
 async fn notes(app: &App, number: u64) -> Result<Vec<wire::RunNote>, Status> {

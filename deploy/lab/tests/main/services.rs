@@ -4,7 +4,7 @@
 use crate::refusals::{block_on, join};
 use hostler_lab::{ControlPlane, wait_for};
 use hostler_proto::agent::agent_link_client::AgentLinkClient;
-use hostler_proto::agent::{self as wire, from_agent, spool_record, to_agent};
+use hostler_proto::agent::{self as wire, from_agent, spool_record, task_step, to_agent};
 use hostler_proto::pem;
 use hostler_proto::transport::{self, Trust};
 use prost::Message;
@@ -37,6 +37,10 @@ fn hello() -> from_agent::Message {
     })
 }
 
+fn spool(records: Vec<wire::SpoolRecord>) -> from_agent::Message {
+    from_agent::Message::Spool(wire::SpoolBatch { spool_id: SPOOL, records })
+}
+
 fn act(seq: u64, id: &str, service: &str, result: &str) -> wire::SpoolRecord {
     let act = wire::Act {
         id: id.into(),
@@ -53,22 +57,32 @@ fn act(seq: u64, id: &str, service: &str, result: &str) -> wire::SpoolRecord {
     wire::SpoolRecord { seq, body: Some(spool_record::Body::Act(act)) }
 }
 
-/// Answers each order by its reason; a stop is what it dies of.
-fn answers(order: &wire::ServiceOrder) -> Option<Vec<wire::ServiceAnswer>> {
-    let answer = |outcome: &str, words: &str| wire::ServiceAnswer {
+/// What it printed last.
+fn tail(order: &wire::ServiceOrder) -> from_agent::Message {
+    let answer = wire::ServiceAnswer {
         id: order.id,
-        outcome: outcome.into(),
-        words: words.into(),
+        outcome: "done".into(),
+        tail: vec!["one".into(), "two".into()],
         ..Default::default()
     };
-    if order.tail_lines > 0 {
-        return Some(vec![wire::ServiceAnswer { tail: vec!["one".into(), "two".into()], ..answer("done", "") }]);
-    }
-    match (order.verb.as_str(), order.reason.as_str()) {
-        ("stop", _) => None,
-        (_, "fails") => Some(vec![answer("begun", "asked to end"), answer("failed", "ended at once with 1")]),
-        _ => Some(vec![answer("begun", ""), answer("done", "down 0.3 s")]),
-    }
+    from_agent::Message::ServiceAnswer(answer)
+}
+
+/// Ends each task as its reason says; a stop is what it dies of.
+fn ends(offer: &wire::TaskOffer) -> Option<wire::TaskReport> {
+    let steps = offer.steps.iter().filter_map(|step| match &step.does {
+        Some(task_step::Does::Service(one)) => Some((one.verb.as_str(), one.service.as_str())),
+        _ => None,
+    });
+    let (verbs, services): (Vec<&str>, Vec<&str>) = steps.unzip();
+    assert!(services == ["db", "hello"] || services == ["hello"], "{services:?}");
+    let (state, words) = match (verbs[0], offer.reason.as_str()) {
+        ("stop", _) => return None,
+        (_, "fails") => ("failed", "step 1 of 2: ended at once with 1"),
+        _ => ("succeeded", "down 0.3 s"),
+    };
+    let (state, words) = (state.into(), words.into());
+    Some(wire::TaskReport { id: offer.id.clone(), state, words, at_ms: 5, began_ms: 2, ..Default::default() })
 }
 
 /// Runs until it is told to leave, or dies; passes on all that it was sent.
@@ -88,6 +102,8 @@ async fn play(
     outbound.send(say(hello())).await.unwrap();
     let stream = tokio_stream::wrappers::ReceiverStream::new(stream);
     let mut inbound = AgentLinkClient::new(channel).connect(stream).await.unwrap().into_inner();
+    // After all that the test says.
+    let mut seq = 1_000;
     loop {
         tokio::select! {
             next = todo.recv() => match next {
@@ -96,11 +112,15 @@ async fn play(
             },
             message = inbound.message() => {
                 let Some(message) = message.unwrap().and_then(|message| message.message) else { return };
-                if let to_agent::Message::ServiceOrder(order) = &message {
-                    let Some(answers) = answers(order) else { return };
-                    for answer in answers {
-                        outbound.send(say(from_agent::Message::ServiceAnswer(answer))).await.unwrap();
+                match &message {
+                    to_agent::Message::ServiceOrder(order) => outbound.send(say(tail(order))).await.unwrap(),
+                    to_agent::Message::TaskOffer(offer) => {
+                        let Some(report) = ends(offer) else { return };
+                        seq += 1;
+                        let records = vec![wire::SpoolRecord { seq, body: Some(spool_record::Body::Task(report)) }];
+                        outbound.send(say(spool(records))).await.unwrap();
                     }
+                    _ => {}
                 }
                 let _ = heard.send(message).await;
             }
@@ -145,7 +165,6 @@ fn what_a_node_says_of_services_is_shown_and_what_it_is_asked_comes_to_it() {
         assert_eq!((&rows[0]["state"], rows.as_array().unwrap().len()), (&"unknown".into(), 2));
         let name = rows[1]["node"].as_str().unwrap().to_owned();
 
-        let spool = |records| from_agent::Message::Spool(wire::SpoolBatch { spool_id: SPOOL, records });
         let acked = |message| match message {
             to_agent::Message::SpoolAck(ack) => Some(ack.seq),
             _ => None,
@@ -184,10 +203,12 @@ fn what_a_node_says_of_services_is_shown_and_what_it_is_asked_comes_to_it() {
         );
 
         let done = control_plane.ctl_ok(&["service", "restart", "hello", "db", "--reason", "new certificate"]);
-        assert!(done.contains("db     ok       down 0.3 s") && done.contains("2 ok, 0 failed"), "{done}");
+        assert!(done.contains("ok      down 0.3 s") && done.contains("run 1 succeeded"), "{done}");
         let failed = control_plane.ctl(&["service", "restart", "hello", "db", "--reason", "fails"]);
         assert_eq!(failed.code, Some(1), "{failed:#?}");
-        assert!(failed.out.contains("ended at once with 1") && failed.out.contains("1 skipped"), "{failed:#?}");
+        assert!(failed.out.contains("ended at once with 1") && failed.out.contains("1 failed"), "{failed:#?}");
+        let why = control_plane.ctl_ok(&["why", "run/1"]);
+        assert!(why.starts_with("run 1: restart db, hello, by admin, \"new certificate\"\n"), "{why}");
         let logs = control_plane.ctl_ok(&["service", "logs", "hello", "-n", "2"]);
         assert_eq!(logs, "one\ntwo\n");
         for (args, code, words) in [
@@ -203,17 +224,16 @@ fn what_a_node_says_of_services_is_shown_and_what_it_is_asked_comes_to_it() {
         assert!(shown.contains("is waited for") && shown.contains("bin/hello"), "{shown}");
 
         // It goes while it is asked.
-        let gone = control_plane.ctl(&["service", "stop", "hello"]);
-        assert_eq!(gone.code, Some(1), "{gone:#?}");
-        assert!(gone.out.contains("unreachable") && gone.out.contains("its connection ended"), "{gone:#?}");
+        let gone = control_plane.ctl_ok(&["service", "stop", "hello", "--detach"]);
+        assert!(gone.contains("run 3 begun"), "{gone}");
         node.join().unwrap();
         let row = wait_for("the node to be away", SOON, || {
             let row = control_plane.ctl_json(&["service", "ls", "hello"])[0].clone();
             if row["node_state"] == "disconnected" { Ok(row) } else { Err(row) }
         });
         assert_eq!(row["state"], "running");
-        let away = control_plane.ctl(&["service", "start", "hello"]);
-        assert!(away.code == Some(1) && away.out.contains("is disconnected"), "{away:#?}");
+        let would = control_plane.ctl_ok(&["service", "start", "hello", "--dry-run"]);
+        assert!(would.contains(&format!("away: {name}")), "{would}");
         drop(say);
     });
 }

@@ -1,4 +1,3 @@
-use super::act::{line, question, summed};
 use super::*;
 
 const NOW: u64 = 1_781_000_000_000;
@@ -97,40 +96,6 @@ fn everything_about_one() {
     snapshot("show", &shown(&Out::plain(None), &one));
     let nowhere = wire::GetServiceResponse { rows: Vec::new(), replicas: 2, ..one };
     snapshot("show-nowhere", &shown(&Out::plain(None), &nowhere));
-}
-
-#[test]
-fn a_roll_as_it_goes() {
-    let choice = wire::ActChoice {
-        nodes: vec!["dev1".into(), "web2".into(), "web3".into()],
-        services: vec!["hello".into()],
-        max: 1,
-        running: 3,
-    };
-    let step = |node: &str, outcome: &str, words: &str| wire::ActStep {
-        node: node.into(),
-        service: "hello".into(),
-        outcome: outcome.into(),
-        words: words.into(),
-        ..Default::default()
-    };
-    let printed = vec!["panic: no disk\u{1b}[2J".to_owned(), "bye".to_owned()];
-    let steps = [
-        step("dev1", "begun", ""),
-        step("dev1", "done", "down 0.3 s, passing after 4.1 s"),
-        wire::ActStep { tail: printed, ..step("web2", "failed", "ended at once with 1") },
-        step("web3", "skipped", "not tried: hello on web2 came to no good end"),
-    ];
-    let mut text = format!("{}\n", question("restart", &choice));
-    steps.iter().for_each(|one| text.push_str(&line(&Out::plain(None), &choice, one)));
-    let summary = wire::ActSummary { done: 1, failed: 1, skipped: 1, took_ms: 9_240, ..Default::default() };
-    text.push_str(&summed(&choice, &summary, false));
-    let several = wire::ActChoice { services: vec!["api".into(), "hello".into()], max: 3, ..choice.clone() };
-    text.push_str(&format!("\n{}\n", question("stop", &several)));
-    text.push_str(&line(&Out::plain(None), &several, &step("dev1", "refused", "the host's policy is watch")));
-    text.push_str(&line(&Out::plain(None), &several, &step("web2", "unreachable", "is lost")));
-    text.push_str(&summed(&choice, &wire::ActSummary { done: 3, took_ms: 412, ..Default::default() }, true));
-    snapshot("roll", &text);
 }
 
 #[test]
