@@ -1,6 +1,9 @@
 //! `hostlerctl node`
 
 mod policy;
+mod why;
+
+pub use why::why;
 
 use super::{brakes, confirm};
 use crate::cli::{Format, NodeCommand};

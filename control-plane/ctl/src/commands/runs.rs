@@ -111,7 +111,7 @@ async fn start(
     }
     if format == Format::Table {
         for warning in &asked.warnings {
-            eprintln!("{}", sanitize(warning));
+            eprintln!("note: {}", sanitize(warning));
         }
     }
     if would.nodes > 1 {
@@ -236,7 +236,7 @@ async fn list(mut client: Client, out: &Out, format: Format, running: bool, limi
             out.line(format!("held  {}", sanitize(&words)))?;
         }
     }
-    answer.held.iter().try_for_each(|words| out.line(sanitize(words)))
+    answer.held.iter().try_for_each(|words| out.line(format!("held  {}", sanitize(words))))
 }
 
 /// `hostlerctl why run/7`

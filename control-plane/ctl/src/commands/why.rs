@@ -26,6 +26,9 @@ pub async fn run(mut client: Client, out: &Out, format: Format, args: WhyArgs) -
     if args.subject.starts_with("run/") {
         return super::runs::why(client, out, format, &args.subject).await;
     }
+    if let Some(name) = args.subject.strip_prefix("node/").filter(|name| !name.is_empty()) {
+        return super::nodes::why(client, out, format, name).await;
+    }
     let name = subject(&args.subject)?;
     let node = args.node.unwrap_or_default();
     let request = wire::GetServiceRequest { service: name.to_owned(), node: node.clone() };

@@ -232,7 +232,7 @@ impl Server {
     }
 }
 
-const COMMANDS: [&str; 76] = [
+const COMMANDS: [&str; 77] = [
     "status",
     "whoami",
     "can change check disk",
@@ -254,6 +254,7 @@ const COMMANDS: [&str; 76] = [
     "service history hello",
     "why service/hello",
     "why run/7",
+    "why node/web1",
     "run ls",
     "run show 7",
     "run watch 7",
