@@ -19,6 +19,7 @@ use hostler_core::assign::{NodeView, desired_state};
 use hostler_core::brakes::Brakes;
 use hostler_core::catalogue::Catalogue;
 use hostler_core::liveness::ConnectionId;
+use hostler_core::offline;
 use hostler_core::version::refuse_skew;
 use hostler_proto::agent as wire;
 use hostler_proto::agent::agent_link_server::AgentLink;
@@ -157,7 +158,9 @@ impl App {
         let labels = world.labels(member);
         let duty = self.duties.borrow().of(node);
         let (watch, delivers) = (duty.watches.then_some(self.config.gone_after), &duty.delivers);
-        let view = NodeView { id: node, name: &member.name, labels: &labels, facts: facts.as_ref(), watch, delivers };
+        // Nothing pauses one, and each is as it always was.
+        let (facts, schedules) = (facts.as_ref(), &offline::Standing::default());
+        let view = NodeView { id: node, name: &member.name, labels: &labels, facts, watch, delivers, schedules };
         let (mut desired, secrets) = desired_state(view, &world.specs.applied, &world.catalogue);
         let checks = desired.checks.iter().map(|check| &check.name);
         desired.brakes = world.brakes.on(node, &member.name, &labels, checks);

@@ -2,11 +2,13 @@
 //! here, with an error that names the field; behind this line all is typed.
 
 mod agent;
+mod schedule;
 mod service;
 mod signing;
 mod task;
 
 pub use agent::*;
+pub use schedule::*;
 pub use service::*;
 pub use signing::*;
 pub use task::*;

@@ -1,6 +1,6 @@
 //! What is applied now: every object, and whose it is.
 
-use hostler_types::spec::{Body, CheckSpec, Kind, NodeSpec, Object, PluginSpec, ServiceSpec};
+use hostler_types::spec::{Body, CheckSpec, Kind, NodeSpec, Object, PluginSpec, ServiceSpec, Zone};
 use hostler_types::{Name, Selector};
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -77,6 +77,14 @@ impl Applied {
         match &self.get(Kind::Service, name)?.object.body {
             Body::Service(spec) => Some(spec),
             _ => None,
+        }
+    }
+
+    /// What the cron lines of a system mean that say nothing else.
+    pub fn zone_of(&self, system: &Name) -> Zone {
+        match self.get(Kind::System, system).map(|one| &one.object.body) {
+            Some(Body::System(spec)) => spec.zone.clone(),
+            _ => Zone::utc(),
         }
     }
 

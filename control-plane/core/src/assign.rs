@@ -2,6 +2,7 @@
 
 use crate::applied::Applied;
 use crate::catalogue::{Catalogue, Chosen};
+use crate::offline;
 use crate::services;
 use hostler_types::notifier::is_built_in;
 use hostler_types::spec::{Body, Kind, ServiceSpec, on_node, secrets_in};
@@ -24,14 +25,17 @@ pub struct NodeView<'a> {
     pub watch: Option<Duration>,
     /// The notifiers whose plugins it runs.
     pub delivers: &'a BTreeSet<Name>,
+    /// Of all schedules.
+    pub schedules: &'a offline::Standing,
 }
 
 /// The checks whose selector takes the node, and the plugins they need. A check
 /// whose plugin is gone is left out: applying refuses such a spec, so it is one
 /// whose plugin was removed by force. A node that watches the control plane gets the
 /// default notifiers as well, and one that delivers by a plugin gets that notifier.
-/// The services are those whose selector takes the node. With it the names of the
-/// secrets that all these are given.
+/// The services are those whose selector takes the node, the schedules those that it
+/// fires by itself while it is cut off. With it the names of the secrets that all these
+/// are given.
 pub fn desired_state(node: NodeView<'_>, applied: &Applied, catalogue: &Catalogue) -> (DesiredState, BTreeSet<Name>) {
     let facts = node.facts.map(Facts::selectable).unwrap_or_default();
     let known = |word: &str| match word.strip_prefix("label.") {
@@ -111,6 +115,7 @@ pub fn desired_state(node: NodeView<'_>, applied: &Applied, catalogue: &Catalogu
         watch,
         services: assigned,
         brakes: Vec::new(),
+        schedules: offline::assigned(applied, node.labels, node.schedules),
     };
     (desired, secrets)
 }

@@ -16,6 +16,7 @@ pub mod enrol;
 pub mod liveness;
 pub mod lockout;
 pub mod notices;
+pub mod offline;
 pub mod plan;
 pub mod runs;
 pub mod schedules;

@@ -5,6 +5,7 @@ use crate::applied::{Applied, LOOSE, Owned};
 use crate::catalogue::{Catalogue, CatalogueError};
 use crate::effects::{Effects, Host};
 use crate::notices::Notifier;
+use crate::offline;
 use hostler_types::Name;
 use hostler_types::notifier::{BUILT_IN, is_built_in};
 use hostler_types::plugin::{WithProblem, check_with};
@@ -112,6 +113,7 @@ pub fn plan(basis: Basis<'_>, wanted: &Wanted) -> Plan {
         plan.problems.extend(not_pushed(object, &plan.after, basis.catalogue));
         plan.problems.extend(undeliverable(object));
     }
+    plan.problems.extend(offline::disturbing(&wanted.objects, &plan.after));
     let named = keyed(&wanted.objects);
     plan.changes
         .retain(|change| change.act != Act::Unchanged || named.contains_key(&(change.kind, change.name.clone())));

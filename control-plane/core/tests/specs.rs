@@ -5,10 +5,11 @@ use hostler_core::applied::Applied;
 use hostler_core::assign::{NodeView, desired_state};
 use hostler_core::catalogue::{Artifact, Catalogue};
 use hostler_core::effects::Host;
+use hostler_core::offline::Standing;
 use hostler_core::plan::{Act, Basis, Plan, Wanted, compare, plan};
 use hostler_types::plugin::{Grants, Manifest};
 use hostler_types::spec::{Kind, Object, Source, SourceFile, compile};
-use hostler_types::{Facts, Labels, Name, NodeId};
+use hostler_types::{Facts, Labels, Name, NodeId, ScheduleAssignment, Timestamp};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -89,7 +90,15 @@ fn problems(plan: &Plan) -> Vec<String> {
 fn orders(spec: &str, labels: &[(&str, &str)], facts: Option<&Facts>) -> Vec<(String, String)> {
     let labels: Labels = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
     let (id, name) = (NodeId::from_random([1; 10]), Name::new("web1").unwrap());
-    let node = NodeView { id: &id, name: &name, labels: &labels, facts, watch: None, delivers: &BTreeSet::new() };
+    let node = NodeView {
+        id: &id,
+        name: &name,
+        labels: &labels,
+        facts,
+        watch: None,
+        delivers: &BTreeSet::new(),
+        schedules: &Standing::default(),
+    };
     let (desired, _) = desired_state(node, &applied(spec), &catalogue());
     let version = |plugin: &Name| desired.plugins.iter().find(|one| one.name == *plugin).unwrap().version.clone();
     desired.checks.iter().map(|check| (check.name.to_string(), version(&check.plugin))).collect()
@@ -113,7 +122,15 @@ fn a_check_runs_where_its_service_does_and_knows_its_node() {
     assert!(orders(spec, &[("role", "db")], None).is_empty());
     let labels: Labels = [("role".to_owned(), "web".to_owned())].into();
     let (id, name) = (NodeId::from_random([1; 10]), Name::new("web1").unwrap());
-    let node = NodeView { id: &id, name: &name, labels: &labels, facts: None, watch: None, delivers: &BTreeSet::new() };
+    let node = NodeView {
+        id: &id,
+        name: &name,
+        labels: &labels,
+        facts: None,
+        watch: None,
+        delivers: &BTreeSet::new(),
+        schedules: &Standing::default(),
+    };
     let (desired, _) = desired_state(node, &applied(spec), &catalogue());
     assert_eq!(desired.checks[0].config_json, r#"{"url":"http://web1/web"}"#);
 }
@@ -122,7 +139,15 @@ fn a_check_runs_where_its_service_does_and_knows_its_node() {
 fn a_watcher_gets_the_default_notifiers_and_their_secrets_as_they_are_written() {
     let spec = "secret: {hook: {}, other: {}}\nnotifier:\n  ops: {default: true, plugin: webhook, with: {url: \"http://h/${secret:hook}\"}}\n  chat: {plugin: slack, with: {url: \"${secret:other}\"}}";
     let (labels, id, name) = (Labels::new(), NodeId::from_random([1; 10]), Name::new("web1").unwrap());
-    let node = NodeView { id: &id, name: &name, labels: &labels, facts: None, watch: None, delivers: &BTreeSet::new() };
+    let node = NodeView {
+        id: &id,
+        name: &name,
+        labels: &labels,
+        facts: None,
+        watch: None,
+        delivers: &BTreeSet::new(),
+        schedules: &Standing::default(),
+    };
     let (desired, secrets) = desired_state(node, &applied(spec), &catalogue());
     assert!(desired.watch.is_none() && desired.notifiers.is_empty() && secrets.is_empty());
     let watcher = NodeView { watch: Some(Duration::from_secs(300)), ..node };
@@ -134,6 +159,88 @@ fn a_watcher_gets_the_default_notifiers_and_their_secrets_as_they_are_written() 
     // Nobody to tell, nothing to do.
     let (desired, _) = desired_state(watcher, &applied(""), &catalogue());
     assert!(desired.watch.is_none());
+}
+
+const CARE: &str = "system: {name: shop, zone: Europe/Berlin}
+window:
+  evening: {cron: 0 19 * * *, for: 4h, cutoff: 30m}
+task:
+  tidy: {where: role=web, timeout: 5m, steps: [{run: bin/tidy}, {packages: security}]}
+  roll: {where: role=web, steps: [{restart: site}]}
+  node: {where: role=web, steps: [{run: \"echo ${node.name}\"}]}
+service:
+  site: {where: role=web, command: bin/site}
+schedule:
+  nightly: {cron: 0 2 * * *, task: tidy, jitter: 10m, offline: run}
+  late: {cron: 0 20 * * *, zone: UTC, task: tidy, window: evening, offline: run}
+  roll: {cron: 0 3 * * *, task: roll}
+  node: {cron: 0 3 * * *, task: node, offline: run}
+  waits: {cron: 0 4 * * *, task: tidy}
+  week: {cron: 0 5 * * mon, report: [errors], offline: run}
+";
+
+fn held(spec: &str, role: &str, standing: &Standing) -> Vec<ScheduleAssignment> {
+    let (id, name) = (NodeId::from_random([1; 10]), Name::new("web1").unwrap());
+    let labels: Labels = [("role".to_owned(), role.to_owned())].into();
+    let delivers = BTreeSet::new();
+    let node = NodeView {
+        id: &id,
+        name: &name,
+        labels: &labels,
+        facts: None,
+        watch: None,
+        delivers: &delivers,
+        schedules: standing,
+    };
+    desired_state(node, &applied(spec), &catalogue()).0.schedules
+}
+
+#[test]
+fn a_node_holds_the_schedules_that_fire_without_the_control_plane() {
+    let standing = Standing::default();
+    let both = held(CARE, "web", &standing);
+    // What steps can't be done yet is not held either.
+    let names: Vec<&str> = both.iter().map(|one| one.name.as_str()).collect();
+    assert_eq!(names, ["late", "nightly"]);
+    let nightly = &both[1];
+    assert_eq!((nightly.cron.to_string().as_str(), nightly.zone.0.as_str()), ("0 2 * * *", "Europe/Berlin"));
+    assert_eq!((nightly.jitter.as_secs(), nightly.timeout.as_secs(), nightly.steps.len()), (600, 300, 2));
+    assert!(nightly.window.is_none() && nightly.origin.starts_with("s.yaml:"), "{nightly:?}");
+    let window = both[0].window.as_ref().unwrap();
+    assert_eq!((both[0].zone.0.as_str(), window.zone.0.as_str()), ("UTC", "Europe/Berlin"));
+    assert_eq!((window.lasts.as_secs(), window.cutoff.as_secs()), (14_400, 1_800));
+    assert!(held(CARE, "db", &standing).is_empty());
+
+    let name = |text: &str| Name::new(text).unwrap();
+    let paused =
+        Standing { paused: [name("late")].into(), since: [(name("nightly"), Timestamp::from_millis(7))].into() };
+    let one = held(CARE, "web", &paused);
+    assert_eq!((one.len(), one[0].since), (1, Timestamp::from_millis(7)));
+}
+
+#[test]
+fn what_disturbs_is_not_left_to_hosts_that_ask_nobody() {
+    let rolls = CARE.replace("task: roll}", "task: roll, offline: run}");
+    let plan = planned(&Applied::default(), &rolls, &[]);
+    assert_eq!(
+        problems(&plan),
+        [
+            "schedule roll [offline] is run, and its task roll does restart site: hosts that are cut off ask nobody how many others do that -> write offline: skip, or give it a task that takes nothing away"
+        ]
+    );
+    // Were it applied all the same, no host would hold it.
+    assert!(held(&rolls, "web", &Standing::default()).iter().all(|one| one.name.as_str() != "roll"));
+    let tasks = "system: {name: tasks}\ntask: {tidy: {where: role=web, steps: [{run: bin/tidy}]}}";
+    let first = planned(&Applied::default(), tasks, &[]).after;
+    let both = planned(&first, "schedule: {nightly: {cron: 0 2 * * *, task: tidy, offline: run}}", &[]);
+    assert!(both.problems.is_empty(), "{:?}", problems(&both));
+    let worse = planned(&both.after, &tasks.replace("{run: bin/tidy}", "{reboot: always}"), &[]);
+    assert_eq!(
+        problems(&worse),
+        [
+            "task tidy [steps] has the step reboot always, and schedule nightly of system default says offline: run: hosts that are cut off ask nobody how many others do that -> write offline: skip in schedule nightly first"
+        ]
+    );
 }
 
 #[test]

@@ -15,6 +15,7 @@ use hostler_core::applied::LOOSE;
 use hostler_core::effects::Host;
 use hostler_core::plan::{self, Act, Basis, Change, Plan};
 use hostler_proto::{admin as wire, agent};
+use hostler_types::desired::SCHEDULES_MAX;
 use hostler_types::spec::{Body, Kind, nearest};
 use hostler_types::{DesiredState, Name};
 use prost::Message;
@@ -122,6 +123,9 @@ fn too_large(app: &App, world: &World, plan: &Plan) -> Vec<plan::Problem> {
     specs.applied = plan.after.clone();
     after.specs = specs.into();
     let large = |(one, secrets): (DesiredState, BTreeSet<Name>)| {
+        if one.schedules.len() > SCHEDULES_MAX {
+            return too_many_schedules(&one);
+        }
         let sealed = |name| world.secrets.get(name)?.versions.last().map(|newest| newest.sealed.len());
         let secrets: usize = secrets.iter().filter_map(sealed).sum();
         let size = agent::DesiredState::from(&one).encoded_len() + secrets;
@@ -140,6 +144,23 @@ fn too_large(app: &App, world: &World, plan: &Plan) -> Vec<plan::Problem> {
         })
     };
     after.members.keys().filter_map(|node| app.desired_state(&after, node)).filter_map(large).collect()
+}
+
+/// A host looks at each of them whenever one is due there.
+fn too_many_schedules(one: &DesiredState) -> Option<plan::Problem> {
+    let last = one.schedules.last()?;
+    Some(plan::Problem {
+        kind: Kind::Schedule,
+        name: last.name.clone(),
+        path: "offline".to_owned(),
+        message: format!(
+            "is one of {} schedules that node {} would fire by itself, and it holds at most {SCHEDULES_MAX}",
+            one.schedules.len(),
+            one.node_name
+        ),
+        help: Some("write offline: skip in some of them, or select fewer nodes".to_owned()),
+        origin: last.origin.clone(),
+    })
 }
 
 pub fn change_to_wire(change: &Change) -> wire::Change {

@@ -1,7 +1,8 @@
 //! `hostler.agent.v1` and the domain.
 
-use super::WireError;
+use super::{WireError, schedules};
 use crate::agent as wire;
+use hostler_types::desired::SCHEDULES_MAX;
 use hostler_types::facts::{Address, Disk};
 use hostler_types::plugin::{Grants, PatternError};
 use hostler_types::time::whole_millis;
@@ -123,6 +124,9 @@ impl From<&DesiredState> for wire::DesiredState {
             watch: desired.watch.as_ref().map(Into::into),
             services: desired.services.iter().map(Into::into).collect(),
             brakes: desired.brakes.iter().map(Into::into).collect(),
+            // More are refused where they are applied; a node that gets them by a new label
+            // is to have all the rest of its orders.
+            schedules: desired.schedules.iter().take(SCHEDULES_MAX).map(Into::into).collect(),
         }
     }
 }
@@ -140,6 +144,7 @@ impl TryFrom<wire::DesiredState> for DesiredState {
             watch: desired.watch.map(TryInto::try_into).transpose()?,
             services: desired.services.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
             brakes: desired.brakes.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
+            schedules: schedules(desired.schedules)?,
         })
     }
 }

@@ -516,6 +516,47 @@ pub struct DesiredState {
     /// What holds acts on services back.
     #[prost(message, repeated, tag = "9")]
     pub brakes: ::prost::alloc::vec::Vec<Brake>,
+    /// Those that the node begins by itself while it is cut off.
+    #[prost(message, repeated, tag = "10")]
+    pub schedules: ::prost::alloc::vec::Vec<ScheduleAssignment>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ScheduleAssignment {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Five fields of cron, on the wall of the zone.
+    #[prost(string, tag = "2")]
+    pub cron: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub zone: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "4")]
+    pub jitter_ms: u64,
+    /// What was due by then is not its own.
+    #[prost(uint64, tag = "5")]
+    pub since_ms: u64,
+    /// Absent: it may begin at any time.
+    #[prost(message, optional, tag = "6")]
+    pub window: ::core::option::Option<ScheduleWindow>,
+    #[prost(message, repeated, tag = "7")]
+    pub steps: ::prost::alloc::vec::Vec<TaskStep>,
+    /// All steps together.
+    #[prost(uint64, tag = "8")]
+    pub timeout_ms: u64,
+    /// Where it is written.
+    #[prost(string, tag = "9")]
+    pub origin: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ScheduleWindow {
+    #[prost(string, tag = "1")]
+    pub cron: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub zone: ::prost::alloc::string::String,
+    /// How long it stays open, and for how much of its end nothing starts.
+    #[prost(uint64, tag = "3")]
+    pub for_ms: u64,
+    #[prost(uint64, tag = "4")]
+    pub cutoff_ms: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ServiceAssignment {

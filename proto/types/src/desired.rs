@@ -1,8 +1,11 @@
 //! What a node is asked to do.
 
+use crate::cron::Cron;
 use crate::plugin::Grants;
 use crate::service::{Brake, ServiceAssignment};
-use crate::{Name, NodeId};
+use crate::spec::Zone;
+use crate::task::TaskStep;
+use crate::{Name, NodeId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -34,6 +37,40 @@ pub struct DesiredState {
     pub services: Vec<ServiceAssignment>,
     /// What holds acts on them back.
     pub brakes: Vec<Brake>,
+    /// Those that the node begins by itself while it is cut off.
+    pub schedules: Vec<ScheduleAssignment>,
+}
+
+/// Of one node: each is looked at whenever something is due there.
+pub const SCHEDULES_MAX: usize = 200;
+
+/// A schedule that fires without the control plane, and what it does on this node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScheduleAssignment {
+    pub name: Name,
+    pub cron: Cron,
+    pub zone: Zone,
+    /// Nodes begin spread over this time.
+    pub jitter: Duration,
+    /// What was due by then is not its own.
+    pub since: Timestamp,
+    /// It has to be open.
+    pub window: Option<WindowAssignment>,
+    pub steps: Vec<TaskStep>,
+    /// All steps together.
+    pub timeout: Duration,
+    /// Where it is written.
+    pub origin: String,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct WindowAssignment {
+    pub cron: Cron,
+    pub zone: Zone,
+    /// How long it stays open.
+    pub lasts: Duration,
+    /// Nothing starts in its last part.
+    pub cutoff: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

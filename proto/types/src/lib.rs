@@ -26,7 +26,8 @@ pub mod units;
 pub mod version;
 
 pub use desired::{
-    CheckAssignment, DesiredState, NotifierAssignment, PluginAssignment, SealedSecret, Stamp, WatchAssignment,
+    CheckAssignment, DesiredState, NotifierAssignment, PluginAssignment, ScheduleAssignment, SealedSecret, Stamp,
+    WatchAssignment, WindowAssignment,
 };
 pub use event::{Event, EventKind, Transition};
 pub use facts::Facts;

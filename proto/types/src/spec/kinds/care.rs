@@ -199,7 +199,7 @@ record! {
         overlap "overlap": Overlap, default(Overlap::Forbid), "overlap: replace";
         /// Nodes begin spread over this time.
         jitter "jitter": Wait, default(Span(Duration::ZERO)), "jitter: 10m";
-        /// What a host does that is cut off from the control plane.
+        /// What a host does that is cut off from the control plane. With run it begins the task by itself and asks nobody how many others do: a task that restarts services, drains or reboots is refused.
         offline "offline": Offline, default(Offline::Skip), "offline: run";
         /// Who is told.
         tell "tell": Vec<Ref<NotifierSpec>>, default(Vec::new()), "tell: [ops]";
