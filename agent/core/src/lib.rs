@@ -5,6 +5,7 @@
 //! [`hostler_types::Now`], randomness as a seed, and what is to be done goes out
 //! as data; the shell around it (`hostler-agent`) does it.
 
+pub mod alone;
 pub mod clockwatch;
 pub mod desired;
 pub mod gone;

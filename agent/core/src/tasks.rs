@@ -120,6 +120,12 @@ pub enum Input {
         /// What the control plane's clock shows.
         corrected: Timestamp,
     },
+    /// What the host begins by itself, since it is cut off: nobody else asked for it.
+    Alone {
+        schedule: Name,
+        offer: Box<TaskOffer>,
+        corrected: Timestamp,
+    },
     Cancel {
         id: TaskId,
         stamp: Stamp,

@@ -6,7 +6,9 @@ use super::{
     over, words,
 };
 use hostler_types::units::{format_duration, format_size};
-use hostler_types::{Brake, BrakeKind, Now, Stamp, TaskId, TaskOffer, TaskReport, TaskState, TaskStep, Timestamp};
+use hostler_types::{
+    Brake, BrakeKind, Name, Now, Stamp, TaskId, TaskOffer, TaskReport, TaskState, TaskStep, Timestamp,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -70,6 +72,7 @@ impl Ledger {
         match input {
             Input::Restored(found) => self.restored(now, *found),
             Input::Offer { offer, corrected } => self.offered(now, *offer, corrected),
+            Input::Alone { schedule, offer, corrected } => self.alone(now, &schedule, *offer, corrected),
             Input::Cancel { id, stamp, words } => self.cancelled(now, id, stamp, words),
             Input::Began { id, step } => self.began(now, &id, step),
             Input::Printed { id, bytes } => self.printed(now, &id, bytes),
@@ -130,6 +133,21 @@ impl Ledger {
         match turned_down {
             Some((state, words)) => self.end(now, over(id, state, now.wall, words), offer.stamp),
             None => self.accept(now, offer),
+        }
+    }
+
+    /// The orders that are in force here ask for it, whoever was heard last.
+    fn alone(&mut self, now: Now, schedule: &Name, offer: TaskOffer, corrected: Timestamp) {
+        if self.knows(&offer.id) {
+            return;
+        }
+        let offer = TaskOffer { stamp: offer.stamp.max(self.highest), ..offer };
+        match self.open.keys().find(|id| id.fire().is_some_and(|(name, _)| name == *schedule)) {
+            Some(before) => {
+                let words = format!("the one before it, {before}, still runs on this host");
+                self.end(now, over(offer.id, TaskState::Refused, now.wall, words), offer.stamp);
+            }
+            None => self.offered(now, offer, corrected),
         }
     }
 

@@ -144,6 +144,49 @@ fn what_may_not_begin_does_not() {
 }
 
 #[test]
+fn what_the_host_begins_by_itself_is_one_at_a_time_and_once() {
+    let fire = |second: u64, steps| {
+        let due = Timestamp::from_millis(second * 1000);
+        let offer = TaskOffer { id: TaskId::of_fire(&name("tidy"), due), stamp: Stamp::default(), ..offer(1, steps) };
+        Input::Alone { schedule: name("tidy"), offer: Box::new(offer), corrected: at(1).wall }
+    };
+    let mut host = Host::new();
+    // By the orders that are there, though another control plane was heard since.
+    host.step(1, Input::Ruled(Stamp { term: 9, ..STAMP }));
+    let begun = host.step(1, fire(1, vec![run("df")])).to_vec();
+    assert!(does(&begun, |one| matches!(one, Effect::Start { .. })));
+    assert!(matches!(&begun[0], Effect::Keep(Kept::Open(record)) if record.offer.stamp.term == 9));
+    assert!(host.step(2, fire(1, vec![run("df")])).is_empty(), "it is known");
+    host.step(3, fire(2, vec![run("df")]));
+    assert_eq!(host.end(), Some((TaskState::Refused, "the one before it, tidy.1, still runs on this host")));
+    // What the control plane asks for is its own matter.
+    assert!(does(
+        host.offer(
+            3,
+            TaskOffer {
+                id: TaskId::of_fire(&name("tidy"), at(3).wall),
+                stamp: Stamp { term: 9, ..STAMP },
+                ..offer(2, vec![run("df")])
+            }
+        ),
+        |one| matches!(one, Effect::Start { .. })
+    ));
+    let ended = Input::Ended {
+        id: TaskId::of_fire(&name("tidy"), Timestamp::from_millis(1000)),
+        step: 0,
+        fate: Fate::Exit(0),
+        output: None,
+    };
+    host.step(4, ended);
+    assert!(host.step(5, fire(1, vec![run("df")])).is_empty(), "it was done, and nobody asks how");
+    let brake = Brake { kind: BrakeKind::Frozen, check: None, until: None, words: "by ada".into() };
+    let mut host = Host::new();
+    host.step(1, Input::Brakes(vec![brake]));
+    host.step(1, fire(1, vec![run("df")]));
+    assert_eq!(host.end(), Some((TaskState::Refused, "frozen by ada")));
+}
+
+#[test]
 fn a_cancel_ends_a_program_and_lets_a_service_finish() {
     let mut host = Host::new();
     host.offer(1, offer(1, vec![run("df"), run("du")]));
