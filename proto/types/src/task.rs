@@ -31,6 +31,13 @@ impl TaskId {
         Self(format!("{schedule}.{}", due.as_millis() / 1000))
     }
 
+    /// Which schedule it is of, and when that was due.
+    pub fn fire(&self) -> Option<(Name, Timestamp)> {
+        let (schedule, second) = self.0.rsplit_once('.')?;
+        let due = second.parse::<u64>().ok()?.checked_mul(1000)?;
+        Some((Name::new(schedule).ok()?, Timestamp::from_millis(due)))
+    }
+
     pub fn parse(text: &str) -> Result<Self, TaskIdError> {
         let fits = !text.is_empty() && text.len() <= TASK_ID_BYTES_MAX;
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
@@ -90,6 +97,12 @@ impl TaskState {
     /// The node has it, or may have.
     pub const fn is_out(self) -> bool {
         matches!(self, Self::Offered | Self::Accepted | Self::Running)
+    }
+
+    /// Its control plane said so by itself: a node that did it while it was cut off knows
+    /// better.
+    pub const fn may_be_another(self) -> bool {
+        matches!(self, Self::Lost | Self::Undelivered | Self::Skipped)
     }
 
     /// It counts against the errors that a run may have. What never reached its node
@@ -249,6 +262,10 @@ mod tests {
         assert_eq!(TaskId::parse(id.as_str()), Ok(id));
         let patch = Name::new("patch").expect("a name");
         assert_eq!(TaskId::of_fire(&patch, Timestamp::from_millis(5_500)).as_str(), "patch.5");
+        let dotted = Name::new("shop.2").expect("a name");
+        let due = Timestamp::from_millis(7_000);
+        assert_eq!(TaskId::of_fire(&dotted, due).fire(), Some((dotted, due)));
+        assert_eq!(TaskId::of_run(1, 7).fire(), None);
         for text in ["", "../x", "a/b", ".hidden", "a b", "-x", &"x".repeat(121)] {
             assert!(TaskId::parse(text).is_err(), "{text}");
         }
