@@ -11,6 +11,7 @@ mod operators;
 pub mod plugins;
 mod roles;
 mod runs;
+mod schedules;
 pub mod secrets;
 mod services;
 pub mod specs;
@@ -174,6 +175,24 @@ impl Admin for AdminService {
         on(&request, "run", &request.get_ref().number.to_string());
         let caller = caller(&request)?;
         runs::control(&self.0, &caller, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_schedules(
+        &self,
+        request: Request<wire::ListSchedulesRequest>,
+    ) -> Answer<wire::ListSchedulesResponse> {
+        schedules::list(&self.0, &caller(&request)?).await.map(Response::new)
+    }
+
+    async fn get_schedule(&self, request: Request<wire::GetScheduleRequest>) -> Answer<wire::GetScheduleResponse> {
+        on(&request, "schedule", &request.get_ref().name);
+        schedules::get(&self.0, &caller(&request)?, request.get_ref()).await.map(Response::new)
+    }
+
+    async fn set_schedule(&self, request: Request<wire::SetScheduleRequest>) -> Answer<wire::Schedule> {
+        on(&request, "schedule", &request.get_ref().name);
+        let caller = caller(&request)?;
+        schedules::set(&self.0, &caller, request.into_inner()).await.map(Response::new)
     }
 
     async fn create_token(&self, request: Request<wire::CreateTokenRequest>) -> Answer<wire::CreateTokenResponse> {

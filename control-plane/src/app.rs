@@ -12,6 +12,7 @@ use crate::notices::{self, Notices};
 use crate::pki::{Pki, PkiError};
 use crate::records::{self, NewEvent};
 use crate::runs::{self, Work};
+use crate::schedules::{self, Schedules};
 use crate::vault::{KeyError, Vault};
 use crate::watchers::Duties;
 use crate::world::{Mirror, WorldError};
@@ -48,6 +49,8 @@ pub struct App {
     pub watched: Watched,
     /// What is done across nodes now.
     pub work: Work,
+    /// What is done when it is due.
+    pub schedules: Schedules,
     /// Tokens that operators show, and who shows wrong ones.
     pub proving: Proving,
     /// Plugins, and the files of specs.
@@ -194,7 +197,9 @@ impl App {
         // Before anybody connects, so that no watcher is told to forget what it told.
         let duties = watch::Sender::new(Arc::new(watchers::chosen(&mirror.now(), &config)));
         let watched = Watched::new(&mirror.now().brakes);
-        let work = Work::new(runs::load(&*store).await?);
+        let work = runs::load(&*store).await?;
+        let schedules = Schedules::new(schedules::load(&*store, &work).await?);
+        let work = Work::new(work);
         Ok(Arc::new(Self {
             agents_port: sockets.agents_port(),
             operators_port: sockets.operators_port(),
@@ -208,6 +213,7 @@ impl App {
             duties,
             watched,
             work,
+            schedules,
             pki,
             vault,
             audit,
@@ -234,6 +240,7 @@ impl App {
         self.tracker.spawn(watchers::run(Arc::clone(self)));
         self.tracker.spawn(brakes::run(Arc::clone(self)));
         self.tracker.spawn(runs::run(Arc::clone(self)));
+        self.tracker.spawn(schedules::run(Arc::clone(self)));
         self.tracker.spawn(approvals::run(Arc::clone(self)));
         self.tracker.spawn(Arc::clone(&self.mirror).run(store(), stop()));
         self.tracker.spawn(Arc::clone(&self.journal).run(store(), stop()));

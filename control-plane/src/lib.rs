@@ -41,6 +41,7 @@ mod pki;
 mod policies;
 mod records;
 mod runs;
+mod schedules;
 mod serve;
 mod systems;
 mod tls;

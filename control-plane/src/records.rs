@@ -8,6 +8,7 @@ mod acts;
 pub mod brakes;
 mod notices;
 pub mod runs;
+pub mod schedules;
 
 pub use acts::{act_id, act_key, acts_prefix, decode_act, encode_act};
 pub use notices::{

@@ -2,10 +2,12 @@
 //! the core decides, and only then sends it.
 
 mod keep;
+mod offer;
 mod retention;
 mod view;
 
 pub use keep::load;
+pub use offer::readable;
 
 use self::keep::Kept;
 pub use self::view::FleetView;
@@ -14,6 +16,7 @@ use crate::clock;
 use crate::link::to_agent_message;
 use crate::records::NewEvent;
 use crate::records::runs::Extra;
+use crate::records::schedules::Begun;
 use hostler_core::runs::{Effect, Input, Run, RunState, Runs, Verb};
 use hostler_proto::agent::{self as wire, to_agent};
 use hostler_types::task::TaskOffer;
@@ -45,6 +48,8 @@ pub struct NewRun {
     pub about: About,
     /// Of a task that no run's number names.
     pub task: Option<TaskId>,
+    /// The fire of a schedule that it is, kept in one commit with it.
+    pub begun: Option<Box<Begun>>,
 }
 
 #[derive(Debug)]
@@ -71,6 +76,8 @@ pub struct Inside {
     /// How many notes of each are kept.
     notes: BTreeMap<u64, usize>,
     newest: u64,
+    /// What is to be kept with runs that begin in this turn.
+    begun: BTreeMap<u64, Box<Begun>>,
 }
 
 impl Work {
@@ -93,6 +100,21 @@ impl Work {
         let (answer, number) = oneshot::channel();
         self.words.send(Word::Begin { new: Box::new(new), answer }).await.ok()?;
         number.await.ok()
+    }
+
+    /// The same of many: they may be one turn.
+    pub async fn begin_all(&self, all: Vec<NewRun>) -> Option<Vec<u64>> {
+        let mut answers = Vec::new();
+        for new in all {
+            let (answer, number) = oneshot::channel();
+            self.words.send(Word::Begin { new: Box::new(new), answer }).await.ok()?;
+            answers.push(number);
+        }
+        let mut numbers = Vec::new();
+        for answer in answers {
+            numbers.push(answer.await.ok()?);
+        }
+        Some(numbers)
     }
 
     /// Whether there is such a run that is not over, once that is kept.
@@ -172,11 +194,11 @@ async fn turn(app: &App, words: Vec<Word>) -> Option<BTreeSet<NodeId>> {
         }
         let disturbs = inside.runs.iter().any(|run| run.order.disturbs)
             || inputs.iter().any(|input| matches!(input, Input::Begin(run) if run.order.disturbs));
-        let late = inside.late(&inputs);
+        let ends = ends_in(&inputs);
         let view = FleetView::new(app, disturbs);
         let effects = inside.runs.step(clock::now(), &view, inputs);
         let mut kept = inside.kept(&effects, clock::wall());
-        kept.late = late;
+        kept.late = ends.into_iter().filter(|(node, report)| !inside.has(node, &report.id)).collect();
         (kept, inside.sends(app, &effects), over_in(&effects))
     };
     let changed = !kept.is_empty();
@@ -206,6 +228,14 @@ fn over_in(effects: &[Effect]) -> Vec<u64> {
     over.collect()
 }
 
+fn ends_in(inputs: &[Input]) -> Vec<(NodeId, TaskReport)> {
+    let ends = inputs.iter().filter_map(|input| match input {
+        Input::Report { node, report } if report.state.is_over() => Some((node.clone(), report.clone())),
+        _ => None,
+    });
+    ends.collect()
+}
+
 /// What is told once all is kept.
 enum Answer {
     Number(oneshot::Sender<u64>, u64),
@@ -228,7 +258,7 @@ impl Inside {
     fn take(&mut self, app: &App, word: Word, answers: &mut Vec<Answer>) -> Input {
         match word {
             Word::Begin { new, answer } => {
-                let NewRun { mut run, about, task } = *new;
+                let NewRun { mut run, about, task, begun } = *new;
                 self.newest += 1;
                 let number = self.newest;
                 let id = task.unwrap_or_else(|| TaskId::of_run(app.lineage, number));
@@ -237,6 +267,7 @@ impl Inside {
                     task.report.id = id.clone();
                 }
                 self.about.insert(number, Arc::new(about));
+                self.begun.extend(begun.map(|begun| (number, begun)));
                 answers.push(Answer::Number(answer, number));
                 Input::Begin(Box::new(run))
             }
@@ -253,16 +284,10 @@ impl Inside {
         }
     }
 
-    /// Ends of tasks whose run is over: what was taken for lost was not.
-    fn late(&self, inputs: &[Input]) -> Vec<(NodeId, TaskReport)> {
-        let known = |id: &TaskId| self.runs.iter().any(|run| run.order.task == *id);
-        let late = inputs.iter().filter_map(|input| match input {
-            Input::Report { node, report } if report.state.is_over() && !known(&report.id) => {
-                Some((node.clone(), report.clone()))
-            }
-            _ => None,
-        });
-        late.collect()
+    /// Whether a run that is here knows that task. Of others an end comes late: what was
+    /// taken for lost was not.
+    fn has(&self, node: &NodeId, id: &TaskId) -> bool {
+        self.runs.iter().any(|run| run.order.task == *id && run.tasks.contains_key(node))
     }
 
     fn kept(&mut self, effects: &[Effect], now: Timestamp) -> Kept {
@@ -272,6 +297,9 @@ impl Inside {
                 Effect::SaveRun { number } => {
                     if let (Some(run), Some(about)) = (self.runs.get(*number), self.about.get(number)) {
                         kept.run(run, about);
+                    }
+                    if let Some(begun) = self.begun.remove(number) {
+                        kept.fire(*number, *begun);
                     }
                 }
                 Effect::SaveTask { number, node } => {

@@ -56,10 +56,24 @@ pub struct Order {
     pub deadline: Option<Duration>,
     /// Nothing begins later: a window closes.
     pub begin_by: Option<Timestamp>,
+    /// What it was due by; none: somebody asked for it.
+    pub fire: Option<Fire>,
     /// A step takes something away from those that a node serves: budgets count.
     pub disturbs: bool,
     /// What its steps leave comes to be well only later, or not at all.
     pub settles: bool,
+}
+
+/// A time at which a schedule was due.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fire {
+    pub schedule: Name,
+    pub at: Timestamp,
+    /// A node that is cut off does it by itself, at the same moment.
+    pub alone: bool,
+    /// It comes too late to be made up for: nodes are asked what they did by themselves,
+    /// and begin nothing but what is still on time.
+    pub only_on_time: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -443,6 +457,7 @@ impl Runs {
         // What is over stays so, but for what nobody knew; and a late word takes nothing back.
         let news = match task.state() {
             TaskState::Lost => report.state.is_over(),
+            state if state.may_be_another() => report.state.is_over() && report.state != TaskState::Undelivered,
             state if state.is_over() => false,
             TaskState::Running => report.state.is_over() || report.state == TaskState::Running,
             TaskState::Planned | TaskState::Offered | TaskState::Accepted => report.state > TaskState::Offered,

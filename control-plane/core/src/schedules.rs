@@ -7,9 +7,11 @@
 //! ledger is kept in the same commit as what was decided.
 //!
 //! How a run is spread over nodes, and what a host does that is alone, are not decided
-//! here.
+//! here; what hosts are asked afterwards is ([`asked`]).
 
+mod alone;
 mod reason;
+pub mod spec;
 pub mod timetable;
 
 #[cfg(test)]
@@ -17,6 +19,7 @@ mod history;
 #[cfg(test)]
 mod tests;
 
+pub use alone::{ASKED_MAX, asked};
 pub use reason::{Delay, Hold, Reason};
 pub use timetable::Timetable;
 

@@ -6,12 +6,14 @@ mod approvals;
 pub mod brakes;
 mod dev;
 mod runs;
+mod schedules;
 mod services;
 
 pub use access::{CanArgs, Given, OperatorCommand, OperatorTokenCommand, RoleCommand, RoleSetArgs};
 pub use approvals::ApproveCommand;
 pub use dev::{DevCommand, ImportCommand, SystemdArgs};
 pub use runs::{HowArgs, RunArgs, RunCommand};
+pub use schedules::ScheduleCommand;
 pub use services::{ActArgs, ServiceCommand, WhyArgs};
 
 use brakes::{FreezeArgs, MaintenanceArgs, ThawArgs};
@@ -70,7 +72,10 @@ pub enum Command {
     Service(ServiceCommand),
     /// Work across nodes: a command, or what a task of a spec says
     Run(Box<RunArgs>),
-    /// Why a service or a run is as it is: what was seen, which rule, what was refused
+    /// Schedules: what is done when it is due
+    #[command(subcommand)]
+    Schedule(ScheduleCommand),
+    /// Why a service, a run or a schedule is as it is: what was seen, which rule, what was refused
     Why(WhyArgs),
     /// Try things on the demo of `cargo xtask up`
     #[command(subcommand)]

@@ -22,6 +22,7 @@ mod operators;
 mod plugins;
 mod roles;
 mod runs;
+mod schedules;
 mod secrets;
 mod services;
 mod specs;
@@ -68,6 +69,7 @@ async fn act(global: &Global, out: &Out, command: Command) -> Result<ExitCode, P
         Command::Doctor => doctor::run(global, out).await,
         Command::Service(command) => services::run(client::connect(global).await?, out, format, command).await,
         Command::Run(args) => runs::run(client::connect(global).await?, out, format, *args).await,
+        Command::Schedule(command) => schedules::run(client::connect(global).await?, out, format, command).await,
         Command::Can(args) => roles::can(client::connect(global).await?, out, format, args).await,
         command => ask(global, out, command).await.map(|()| ExitCode::SUCCESS),
     }
@@ -97,6 +99,7 @@ async fn ask(global: &Global, out: &Out, command: Command) -> Result<(), Problem
         Command::Can(_)
         | Command::Service(_)
         | Command::Run(_)
+        | Command::Schedule(_)
         | Command::Import(_)
         | Command::Context(_)
         | Command::Explain(_)

@@ -54,6 +54,7 @@ const SERVICE: Noun = Noun::Spec(Kind::Service);
 const PLUGIN: Noun = Noun::Spec(Kind::Plugin);
 const ALERT: Noun = Noun::Spec(Kind::Alert);
 const NOTIFIER: Noun = Noun::Spec(Kind::Notifier);
+const SCHEDULE: Noun = Noun::Spec(Kind::Schedule);
 const SECRET: Noun = Noun::Spec(Kind::Secret);
 const SYSTEM: Noun = Noun::Spec(Kind::System);
 
@@ -85,6 +86,9 @@ pub const CALLS: &[Call] = &[
     call("GetRun", Anyone),
     call("WatchRun", Anyone),
     call("ControlRun", Anyone),
+    call("ListSchedules", InSystem(Read, SCHEDULE)),
+    call("GetSchedule", InSystem(Read, SCHEDULE)),
+    call("SetSchedule", InSystem(Act, SCHEDULE)),
     call("CreateToken", Everywhere(Change, Noun::Token)),
     call("ListTokens", Everywhere(Read, Noun::Token)),
     call("RemoveToken", Everywhere(Change, Noun::Token)),

@@ -31,7 +31,7 @@ fn is_own(caller: &Caller, run: &wire::Run) -> bool {
 /// Whether there is anything at all that they may run, or look at.
 fn may_somewhere(world: &World, caller: &Caller, verb: Verb) -> Result<(), Status> {
     let ask = |noun| Ask::new(verb, noun).within(Place::Some).on(Nodes::Some);
-    let others = [Noun::Command, Noun::Spec(Kind::Service)];
+    let others = [Noun::Command, Noun::Spec(Kind::Service), Noun::Spec(Kind::Schedule)];
     if others.into_iter().any(|noun| access::may(world, caller, &ask(noun))) {
         return Ok(());
     }

@@ -2,7 +2,7 @@
 
 use super::{RecordError, decode, encode};
 use bytes::Bytes;
-use hostler_core::runs::{Note, Order, Run, RunState, Task};
+use hostler_core::runs::{Fire, Note, Order, Run, RunState, Task};
 use hostler_proto::agent::TaskStep as WireStep;
 use hostler_proto::store as rest;
 use hostler_types::time::whole_millis;
@@ -112,6 +112,8 @@ pub fn encode_run(run: &Run, steps: &[TaskStep], extra: &Extra) -> Bytes {
             .iter()
             .flat_map(|(node, names)| names.iter().map(move |name| format!("{node} {name}")))
             .collect(),
+        alone: order.fire.as_ref().is_some_and(|fire| fire.alone),
+        only_on_time: order.fire.as_ref().is_some_and(|fire| fire.only_on_time),
     })
 }
 
@@ -140,6 +142,12 @@ pub fn decode_run(key: &str, bytes: &[u8]) -> Result<Header, RecordError> {
         timeout: Duration::from_millis(one.timeout_ms),
         deadline: (one.deadline_ms > 0).then(|| Duration::from_millis(one.deadline_ms)),
         begin_by: some_time(one.begin_by_ms),
+        fire: some_time(one.due_ms).zip(Name::new(one.schedule.as_str()).ok()).map(|(at, schedule)| Fire {
+            schedule,
+            at,
+            alone: one.alone,
+            only_on_time: one.only_on_time,
+        }),
         disturbs: steps.iter().any(TaskStep::disturbs),
         settles: steps.iter().any(TaskStep::settles),
     };
@@ -258,6 +266,12 @@ mod tests {
             timeout: Duration::from_secs(60),
             deadline: Some(Duration::from_secs(600)),
             begin_by: Some(Timestamp::from_millis(99)),
+            fire: Some(Fire {
+                schedule: Name::new("patch").expect("a name"),
+                at: Timestamp::from_millis(4),
+                alone: true,
+                only_on_time: true,
+            }),
             disturbs: true,
             settles: false,
         };

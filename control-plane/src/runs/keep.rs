@@ -7,14 +7,16 @@ use crate::records::runs::{
     RUN_NOTES, RUN_NUMBER, RUN_TASKS, RUNS, decode_run, decode_task, encode_notes, encode_run, encode_task, restored,
     run_key, run_note_key, run_task_key,
 };
+use crate::records::schedules::{Begun, decode_fire, fire_key};
 use crate::records::{self, NewEvent};
+use crate::schedules;
 use crate::world::WorldError;
 use bytes::Bytes;
 use hostler_core::runs::{Note, Run, SETTLE, Task};
 use hostler_proto::store as rest;
 use hostler_store::{OPERATIONS_MAX, Store, StoreError, TXN_BYTES_MAX, Txn};
-use hostler_types::{NodeId, TaskReport, TaskState};
-use std::collections::BTreeMap;
+use hostler_types::{NodeId, TaskId, TaskReport, TaskState};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +29,8 @@ const EVENTS_AT_ONCE: usize = 40;
 pub(super) struct Kept {
     newest: u64,
     puts: BTreeMap<String, Bytes>,
+    /// What is kept with the head of a run, in one commit.
+    beside: BTreeMap<String, Vec<(String, Bytes)>>,
     pub events: Vec<NewEvent>,
     /// Ends that came after their run's.
     pub late: Vec<(NodeId, TaskReport)>,
@@ -47,6 +51,11 @@ impl Kept {
         self.puts.insert(run_key(run.order.number), encode_run(run, &about.steps, &about.extra));
     }
 
+    /// A run that is there is decided, and what is decided is there: a fire happens once.
+    pub fn fire(&mut self, number: u64, begun: Begun) {
+        self.beside.insert(run_key(number), begun.records(number));
+    }
+
     pub fn task(&mut self, number: u64, node: &NodeId, task: &Task) {
         self.puts.insert(run_task_key(number, node), encode_task(task));
     }
@@ -55,26 +64,40 @@ impl Kept {
         self.puts.insert(run_note_key(number, count), encode_notes(std::slice::from_ref(note)));
     }
 
-    /// As few as they fit into. Notes and tasks sort before the heads of their runs: what
-    /// a head names is there.
     fn into_transactions(self, app: &App) -> Vec<Txn> {
-        let (mut all, mut txn, mut bytes) = (Vec::new(), Txn::new(), 0);
-        for (key, value) in self.puts {
-            let size = key.len() + value.len();
-            if txn.operations() + 2 > OPERATIONS_MAX || bytes + size > TXN_BYTES_MAX / 2 {
-                all.push(std::mem::take(&mut txn));
-                bytes = 0;
-            }
-            bytes += size;
-            txn = txn.put(key, value);
-        }
-        all.push(txn);
+        let mut all = batches(self.puts, self.beside);
         for events in self.events.chunks(EVENTS_AT_ONCE) {
             all.push(app.journal.record(Txn::new(), clock::wall(), events));
         }
-        all.retain(|txn| !txn.is_empty());
         all
     }
+}
+
+/// As few commits as they fit into. Notes and tasks sort before the heads of their runs:
+/// what a head names is there. What is beside a head is in its commit, and of two fires of
+/// one schedule the older one is in the earlier commit.
+fn batches(puts: BTreeMap<String, Bytes>, mut beside: BTreeMap<String, Vec<(String, Bytes)>>) -> Vec<Txn> {
+    let (mut all, mut txn, mut bytes, mut keys) = (Vec::new(), Txn::new(), 0, BTreeSet::new());
+    for (key, value) in puts {
+        let mut unit = beside.remove(&key).unwrap_or_default();
+        unit.push((key, value));
+        let size: usize = unit.iter().map(|(key, value)| key.len() + value.len()).sum();
+        let twice = unit.iter().any(|(key, _)| keys.contains(key));
+        // One operation is left for events.
+        if twice || txn.operations() + unit.len() + 1 > OPERATIONS_MAX || bytes + size > TXN_BYTES_MAX / 2 {
+            all.push(std::mem::take(&mut txn));
+            keys.clear();
+            bytes = 0;
+        }
+        bytes += size;
+        for (key, value) in unit {
+            keys.insert(key.clone());
+            txn = txn.put(key, value);
+        }
+    }
+    all.push(txn);
+    all.retain(|txn| !txn.is_empty());
+    all
 }
 
 /// Until it is written: what was decided is not decided again. `None`: it never will be.
@@ -111,22 +134,42 @@ async fn pause(app: &App) -> Option<()> {
 
 /// What was taken for lost was not: its record says how it really ended.
 async fn mend(app: &App, node: &NodeId, report: &TaskReport, kept: &mut Kept) -> Result<(), StoreError> {
-    let number = report.id.as_str().rsplit('-').next().and_then(|text| text.parse::<u64>().ok());
-    let Some(number) = number else { return Ok(()) };
-    let head = app.store.get(&run_key(number)).await?;
-    let head = head.and_then(|entry| decode_run(&run_key(number), &entry.value).ok());
-    // Of another history, a number says nothing.
-    if head.is_none_or(|head| head.order.task != report.id) {
+    let number = match report.id.fire() {
+        Some((schedule, due)) => {
+            let key = fire_key(&schedule, due);
+            let entry = app.store.get(&key).await?;
+            entry.and_then(|entry| decode_fire(&key, &entry.value).ok()).map(|fire| fire.run).filter(|run| *run != 0)
+        }
+        None => report.id.as_str().rsplit('-').next().and_then(|text| text.parse::<u64>().ok()),
+    };
+    let task = match number {
+        Some(number) => kept_task(app, number, node, &report.id).await?.map(|task| (number, task)),
+        None => None,
+    };
+    let Some((number, mut task)) = task else {
+        let end = schedules::unknown_end(app, node, report);
+        kept.puts.extend(end.put);
+        kept.events.extend(end.event);
         return Ok(());
-    }
-    let key = run_task_key(number, node);
-    let Some(entry) = app.store.get(&key).await? else { return Ok(()) };
-    let Ok((_, mut task)) = decode_task(&key, &entry.value, &report.id) else { return Ok(()) };
-    if task.state() == TaskState::Lost {
+    };
+    if task.state().may_be_another() && report.state != TaskState::Undelivered {
         task.report = report.clone();
         kept.task(number, node, &task);
     }
     Ok(())
+}
+
+/// That node's part of a run, if the run is of this id.
+async fn kept_task(app: &App, number: u64, node: &NodeId, id: &TaskId) -> Result<Option<Task>, StoreError> {
+    let head = app.store.get(&run_key(number)).await?;
+    let head = head.and_then(|entry| decode_run(&run_key(number), &entry.value).ok());
+    // Of another history, a number says nothing.
+    if head.is_none_or(|head| head.order.task != *id) {
+        return Ok(None);
+    }
+    let key = run_task_key(number, node);
+    let entry = app.store.get(&key).await?;
+    Ok(entry.and_then(|entry| decode_task(&key, &entry.value, id).ok()).map(|(_, task)| task))
 }
 
 /// Those that are not over, and those that disturbed somebody a moment ago.
@@ -180,4 +223,37 @@ pub async fn load(store: &dyn Store) -> Result<Inside, WorldError> {
 
 fn numbered(key: &str, prefix: &str) -> Option<u64> {
     key.strip_prefix(prefix)?.split('/').next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MARK: &str = "/schedule/tidy";
+
+    fn turn(runs: u64, tasks: usize) -> Vec<Txn> {
+        let text = |text: String| Bytes::from(text);
+        let (mut puts, mut beside) = (BTreeMap::new(), BTreeMap::new());
+        for number in 1..=runs {
+            for task in 0..tasks {
+                puts.insert(format!("/run-task/{number:020}/{task:03}"), Bytes::new());
+            }
+            puts.insert(run_key(number), text(format!("run {number}")));
+            beside.insert(run_key(number), vec![(MARK.to_owned(), text(format!("mark {number}")))]);
+        }
+        batches(puts, beside)
+    }
+
+    #[test]
+    fn a_fire_and_its_run_are_one_commit() {
+        for (runs, tasks) in [(1, 1), (1, 97), (1, 98), (1, 99), (1, 250), (3, 33), (5, 20)] {
+            let all: Vec<String> = turn(runs, tasks).iter().map(|txn| format!("{txn:?}")).collect();
+            let place = |text: &str| all.iter().position(|txn| txn.contains(text)).expect("kept");
+            let places: Vec<usize> = (1..=runs).map(|number| place(&format!("\"run {number}\""))).collect();
+            let marks: Vec<usize> = (1..=runs).map(|number| place(&format!("\"mark {number}\""))).collect();
+            assert_eq!(places, marks, "{runs} runs of {tasks}");
+            assert!(places.is_sorted_by(|one, next| one < next), "{places:?}");
+            assert!(turn(runs, tasks).iter().all(|txn| txn.operations() < OPERATIONS_MAX));
+        }
+    }
 }

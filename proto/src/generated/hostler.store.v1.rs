@@ -640,6 +640,12 @@ pub struct Run {
     /// space, the service.
     #[prost(string, repeated, tag = "26")]
     pub absent: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// A node that is cut off does it by itself.
+    #[prost(bool, tag = "27")]
+    pub alone: bool,
+    /// Its nodes are asked what they did by themselves, and begin nothing late.
+    #[prost(bool, tag = "28")]
+    pub only_on_time: bool,
 }
 /// One node's task of a run. Its key names both.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -690,15 +696,14 @@ pub struct RunNote {
     #[prost(string, tag = "5")]
     pub origin: ::prost::alloc::string::String,
 }
-/// What a schedule did. Its key names it.
+/// What a schedule did. Its key names it; there is none before something of it was decided.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Schedule {
-    /// The newest time that was due and is dealt with.
+    /// Whatever was due up to here is decided, or waits.
     #[prost(uint64, tag = "1")]
-    pub dealt_with_ms: u64,
-    /// Runs of it that are not over.
+    pub mark_ms: u64,
     #[prost(uint64, repeated, tag = "2")]
-    pub running: ::prost::alloc::vec::Vec<u64>,
+    pub waiting_ms: ::prost::alloc::vec::Vec<u64>,
     #[prost(bool, tag = "3")]
     pub paused: bool,
     #[prost(string, tag = "4")]
@@ -707,20 +712,42 @@ pub struct Schedule {
     pub paused_reason: ::prost::alloc::string::String,
     #[prost(uint64, tag = "6")]
     pub paused_at_ms: u64,
-    /// Since when it is what it is: what was due before is not made up for.
+    /// Since when it is what it is: what was due before is not its own.
     #[prost(uint64, tag = "7")]
     pub since_ms: u64,
+    /// Of what its spec says.
     #[prost(string, tag = "8")]
     pub spec_digest: ::prost::alloc::string::String,
+    /// What was decided last: when that was due, and the same as in ScheduleFire.
+    #[prost(uint64, tag = "9")]
+    pub last_due_ms: u64,
+    #[prost(message, optional, tag = "10")]
+    pub last: ::core::option::Option<ScheduleFire>,
 }
-/// A due time that came to nothing, or to a run. Its key names the schedule and the time.
+/// What became of a time that was due. Its key names the schedule and the time; of several
+/// of which the same is to be said, the last.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ScheduleFire {
     #[prost(uint64, tag = "1")]
     pub run: u64,
-    /// Why there is none.
+    /// Why there is none, or what was odd about it.
     #[prost(string, tag = "2")]
     pub words: ::prost::alloc::string::String,
+    /// When it was decided.
+    #[prost(uint64, tag = "3")]
+    pub at_ms: u64,
+    #[prost(uint64, tag = "4")]
+    pub first_ms: u64,
+    #[prost(uint32, tag = "5")]
+    pub count: u32,
+}
+/// How a node's task ended that it began by itself, while no run of that time was known.
+/// Its key names the schedule, the time and the node.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ScheduleEnd {
+    /// As the node said it: hostler.agent.v1.TaskReport.
+    #[prost(bytes = "vec", tag = "1")]
+    pub report: ::prost::alloc::vec::Vec<u8>,
 }
 /// The number of the newest run.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

@@ -27,6 +27,7 @@
 //! says.
 
 mod civil;
+mod spoken;
 mod spread;
 mod window;
 mod words;

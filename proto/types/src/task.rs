@@ -99,6 +99,12 @@ impl TaskState {
         matches!(self, Self::Offered | Self::Accepted | Self::Running)
     }
 
+    /// Its control plane said so by itself: a node that did it while it was cut off knows
+    /// better.
+    pub const fn may_be_another(self) -> bool {
+        matches!(self, Self::Lost | Self::Undelivered | Self::Skipped)
+    }
+
     /// It counts against the errors that a run may have. What never reached its node
     /// is told, and is no failure.
     pub const fn is_error(self) -> bool {

@@ -1,12 +1,17 @@
 //! What is to be done now, from what is so: for each run, oldest first.
 
 use super::budget::{Holder, Holders};
-use super::{AWAY_PATIENCE, BEGIN_WITHIN, Effect, Held, Link, REPORT_PATIENCE, Run, RunState, Runs, Task, View, What};
+use super::{
+    AWAY_PATIENCE, BEGIN_WITHIN, Effect, Held, Link, Order, REPORT_PATIENCE, Run, RunState, Runs, Task, View, What,
+};
+use crate::schedules::ON_TIME;
 use hostler_types::calendar::jittered;
 use hostler_types::units::format_duration;
 use hostler_types::{NodeId, Now, TaskReport, TaskState, Timestamp};
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+const AWAY_ALONE: &str = "away the whole time: what it did by itself is told when it is back";
 
 /// What a look at one run shares with those at the others.
 struct Look<'a> {
@@ -130,7 +135,7 @@ impl Run {
                 effects.push(Effect::Cancel { node, task: self.order.task.clone(), words });
             } else if !ending && !task.sent {
                 task.sent = true;
-                let begin_by = task.offered.unwrap_or(look.now.wall).plus(BEGIN_WITHIN);
+                let begin_by = self.order.begin_by(node, task.offered.unwrap_or(look.now.wall));
                 effects.push(Effect::Offer { number, node: node.clone(), begin_by });
             }
         }
@@ -157,6 +162,10 @@ impl Run {
                 return Some("its window closes".to_owned());
             }
             look.wake(now.monotonic + by.since(now.wall));
+        }
+        // What they did by themselves is done.
+        if order.fire.as_ref().is_some_and(|fire| fire.only_on_time) {
+            return None;
         }
         let errors: Vec<&Task> = self.tasks.values().filter(|task| task.state().is_error()).collect();
         if errors.len() > order.max_errors {
@@ -190,7 +199,7 @@ impl Run {
         turns.sort_unstable();
         let (mut only_away, mut away) = (self.count(TaskState::is_out) == 0, Vec::new());
         for (_, node) in turns {
-            let begins = self.begins_after(&node);
+            let begins = self.order.begins(&node).since(self.order.at);
             if self.age(now) < begins {
                 look.wake(now.monotonic + (begins - self.age(now)));
                 only_away = false;
@@ -238,7 +247,8 @@ impl Run {
                     if went_on.is_some() {
                         self.note(now, What::WentOn, &name, String::new(), String::new(), effects);
                     }
-                    effects.push(Effect::Offer { number, node, begin_by: now.wall.plus(BEGIN_WITHIN) });
+                    let begin_by = self.order.begin_by(&node, now.wall);
+                    effects.push(Effect::Offer { number, node, begin_by });
                 }
             }
         }
@@ -259,7 +269,9 @@ impl Run {
         look.wake(look.now.monotonic);
         for node in away {
             let Some(task) = self.tasks.get_mut(node) else { continue };
-            task.end(look.now, TaskState::Undelivered, "away the whole time: nothing was done there".to_owned());
+            let alone = self.order.fire.as_ref().is_some_and(|fire| fire.alone);
+            let words = if alone { AWAY_ALONE } else { "away the whole time: nothing was done there" };
+            task.end(look.now, TaskState::Undelivered, words.to_owned());
             effects.push(Effect::SaveTask { number: self.order.number, node: node.clone() });
         }
     }
@@ -278,12 +290,6 @@ impl Run {
         look.view.budgets().iter().find_map(|budget| budget.refuses(node, &look.holders))
     }
 
-    /// The same for a node and a run, whoever asks and whenever.
-    fn begins_after(&self, node: &NodeId) -> Duration {
-        let start = Timestamp::default();
-        jittered(self.order.task.as_str(), node, start, self.order.jitter).since(start)
-    }
-
     fn end(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let number = self.order.number;
         let errors = self.count(TaskState::is_error);
@@ -298,6 +304,24 @@ impl Run {
         self.note(now, What::Ended, "", words, String::new(), effects);
         effects.push(Effect::SaveRun { number });
         effects.push(Effect::Over { number });
+    }
+}
+
+impl Order {
+    /// The same for a node and a run, whoever asks and whenever; and for a schedule's, for
+    /// a node that is cut off.
+    fn begins(&self, node: &NodeId) -> Timestamp {
+        let Some(fire) = &self.fire else { return jittered(self.task.as_str(), node, self.at, self.jitter) };
+        // What is made up for would begin on all nodes at once.
+        let from = if self.at.since(fire.at) < ON_TIME || fire.only_on_time { fire.at } else { self.at };
+        jittered(fire.schedule.as_str(), node, from, self.jitter)
+    }
+
+    /// When a node that was offered it at that time begins it no more.
+    fn begin_by(&self, node: &NodeId, offered: Timestamp) -> Timestamp {
+        let usual = offered.plus(BEGIN_WITHIN);
+        let only_on_time = self.fire.as_ref().is_some_and(|fire| fire.only_on_time);
+        if only_on_time { usual.min(self.begins(node).plus(BEGIN_WITHIN)) } else { usual }
     }
 }
 

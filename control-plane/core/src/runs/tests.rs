@@ -52,6 +52,7 @@ pub(super) fn order(number: u64) -> Order {
         timeout: 60 * SECOND,
         deadline: None,
         begin_by: None,
+        fire: None,
         disturbs: false,
         settles: false,
     }
@@ -268,6 +269,73 @@ fn pause_freeze_and_abort() {
     assert_eq!(bench.step(Input::Connected { node: id(3) }), ["cancel web3"]);
     assert_eq!(bench.report(7, 3, TaskState::Cancelled), Vec::<String>::new());
     assert!(bench.over.contains_key(&7));
+}
+
+fn fire(at: Timestamp, only_on_time: bool) -> Option<Fire> {
+    Some(Fire { schedule: Name::new("nightly").expect("a name"), at, alone: true, only_on_time })
+}
+
+#[test]
+fn a_schedules_nodes_begin_when_they_would_alone() {
+    let begins = |late: u32, only_on_time| {
+        let mut bench = Bench::new(4);
+        let (due, at) = (bench.now.wall, bench.now.wall.plus(SECOND * late));
+        bench.now = bench.now.plus(SECOND * late);
+        let jitter = 600 * SECOND;
+        let order = Order { jitter, max: 4, max_errors: 4, at, fire: fire(due, only_on_time), ..order(7) };
+        let mut sent = bench.step(begin(order, 1..=4)).len();
+        let passed = |node| hostler_types::calendar::jittered("nightly", &id(node), due, jitter).since(at);
+        let mut moments: Vec<Duration> = (1..=4).map(passed).collect();
+        moments.sort();
+        let mut all = vec![Duration::ZERO; sent];
+        for second in 1..=660 {
+            let now = bench.pass(SECOND).len();
+            all.extend(vec![SECOND * second; now]);
+            sent += now;
+        }
+        assert_eq!(sent, 4);
+        let near = all.iter().zip(&moments).all(|(sent, moment)| (*moment..*moment + SECOND).contains(sent));
+        (near, all)
+    };
+    assert!(begins(0, false).0 && begins(30, false).0 && begins(300, true).0);
+    let (near, made_up) = begins(300, false);
+    assert!(!near && made_up.iter().filter(|at| at.is_zero()).count() < 2, "{made_up:?}");
+}
+
+#[test]
+fn who_was_alone_is_asked_and_begins_nothing_late() {
+    let mut bench = Bench::new(3);
+    let due = bench.now.wall;
+    bench.now = bench.now.plus(3_600 * SECOND);
+    bench.fleet.links.insert(id(3), Link::Away);
+    let order = Order { max: 3, at: bench.now.wall, fire: fire(due, true), ..order(7) };
+    let effects = bench.runs.step(bench.now, &bench.fleet, [begin(order, 1..=3)]);
+    let offered = effects.iter().filter_map(|effect| match effect {
+        Effect::Offer { begin_by, .. } => Some(*begin_by),
+        _ => None,
+    });
+    assert_eq!(offered.collect::<Vec<_>>(), [due.plus(BEGIN_WITHIN); 2]);
+    bench.report(7, 1, TaskState::Failed);
+    bench.report(7, 2, TaskState::Undelivered);
+    assert_eq!(bench.runs.get(7).expect("there").state, RunState::Running, "one that failed stops nobody");
+    bench.pass(AWAY_PATIENCE);
+    bench.pass(AWAY_PATIENCE);
+    assert!(bench.over[&7].contains("0 ok, 1 failed, 2 undelivered"), "{:?}", bench.over);
+}
+
+#[test]
+fn who_comes_back_knows_better() {
+    let mut bench = Bench::new(2);
+    bench.fleet.links.insert(id(2), Link::Away);
+    bench.step(begin(Order { max: 2, fire: fire(bench.now.wall, false), ..order(7) }, 1..=2));
+    bench.step(Input::Control { number: 7, verb: Verb::Abort, words: "aborted by ada".into() });
+    assert_eq!(bench.state(7, 2), TaskState::Skipped);
+    bench.report(7, 2, TaskState::Undelivered);
+    assert_eq!(bench.state(7, 2), TaskState::Skipped, "it says nothing new");
+    bench.report(7, 2, TaskState::Succeeded);
+    assert_eq!(bench.state(7, 2), TaskState::Succeeded, "it did it alone");
+    bench.report(7, 2, TaskState::Failed);
+    assert_eq!(bench.state(7, 2), TaskState::Succeeded, "what is over stays so");
 }
 
 #[test]

@@ -33,7 +33,7 @@ impl Hold {
     pub fn words(&self) -> String {
         match self {
             Self::Paused { by } => format!("paused by {by}"),
-            Self::Frozen { by, reason } => format!("frozen by {by}: {reason}"),
+            Self::Frozen { by, reason } => format!("frozen {}", crate::brakes::words(by, reason)),
         }
     }
 }

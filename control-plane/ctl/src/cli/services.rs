@@ -69,7 +69,7 @@ pub struct ActArgs {
 
 #[derive(Args, Debug)]
 pub struct WhyArgs {
-    /// What is asked about: service/NAME, run/NUMBER or node/NAME
+    /// What is asked about: service/NAME, run/NUMBER, schedule/NAME or node/NAME
     #[arg(value_name = "KIND/NAME")]
     pub subject: String,
     /// Only on one node

@@ -75,7 +75,7 @@ pub fn number_of(text: &str) -> Result<u64, Problem> {
     number.ok_or_else(|| Problem::Usage(format!("{text} is no run's number: hostlerctl run ls shows them")))
 }
 
-async fn start(
+pub async fn start(
     mut client: Client,
     out: &Out,
     format: Format,

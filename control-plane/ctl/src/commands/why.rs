@@ -29,6 +29,9 @@ pub async fn run(mut client: Client, out: &Out, format: Format, args: WhyArgs) -
     if let Some(name) = args.subject.strip_prefix("node/").filter(|name| !name.is_empty()) {
         return super::nodes::why(client, out, format, name).await;
     }
+    if let Some(name) = args.subject.strip_prefix("schedule/").filter(|name| !name.is_empty()) {
+        return super::schedules::why(client, out, format, name).await;
+    }
     let name = subject(&args.subject)?;
     let node = args.node.unwrap_or_default();
     let request = wire::GetServiceRequest { service: name.to_owned(), node: node.clone() };
@@ -57,10 +60,15 @@ fn subject(text: &str) -> Result<&str, Problem> {
         Some((kind, name)) if nearest(kind, ["run"]).is_some() && !name.is_empty() => {
             Err(Problem::Usage(format!("there is nothing to ask about a {kind}; did you mean run/{name}?")))
         }
+        Some((kind, name)) if nearest(kind, ["schedule"]).is_some() && !name.is_empty() => {
+            Err(Problem::Usage(format!("there is nothing to ask about a {kind}; did you mean schedule/{name}?")))
+        }
         Some((kind, name)) if nearest(kind, ["service"]).is_some() && !name.is_empty() => {
             Err(Problem::Usage(format!("there is nothing to ask about a {kind}; did you mean service/{name}?")))
         }
-        _ => Err(Problem::Usage(format!("{text} is no KIND/NAME: write it like service/hello or run/7"))),
+        _ => {
+            Err(Problem::Usage(format!("{text} is no KIND/NAME: write it like service/hello, run/7 or schedule/patch")))
+        }
     }
 }
 

@@ -4,23 +4,22 @@ mod services;
 
 use super::{TASK, no_run, show};
 use crate::access::{Caller, in_system, on_node, require};
+use crate::admin::schedules;
 use crate::admin::services::{Host, hosts};
 use crate::app::App;
 use crate::audit::Call;
 use crate::clock;
 use crate::records::runs::Extra;
-use crate::runs::{About, FleetView, NewRun};
+use crate::runs::{About, FleetView, NewRun, readable};
+use crate::schedules::task_of;
 use crate::world::World;
 use hostler_core::access::{Ask, Noun, Verb};
+use hostler_core::applied::Owned;
 use hostler_core::runs::steps::{amount, amount_of, free, of_task};
 use hostler_core::runs::{Link, Order, Run, Task, View};
 use hostler_proto::admin as wire;
-use hostler_proto::agent::TaskOffer as WireOffer;
 use hostler_types::spec::{Body, Kind, TaskSpec, nearest};
-use hostler_types::{
-    Labels, Name, NodeId, Selector, Stamp, TaskId, TaskOffer, TaskReport, TaskState, TaskStep, Timestamp,
-};
-use prost::Message;
+use hostler_types::{Labels, Name, NodeId, Selector, TaskId, TaskReport, TaskState, TaskStep, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tonic::Status;
@@ -28,8 +27,6 @@ use tonic::Status;
 const REASON_CHARACTERS_MAX: usize = 200;
 /// Somebody waits for a free command; what takes longer says so, or is a task.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(600);
-/// A run is one record, and an offer one message, for each of its nodes.
-const STEPS_BYTES_MAX: usize = 32 * 1024;
 /// A month: nothing that is looked at takes longer.
 const SPAN_MS_MAX: u64 = 31 * 86_400_000;
 
@@ -48,6 +45,7 @@ struct Draft {
     tell: Vec<String>,
     retries: u64,
     absent: BTreeMap<NodeId, BTreeSet<Name>>,
+    schedule: String,
 }
 
 pub async fn start(
@@ -60,15 +58,20 @@ pub async fn start(
     super::may_somewhere(&world, caller, Verb::Act)?;
     let asked = [
         !request.task.is_empty(),
+        !request.schedule.is_empty(),
         !request.verb.is_empty(),
         !request.command.is_empty() || !request.script.is_empty(),
         request.retry != 0,
     ];
     if asked.iter().filter(|asked| **asked).count() != 1 {
-        return Err(Status::invalid_argument("say one thing to run: a task, services, a command, or a run to retry"));
+        return Err(Status::invalid_argument(
+            "say one thing to run: a task, a schedule, services, a command, or a run to retry",
+        ));
     }
     let draft = if !request.task.is_empty() {
         of_spec(&world, caller, &request)?
+    } else if !request.schedule.is_empty() {
+        of_schedule(&world, caller, &request)?
     } else if !request.verb.is_empty() {
         services::draft(app, &world, caller, &request)?
     } else if request.retry != 0 {
@@ -77,6 +80,9 @@ pub async fn start(
         of_command(&world, caller, &request)?
     };
     draft.hosts.iter().for_each(|(_, name)| call.on("node", name.as_str()));
+    if !draft.schedule.is_empty() {
+        call.on("schedule", &draft.schedule);
+    }
     let new = into_run(draft, caller, &request)?;
     let warnings = warnings(app, &new.run);
     let (mut run, tasks) = show::to_wire(&new.run, &new.about);
@@ -144,39 +150,68 @@ fn of_command(world: &World, caller: &Caller, request: &wire::StartRunRequest) -
         tell: Vec::new(),
         retries: 0,
         absent: BTreeMap::new(),
+        schedule: String::new(),
     })
 }
 
+fn tasks(world: &World) -> impl Iterator<Item = (&Owned, &TaskSpec)> {
+    world.specs.applied.of_kind(Kind::Task).filter_map(task_of)
+}
+
 fn of_spec(world: &World, caller: &Caller, request: &wire::StartRunRequest) -> Result<Draft, Status> {
-    let tasks = || {
-        world.specs.applied.of_kind(Kind::Task).filter_map(|one| match &one.object.body {
-            Body::Task(spec) => Some((one, &**spec)),
-            _ => None,
-        })
-    };
-    let found: Option<(_, &TaskSpec)> = tasks().find(|(one, _)| one.object.name.as_str() == request.task);
-    let (one, spec) = found.ok_or_else(|| {
-        let help = match nearest(&request.task, tasks().map(|(one, _)| one.object.name.as_str())) {
+    let (one, spec) = tasks(world).find(|(one, _)| one.object.name.as_str() == request.task).ok_or_else(|| {
+        let help = match nearest(&request.task, tasks(world).map(|(one, _)| one.object.name.as_str())) {
             Some(name) => format!("; did you mean {name}?"),
             None => "; hostlerctl get task shows them".to_owned(),
         };
         Status::not_found(format!("there is no task {:?}{help}", request.task))
     })?;
+    of_task_spec(world, caller, request, (one, spec), TASK, one)
+}
+
+/// The task of a schedule: whoever may run that, may.
+fn of_schedule(world: &World, caller: &Caller, request: &wire::StartRunRequest) -> Result<Draft, Status> {
+    let owned = schedules::find(world, &request.schedule)?;
+    let Body::Schedule(schedule) = &owned.object.body else { return Err(Status::internal("another kind")) };
+    let name = &owned.object.name;
+    let Some(task) = &schedule.task else {
+        return Err(Status::failed_precondition(format!("schedule {name} makes a report, and these are not made yet")));
+    };
+    let found = world.specs.applied.get(Kind::Task, &task.name).and_then(task_of);
+    let found = found.ok_or_else(|| Status::failed_precondition(format!("there is no task {} any more", task.name)))?;
+    let draft = of_task_spec(world, caller, request, found, schedules::SCHEDULE, owned)?;
+    Ok(Draft {
+        title: format!("{}, of schedule {name}", draft.title),
+        tell: schedule.tell.iter().map(|notifier| notifier.name.to_string()).collect(),
+        schedule: name.to_string(),
+        ..draft
+    })
+}
+
+/// `by` is what whoever asks must be able to run on each of its nodes.
+fn of_task_spec(
+    world: &World,
+    caller: &Caller,
+    request: &wire::StartRunRequest,
+    (one, spec): (&Owned, &TaskSpec),
+    noun: Noun,
+    by: &Owned,
+) -> Result<Draft, Status> {
     labels_only(&request.selector)?;
     let none = BTreeMap::new();
     let all = hosts(world, &request.selector, &request.nodes)?;
     let hosts: Vec<&Host<'_>> = all.iter().filter(|host| spec.where_.matches(&host.labels, &none)).collect();
     for host in &hosts {
-        let ask = in_system(Ask::new(Verb::Act, TASK), &one.system);
-        require(world, caller, &on_node(ask, one.object.name.as_str(), &host.labels))?;
+        let ask = in_system(Ask::new(Verb::Act, noun), &by.system);
+        require(world, caller, &on_node(ask, by.object.name.as_str(), &host.labels))?;
     }
-    let steps =
-        of_task(spec).map_err(|words| Status::failed_precondition(format!("task {}: {words}", request.task)))?;
+    let task = &one.object.name;
+    let steps = of_task(spec).map_err(|words| Status::failed_precondition(format!("task {task}: {words}")))?;
     let count = hosts.len();
     Ok(Draft {
-        title: format!("task {}", request.task),
+        title: format!("task {task}"),
         origin: one.object.origin.clone(),
-        system: one.system.to_string(),
+        system: by.system.to_string(),
         steps,
         chosen: chosen(
             request,
@@ -192,6 +227,7 @@ fn of_spec(world: &World, caller: &Caller, request: &wire::StartRunRequest) -> R
         tell: Vec::new(),
         retries: 0,
         absent: BTreeMap::new(),
+        schedule: String::new(),
     })
 }
 
@@ -250,6 +286,7 @@ async fn again(app: &App, world: &World, caller: &Caller, request: &wire::StartR
         tell: Vec::new(),
         retries: number,
         absent,
+        schedule: String::new(),
     })
 }
 
@@ -288,38 +325,17 @@ fn into_run(mut draft: Draft, caller: &Caller, request: &wire::StartRunRequest) 
         timeout: some(request.timeout_ms).unwrap_or(draft.timeout),
         deadline: some(request.deadline_ms),
         begin_by: None,
+        fire: None,
         disturbs: draft.steps.iter().any(TaskStep::disturbs),
         settles: draft.steps.iter().any(TaskStep::settles),
     };
-    readable(&order, &draft.steps)?;
+    readable(&order, &draft.steps).map_err(Status::invalid_argument)?;
     let planned = |at: Timestamp| TaskReport::new(task.clone(), TaskState::Planned, at, "");
     let tasks = (0u32..).zip(draft.hosts).map(|(place, (id, name))| (id, Task::new(name, place, planned(at))));
     let run = Run::new(order, tasks.collect());
-    let Draft { system, retries, tell, absent, .. } = draft;
-    let extra = Extra { system, retries, tell, absent, ..Extra::default() };
-    Ok(NewRun { run, about: About { steps: draft.steps, extra }, task: None })
-}
-
-/// As its nodes will read it.
-fn readable(order: &Order, steps: &[TaskStep]) -> Result<(), Status> {
-    let offer = TaskOffer {
-        id: order.task.clone(),
-        stamp: Stamp::default(),
-        title: order.title.clone(),
-        by: order.by.clone(),
-        reason: order.reason.clone(),
-        steps: steps.to_vec(),
-        timeout: order.timeout,
-        begin_by: order.at,
-    };
-    let offer = WireOffer::from(&offer);
-    if offer.encoded_len() > STEPS_BYTES_MAX {
-        let kib = STEPS_BYTES_MAX / 1024;
-        return Err(Status::invalid_argument(format!(
-            "its steps are longer than {kib} KiB: put a script on the hosts, and run that"
-        )));
-    }
-    TaskOffer::try_from(offer).map(drop).map_err(|error| Status::invalid_argument(error.to_string()))
+    let Draft { system, retries, tell, absent, schedule, .. } = draft;
+    let extra = Extra { system, retries, tell, absent, schedule, due: None };
+    Ok(NewRun { run, about: About { steps: draft.steps, extra }, task: None, begun: None })
 }
 
 /// What would keep some of its nodes from their turn now.

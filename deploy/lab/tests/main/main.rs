@@ -21,6 +21,7 @@ mod outage;
 mod plugins;
 mod refusals;
 mod runs;
+mod schedules;
 mod secrets;
 mod services;
 mod spine;

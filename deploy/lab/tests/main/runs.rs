@@ -21,7 +21,7 @@ const SOON: Duration = Duration::from_secs(20);
 
 /// What a played node does with whatever it is offered.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Part {
+pub enum Part {
     Says(&'static str),
     Fails,
     /// Begins, and ends only when it is told to.
@@ -32,11 +32,11 @@ enum Part {
 
 /// Counts over all nodes of a test.
 #[derive(Default)]
-struct Counts {
+pub struct Counts {
     now: AtomicUsize,
     most: AtomicUsize,
     /// How often each id was begun on each node.
-    begun: Mutex<BTreeMap<(String, String), usize>>,
+    pub begun: Mutex<BTreeMap<(String, String), usize>>,
 }
 
 struct Node {
@@ -156,7 +156,7 @@ fn from(message: from_agent::Message) -> wire::FromAgent {
 }
 
 /// Plays the parts while `ask` asks, and returns what was counted.
-fn with_nodes(control_plane: &ControlPlane, parts: &[Part], ask: impl FnOnce(&[CancellationToken])) -> Arc<Counts> {
+pub fn with_nodes(control_plane: &ControlPlane, parts: &[Part], ask: impl FnOnce(&[CancellationToken])) -> Arc<Counts> {
     let counts = Arc::new(Counts::default());
     let codes: Vec<String> = parts.iter().map(|_| control_plane.join_code(&["--label", "role=web"])).collect();
     let leaves: Vec<CancellationToken> = parts.iter().map(|_| CancellationToken::new()).collect();

@@ -232,7 +232,7 @@ impl Server {
     }
 }
 
-const COMMANDS: [&str; 77] = [
+const COMMANDS: [&str; 84] = [
     "status",
     "whoami",
     "can change check disk",
@@ -260,6 +260,13 @@ const COMMANDS: [&str; 77] = [
     "run watch 7",
     "run abort 7",
     "run task patch --dry-run",
+    "schedule ls",
+    "schedule show patch",
+    "schedule next patch -n 3",
+    "schedule run patch --dry-run",
+    "schedule pause patch --reason x",
+    "schedule resume patch",
+    "why schedule/patch",
     "why service/hello --node web1 -n 3",
     "freeze --for 1h --reason x",
     "thaw",

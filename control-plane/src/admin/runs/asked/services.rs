@@ -67,6 +67,7 @@ pub fn draft(app: &App, world: &World, caller: &Caller, request: &wire::StartRun
         tell: Vec::new(),
         retries: 0,
         absent,
+        schedule: String::new(),
     })
 }
 
