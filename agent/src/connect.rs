@@ -55,6 +55,16 @@ pub fn enrollment(channel: Channel) -> EnrollmentClient<Channel> {
     EnrollmentClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX)
 }
 
+/// Whether a new connection stands, whatever becomes of those that do already.
+pub async fn reach(address: &str, identity: &Identity) -> Result<(), String> {
+    let (trust, client) = identity.credentials().ok_or("this host's certificate or key cannot be read")?;
+    match tokio::time::timeout(CALL_TIMEOUT, transport::connect(address, &trust, Some(client))).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(whole(&error)),
+        Err(_) => Err(format!("{address} did not answer in time")),
+    }
+}
+
 /// Asks for a new certificate with the present one, over a connection of its own,
 /// so that the stream goes on.
 pub async fn renew(address: String, identity: Identity) -> Result<(KeyRequest, RenewResponse), Trouble> {

@@ -11,9 +11,9 @@ pub mod process;
 mod runtime;
 mod usage;
 
-pub use files::Contents;
+pub use files::{Contents, filled_in, mode_of, resolved, validate};
 pub use keep::forget;
-pub use runtime::{OUTPUT_FOLDER_MODE, user_default};
+pub use runtime::{HOME_MODE, OUTPUT_FOLDER_MODE, by_root, user_default};
 
 use crate::checks::CheckAsk;
 use crate::clock;

@@ -2,8 +2,10 @@
 //! know is seen here.
 
 mod alone;
+mod firewall;
 mod hands;
 mod journal;
+mod reboot;
 
 use crate::checks::CheckAsk;
 use crate::executor::Executor;
@@ -14,13 +16,14 @@ use crate::spool::Spool;
 use crate::vault::Vault;
 use crate::view::View;
 use crate::{clock, host};
+use firewall::Reach;
 use hands::Hands;
 use hostler_agent_core::alone::{self as core_alone, Alone};
 use hostler_agent_core::tasks::{CheckStands, Effect, Fate, Found, Input, Kept, Ledger, Output};
 use hostler_proto::agent::spool_record::Body;
 use hostler_proto::agent::{self as wire, from_agent};
 use hostler_types::{
-    CheckState, Name, NodeId, Now, ServiceState, Stamp, TaskId, TaskOffer, TaskReport, TaskState, Timestamp,
+    CheckState, Name, NodeId, Now, ServiceState, Stamp, Status, TaskId, TaskOffer, TaskReport, TaskState, Timestamp,
 };
 use journal::Journal;
 use std::collections::{BTreeMap, VecDeque};
@@ -294,7 +297,24 @@ impl Worker {
                 running.doing.spawn(async move { ended(id, step, hands.service(service, verb, by, reason).await) });
             }
             Effect::Packages { id, step, which } => {
-                running.doing.spawn(async move { ended(id, step, hands.upgrade(which).await) });
+                running.doing.spawn(async move {
+                    match hands.upgrade(&id, which).await {
+                        (Some(fate), output) => Came::Tell(Input::Ended { id, step, fate, output }),
+                        (None, _) => Came::Nothing,
+                    }
+                });
+            }
+            Effect::User { id, step, user } => {
+                running.doing.spawn(async move { ended(id, step, fate_of(hands.make_user(user).await)) });
+            }
+            Effect::File { id, step, file } => {
+                running.doing.spawn(async move { ended(id, step, fate_of(hands.put_file(*file).await)) });
+            }
+            Effect::Firewall { id, step, rules, revert } => {
+                let reach = self.reach();
+                running
+                    .doing
+                    .spawn(async move { ended(id, step, fate_of(hands.try_firewall(&rules, revert, reach).await)) });
             }
             Effect::Reboot { id, step, when } => {
                 running.doing.spawn(async move { ended(id, step, hands.reboot(when).await) });
@@ -330,6 +350,7 @@ impl Worker {
                 }
                 running.doing.spawn(async move {
                     hands.remove(hands.log_of(&id)).await;
+                    hands.remove(hands.upgrade_log_of(&id)).await;
                     Came::Nothing
                 });
             }
@@ -359,6 +380,11 @@ impl Worker {
         drop(self.to_control_plane.try_send(from_agent::Message::Task(report)));
     }
 
+    /// Where the control plane was last.
+    fn reach(&self) -> Reach {
+        Reach { state_dir: self.state_dir.clone(), address: self.view.lock().link.address.clone() }
+    }
+
     /// Since when all of it runs.
     fn started(&self, service: &Name) -> Option<Timestamp> {
         let view = self.view.lock();
@@ -370,15 +396,22 @@ impl Worker {
 
     fn check(&self, check: &Name) -> Option<CheckStands> {
         let view = self.view.lock();
-        let seen = view.checks.get(check)?;
-        let took = Duration::from_micros(seen.report.duration_us);
-        let words = match seen.report.summary.as_str() {
-            "" => seen.state.to_string(),
-            summary => format!("{}: {summary}", seen.state),
-        };
-        let last_run = Timestamp::from_millis(seen.report.last_run_ms).minus(took);
-        Some(CheckStands { passing: seen.state == CheckState::Passing, last_run, words })
+        view.checks.get(check).map(|seen| stands(seen.state, &seen.report))
     }
+}
+
+fn fate_of(done: Result<Fate, hands::Unfit>) -> hands::Unfit {
+    done.map_or_else(|unfit| unfit, Some)
+}
+
+/// One that just failed may pass until it has failed often enough: a step takes its last
+/// run at its word.
+fn stands(state: CheckState, report: &wire::CheckReport) -> CheckStands {
+    let well = report.status == Status::Ok.word();
+    let told = if state == CheckState::Passing && !well { report.status.clone() } else { state.to_string() };
+    let words = if report.summary.is_empty() { told } else { format!("{told}: {}", report.summary) };
+    let last_run = Timestamp::from_millis(report.last_run_ms).minus(Duration::from_micros(report.duration_us));
+    CheckStands { passing: well && state == CheckState::Passing, last_run, words }
 }
 
 impl Running {

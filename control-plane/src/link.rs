@@ -15,11 +15,12 @@ use crate::systems::Systems;
 use crate::vault;
 use crate::watchers::Duty;
 use crate::world::World;
-use hostler_core::assign::{NodeView, desired_state};
+use hostler_core::assign::{NodeView, desired_state, known};
 use hostler_core::brakes::Brakes;
 use hostler_core::catalogue::Catalogue;
 use hostler_core::liveness::ConnectionId;
 use hostler_core::offline;
+use hostler_core::runs::steps;
 use hostler_core::version::refuse_skew;
 use hostler_proto::agent as wire;
 use hostler_proto::agent::agent_link_server::AgentLink;
@@ -27,7 +28,7 @@ use hostler_proto::agent::{from_agent, to_agent};
 use hostler_proto::convert::{checked_digest, sign_desired_state};
 use hostler_proto::store as rest;
 use hostler_store::Txn;
-use hostler_types::{DesiredState, EventKind, Facts, Name, NodeId, TaskReport};
+use hostler_types::{DesiredState, EventKind, Facts, Name, NodeId, TaskReport, TaskStep};
 use prost::Message;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::SeekFrom;
@@ -108,7 +109,7 @@ impl AgentLink for LinkService {
             let files = desired.services.iter().flat_map(|service| &service.files).map(|file| &file.digest);
             desired.plugins.iter().map(|plugin| &plugin.digest).chain(files).any(|known| *known == digest)
         });
-        if !assigned {
+        if !assigned && !self.0.work.needs_content(&node, &digest) {
             return Err(Status::permission_denied(format!("{digest} is not assigned to this node")));
         }
         let path = self.0.blobs.path(&digest);
@@ -152,9 +153,7 @@ impl App {
     /// for one that is no member.
     pub fn desired_state(&self, world: &World, node: &NodeId) -> Option<(DesiredState, BTreeSet<Name>)> {
         let member = world.members.get(node).filter(|member| member.revoked.is_none())?;
-        let live = self.fleet.live(node).map(|live| live.facts);
-        let stored = || world.liveness.get(node).and_then(|record| record.facts.clone());
-        let facts: Option<Facts> = live.or_else(stored);
+        let facts = self.facts(world, node);
         let labels = world.labels(member);
         let duty = self.duties.borrow().of(node);
         let (watch, delivers) = (duty.watches.then_some(self.config.gone_after), &duty.delivers);
@@ -165,6 +164,20 @@ impl App {
         let checks = desired.checks.iter().map(|check| &check.name);
         desired.brakes = world.brakes.on(node, &member.name, &labels, checks);
         Some((desired, secrets))
+    }
+
+    /// As the node said them last.
+    fn facts(&self, world: &World, node: &NodeId) -> Option<Facts> {
+        let live = self.fleet.live(node).map(|live| live.facts);
+        live.or_else(|| world.liveness.get(node).and_then(|record| record.facts.clone()))
+    }
+
+    /// The steps of a task as one node does them.
+    pub fn steps_on(&self, world: &World, node: &NodeId, steps: &[TaskStep]) -> Vec<TaskStep> {
+        let Some(member) = world.members.get(node) else { return steps.to_vec() };
+        let labels = world.labels(member);
+        let facts = self.facts(world, node).as_ref().map(Facts::selectable).unwrap_or_default();
+        steps::on_node(steps, &|word| known(node, &member.name, &labels, &facts, word))
     }
 }
 

@@ -17,6 +17,7 @@ use crate::link::to_agent_message;
 use crate::records::NewEvent;
 use crate::records::runs::Extra;
 use crate::records::schedules::Begun;
+use hostler_core::runs::steps::need_content;
 use hostler_core::runs::{Effect, Input, Run, RunState, Runs, Verb};
 use hostler_proto::agent::{self as wire, to_agent};
 use hostler_types::task::TaskOffer;
@@ -139,6 +140,15 @@ impl Work {
         let word = Word::Report { node: node.clone(), report, kept: Some(kept) };
         self.words.send(word).await.map_err(|_| stops())?;
         done.await.map_err(|_| stops())
+    }
+
+    /// Whether a task that the node has, or is about to have, names it.
+    pub fn needs_content(&self, node: &NodeId, digest: &str) -> bool {
+        let inside = self.inside();
+        inside.about.iter().any(|(number, about)| {
+            let has = inside.runs.get(*number).is_some_and(|run| run.tasks.contains_key(node));
+            has && need_content(&about.steps, digest)
+        })
     }
 
     pub async fn connected(&self, node: &NodeId) {
@@ -326,6 +336,7 @@ impl Inside {
     }
 
     fn sends(&self, app: &App, effects: &[Effect]) -> Vec<(NodeId, to_agent::Message)> {
+        let world = app.mirror.now();
         let stamp = Stamp { lineage: app.lineage, term: app.term, generation: 0 };
         let send = |effect: &Effect| match effect {
             Effect::Offer { number, node, begin_by } => {
@@ -336,7 +347,7 @@ impl Inside {
                     title: format!("run/{number}"),
                     by: order.by.clone(),
                     reason: order.reason.clone(),
-                    steps: about.extra.steps_of(node, &about.steps),
+                    steps: app.steps_on(&world, node, &about.extra.steps_of(node, &about.steps)),
                     timeout: order.timeout,
                     begin_by: *begin_by,
                 };

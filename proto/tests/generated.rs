@@ -21,6 +21,7 @@ fn generated_code_matches_the_proto_files() {
         .btree_map(".hostler.agent.v1.ServiceAssignment")
         .btree_map(".hostler.agent.v1.Program")
         .btree_map(".hostler.agent.v1.FileAssignment")
+        .btree_map(".hostler.agent.v1.TaskCommand")
         .out_dir(fresh.path())
         .bytes(".hostler.agent.v1.FetchChunk.data")
         .bytes(".hostler.admin.v1.PushPluginRequest.data")

@@ -15,9 +15,9 @@ mod words;
 pub use machine::Ledger;
 pub use restored::{Found, OnHost, Over, Stands};
 
-use hostler_types::service::ServiceVerb;
+use hostler_types::service::{FileAssignment, ServiceVerb};
 use hostler_types::spec::{Packages, Reboot};
-use hostler_types::task::Command;
+use hostler_types::task::{Command, SystemUser};
 use hostler_types::{Brake, Name, Stamp, TaskId, TaskOffer, TaskReport, TaskState, Timestamp};
 use std::time::Duration;
 
@@ -210,6 +210,22 @@ pub enum Effect {
         step: u32,
         which: Packages,
     },
+    User {
+        id: TaskId,
+        step: u32,
+        user: SystemUser,
+    },
+    File {
+        id: TaskId,
+        step: u32,
+        file: Box<FileAssignment>,
+    },
+    Firewall {
+        id: TaskId,
+        step: u32,
+        rules: String,
+        revert: Duration,
+    },
     /// Nothing answers one that is done.
     Reboot {
         id: TaskId,
@@ -234,6 +250,9 @@ impl Effect {
         | Self::Service { id, step, .. }
         | Self::LookAtCheck { id, step, .. }
         | Self::Packages { id, step, .. }
+        | Self::User { id, step, .. }
+        | Self::File { id, step, .. }
+        | Self::Firewall { id, step, .. }
         | Self::Reboot { id, step, .. }) = self
         else {
             return None;

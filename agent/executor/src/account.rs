@@ -29,6 +29,21 @@ pub fn name_of(uid: u32) -> Option<String> {
     })
 }
 
+/// The number of a group.
+pub fn group(name: &str) -> Result<u32, String> {
+    let groups = fs::read_to_string("/etc/group").map_err(|error| format!("read /etc/group: {error}"))?;
+    group_of(&groups, name).ok_or_else(|| {
+        format!("there is no group {name} on this host (in /etc/group): the package that brings it comes first")
+    })
+}
+
+fn group_of(group: &str, name: &str) -> Option<u32> {
+    group.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        if fields.next()? == name { fields.nth(1)?.parse().ok() } else { None }
+    })
+}
+
 /// Every name of the user id 0.
 pub fn roots() -> Vec<String> {
     let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
@@ -63,7 +78,7 @@ fn account(passwd: &str, group: &str, name: &str) -> Option<Account> {
 
 #[cfg(test)]
 mod tests {
-    use super::account;
+    use super::{account, group_of};
 
     #[test]
     fn a_user_has_its_groups() {
@@ -72,5 +87,6 @@ mod tests {
         let found = account(passwd, group, "shop").unwrap();
         assert_eq!((found.uid, found.gid, found.groups), (100, 101, vec![33, 101]));
         assert_eq!(account(passwd, group, "sho"), None);
+        assert_eq!((group_of(group, "web"), group_of(group, "we")), (Some(33), None));
     }
 }

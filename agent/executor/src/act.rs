@@ -7,7 +7,7 @@ use crate::parent::Parent;
 use crate::protocol::{Act, Done, Environment, FileFound, LookAt, Outcome, Process, Stands, print_of};
 use crate::rotate::{self, Due, Rotated};
 use crate::systemd::{Systemd, environment};
-use crate::{packages, program};
+use crate::{firewall, packages, program};
 use crate::{units, usage};
 use std::collections::BTreeMap;
 use std::os::fd::RawFd;
@@ -86,9 +86,17 @@ impl Hand {
             Act::MakeFolder { path, owner, mode } => {
                 changed(files::make_folder(&path, numbers(owner.as_deref())?, mode)?)
             }
-            Act::MakeUser { name, home } => self.make_user(&name, home.as_deref()).await,
+            Act::MakeUser { name, home, groups } => self.make_user(&name, home.as_deref(), &groups).await,
             Act::InstallPackages { names } => packages::install(self.net, &names).await,
-            Act::UpgradePackages { security_only } => packages::upgrade(self.net, security_only).await,
+            Act::UpgradePackages { security_only, output } => {
+                let reader = self.user.as_ref().map(|name| account::find(name)).transpose()?;
+                let owner = reader.map(|account| (0, account.gid));
+                packages::upgrade(self.net, security_only, &Place::of(&output)?, owner).await
+            }
+            Act::TryFirewall { rules, revert_ms } => {
+                firewall::load(self.net, rules.0, Duration::from_millis(revert_ms)).await
+            }
+            Act::KeepFirewall => firewall::keep().await,
             Act::Reboot => match &self.services {
                 Services::Systemd(systemd) => systemd.reboot().await,
                 Services::Parent(_) => Err("systemd does not run on this host, and nobody else reboots it".into()),
@@ -258,17 +266,36 @@ impl Hand {
         changed(done.await?)
     }
 
-    async fn make_user(&self, name: &str, home: Option<&Path>) -> Result<Done, String> {
-        if account::find(name).is_ok() {
-            return Ok(Done { already: true, ..Done::default() });
+    /// Answered with what was done.
+    async fn make_user(&self, name: &str, home: Option<&Path>, groups: &[String]) -> Result<Done, String> {
+        // Before anything is done: a group that is not there is somebody else's to make.
+        let numbers: Vec<u32> = groups.iter().map(|group| account::group(group)).collect::<Result<_, _>>()?;
+        let mut said = Vec::new();
+        if account::find(name).is_err() {
+            self.add_user(name, home).await?;
+            said.push(format!("made the user {name}"));
         }
+        let account = account::find(name)?;
+        let lacks = groups.iter().zip(numbers).filter(|(_, number)| !account.groups.contains(number));
+        let lacks: Vec<&str> = lacks.map(|(group, _)| group.as_str()).collect();
+        if !lacks.is_empty() {
+            let lacks = lacks.join(",");
+            let argv = ["/usr/sbin/usermod", "--append", "--groups", &lacks, "--", name].map(String::from);
+            self.well(&argv, CHECK_MAX).await?;
+            said.push(format!("put {name} into {lacks}"));
+        }
+        let changed = !said.is_empty();
+        let text = changed.then(|| said.join(", "));
+        Ok(Done { changed, already: !changed, text, ..Done::default() })
+    }
+
+    async fn add_user(&self, name: &str, home: Option<&Path>) -> Result<(), String> {
         let home = home.map_or("/nonexistent".into(), |home| home.to_string_lossy().into_owned());
         let words = ["--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", "--home-dir"];
         let mut argv = vec!["/usr/sbin/useradd".to_owned()];
         argv.extend(words.map(String::from));
         argv.extend([home, "--".into(), name.to_owned()]);
-        self.well(&argv, CHECK_MAX).await?;
-        changed(true)
+        self.well(&argv, CHECK_MAX).await.map(drop)
     }
 
     async fn well(&self, argv: &[String], longest: Duration) -> Result<String, String> {

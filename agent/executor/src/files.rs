@@ -4,7 +4,7 @@
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -63,6 +63,15 @@ impl Place {
             Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(self.failed("open", error)),
         }
+    }
+
+    /// What was appended behind so many bytes.
+    pub fn read_behind(&self, offset: u64, bytes_max: u64) -> Result<Vec<u8>, String> {
+        let mut file = self.open_plain(OFlags::RDONLY, 0)?;
+        let mut bytes = Vec::new();
+        file.seek(SeekFrom::Start(offset)).map_err(|error| self.failed("read", error))?;
+        file.take(bytes_max).read_to_end(&mut bytes).map_err(|error| self.failed("read", error))?;
+        Ok(bytes)
     }
 
     pub fn rename_to(&self, from: &str, to: &str) -> Result<(), Errno> {

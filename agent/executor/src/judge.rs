@@ -106,15 +106,22 @@ pub fn allowed(policy: &Policy, act: &Act) -> Result<(), String> {
             }
             owned(policy, path, owner.as_deref(), *mode)
         }
-        Act::MakeUser { name, home } => {
+        Act::MakeUser { name, home, groups } => {
             listed("user", name, "users", policy.users.as_ref())?;
+            groups.iter().try_for_each(|group| join(policy, group))?;
             home.as_deref().map_or(Ok(()), |home| path_of(policy, home))
         }
         Act::InstallPackages { names } => {
             names.iter().try_for_each(|name| listed("package", name, "packages", policy.packages.as_ref()))
         }
         // Whatever is installed may become another.
-        Act::UpgradePackages { .. } => listed("package", "*", "packages", policy.packages.as_ref()),
+        Act::UpgradePackages { output, .. } => {
+            listed("package", "*", "packages", policy.packages.as_ref())?;
+            path_of(policy, output)
+        }
+        Act::TryFirewall { .. } | Act::KeepFirewall => {
+            listed("command", crate::firewall::NFT, "commands", policy.commands.as_ref())
+        }
         Act::Reboot => Ok(()),
         Act::RotateOutput { path, .. } | Act::RemoveOutput { path } => path_of(policy, path),
         Act::InspectContainer { .. } => Ok(()),
@@ -154,6 +161,16 @@ fn run_as(policy: &Policy, user: &str) -> Result<(), String> {
         ));
     }
     listed("user", user, "users", policy.users.as_ref())
+}
+
+fn join(policy: &Policy, group: &str) -> Result<(), String> {
+    if policy.profile != Profile::Full && places::is_strong_group(group) {
+        return Err(format!(
+            "group {group}: {} puts nobody into what is as good as root; profile = \"full\" in {FILE} would allow it",
+            profile(policy)
+        ));
+    }
+    Ok(())
 }
 
 fn owned(policy: &Policy, path: &Path, owner: Option<&str>, mode: Option<u32>) -> Result<(), String> {
@@ -252,6 +269,8 @@ pub fn verb(act: &Act) -> &'static str {
         Act::MakeUser { .. } => "make_user",
         Act::InstallPackages { .. } => "install_packages",
         Act::UpgradePackages { .. } => "upgrade_packages",
+        Act::TryFirewall { .. } => "try_firewall",
+        Act::KeepFirewall => "keep_firewall",
         Act::Reboot => "reboot",
         Act::RemoveOutput { .. } => "remove_output",
         Act::Tail { .. } => "tail",

@@ -11,6 +11,7 @@ pub mod cli;
 pub mod clock;
 mod engine;
 mod files;
+mod firewall;
 pub mod judge;
 pub mod launch;
 pub mod memory;

@@ -1,8 +1,10 @@
 //! The host's packages, by its own tools.
 
+use crate::files::Place;
 use crate::program::{self, Ran};
 use crate::protocol::Done;
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::os::fd::RawFd;
 use std::path::Path;
 use std::time::Duration;
@@ -13,9 +15,18 @@ const INSTALL_MAX: Duration = Duration::from_secs(15 * 60);
 const UPGRADE_MAX: Duration = Duration::from_secs(60 * 60);
 /// As long as a large update takes.
 const LOCK_WAIT: Duration = Duration::from_secs(5 * 60);
+/// Of its locks apt-get waits for one alone: the others are tried again.
+const LOCK_AGAIN: Duration = Duration::from_secs(5);
+/// More of what a tool prints says no more of why it failed.
+const PRINTED_BYTES_MAX: u64 = 1024 * 1024;
 /// The last of what apt-get prints say why; those before say what it read.
 const LINES: usize = 6;
 const APT: &str = "/usr/bin/apt-get";
+/// One source that does not answer would otherwise be no more than a warning.
+const UPDATE: [&str; 3] = ["update", "-o", "APT::Update::Error-Mode=any"];
+const DPKG: &str = "/usr/bin/dpkg";
+/// Where somebody edited a file that a package brings, it stays as it is.
+const KEEP: [&str; 2] = ["--force-confdef", "--force-confold"];
 /// Where it is, the host's own settings say which updates are for security.
 const UNATTENDED: &str = "/usr/bin/unattended-upgrade";
 /// More names say no more.
@@ -36,17 +47,61 @@ pub async fn install(net: Option<RawFd>, names: &[String]) -> Result<Done, Strin
     Ok(Done { changed: true, text: Some(ran.words().to_owned()), ..Done::default() })
 }
 
-/// Answered with what became of which package.
-pub async fn upgrade(net: Option<RawFd>, security_only: bool) -> Result<Done, String> {
+/// The tools, and where what they print is appended.
+struct Tools<'a> {
+    net: Option<RawFd>,
+    place: &'a Place,
+    log: File,
+}
+
+impl Tools<'_> {
+    /// Until nobody else is at it, for so long at most; or why not.
+    async fn run(&self, argv: &[String], longest: Duration) -> Result<(), String> {
+        let mut waited = Duration::ZERO;
+        loop {
+            let before = self.log.metadata().map_err(|error| format!("look at its output: {error}"))?.len();
+            if program::run_into(self.net, argv, &self.log, longest).await? {
+                return Ok(());
+            }
+            let printed = self.place.read_behind(before, PRINTED_BYTES_MAX)?;
+            let printed = String::from_utf8_lossy(&printed);
+            if waited >= LOCK_WAIT || !is_locked(&printed) {
+                return Err(first_error(&printed).to_owned());
+            }
+            tokio::time::sleep(LOCK_AGAIN).await;
+            waited += LOCK_AGAIN;
+        }
+    }
+}
+
+/// Somebody else is at the packages.
+fn is_locked(printed: &str) -> bool {
+    let words =
+        ["Could not get lock", "Unable to lock", "is locked by another process", "was locked by another process"];
+    words.iter().any(|words| printed.contains(words))
+}
+
+/// Answered with what became of which package. What an earlier one that was broken off
+/// left half done comes first.
+pub async fn upgrade(
+    net: Option<RawFd>,
+    security_only: bool,
+    output: &Place,
+    owner: Option<(u32, u32)>,
+) -> Result<Done, String> {
     if !Path::new(APT).is_file() {
         return Err(format!("there is no {APT} on this host, and its packages are upgraded by nothing else"));
     }
     let failed = |why: String| format!("packages can't be upgraded: {why}");
+    let tools = Tools { net, place: output, log: output.append(owner)? };
     let before = versions().await?;
-    well(program::run_free(net, &apt(&["update"]), INSTALL_MAX).await?)
-        .map_err(|why| format!("what can be upgraded is not known: {why}"))?;
+    let half_done: Vec<&str> = [DPKG].into_iter().chain(KEEP).chain(["--configure", "-a"]).collect();
+    tools.run(&by(&half_done), UPGRADE_MAX).await.map_err(failed)?;
+    let unknown = |why: String| format!("what can be upgraded is not known: {why}");
+    tools.run(&apt(&UPDATE), INSTALL_MAX).await.map_err(unknown)?;
     let argv = match security_only {
-        false => Some(apt(&["upgrade", "-y"])),
+        // A new kernel is a package more.
+        false => Some(apt(&["upgrade", "--with-new-pkgs", "-y"])),
         true if Path::new(UNATTENDED).is_file() => Some(by(&[UNATTENDED])),
         true => {
             let known = well(program::run(None, &apt(&["upgrade", "--simulate"]), INSTALL_MAX).await?);
@@ -57,7 +112,7 @@ pub async fn upgrade(net: Option<RawFd>, security_only: bool) -> Result<Done, St
         }
     };
     if let Some(argv) = argv {
-        well(program::run_free(net, &argv, UPGRADE_MAX).await?).map_err(failed)?;
+        tools.run(&argv, UPGRADE_MAX).await.map_err(failed)?;
     }
     let text = difference(&before, &versions().await?);
     let changed = !text.is_empty();
@@ -73,8 +128,8 @@ fn apt(words: &[&str]) -> Vec<String> {
     let mut argv = by(&[APT, "-q"]);
     // Another may be installing just now, such as the host's own updates.
     let wait = format!("DPkg::Lock::Timeout={}", LOCK_WAIT.as_secs());
-    for option in [&wait, "Dpkg::Options::=--force-confdef", "Dpkg::Options::=--force-confold"] {
-        argv.extend(["-o".to_owned(), option.to_owned()]);
+    for option in std::iter::once(wait).chain(KEEP.map(|keep| format!("Dpkg::Options::={keep}"))) {
+        argv.extend(["-o".to_owned(), option]);
     }
     argv.extend(words.iter().map(|word| (*word).to_owned()));
     argv
@@ -89,6 +144,13 @@ fn well(ran: Ran) -> Result<Ran, String> {
     let why = lines.iter().rfind(|line| line.starts_with("E:")).or(lines.last()).copied().unwrap_or_default();
     let last = lines.get(lines.len().saturating_sub(LINES)..).unwrap_or_default().join("\n");
     Err(format!("{}\n{last}", why.trim_start_matches("E: ")))
+}
+
+/// All of it is kept elsewhere: the first error is the cause of those behind it.
+fn first_error(printed: &str) -> &str {
+    let mut lines = printed.lines().map(str::trim).filter(|line| !line.is_empty());
+    let error = lines.clone().find_map(|line| line.strip_prefix("E: "));
+    error.or_else(|| lines.next_back()).unwrap_or("it says nothing")
 }
 
 async fn versions() -> Result<BTreeMap<String, String>, String> {
@@ -157,6 +219,24 @@ mod tests {
         assert_eq!(difference(&after, &after), "");
         let many = (0..30).map(|one| (format!("p{one}"), String::new())).collect();
         assert!(difference(&BTreeMap::new(), &many).ends_with(", and 10 more"));
+    }
+
+    #[test]
+    fn who_is_at_the_packages_is_waited_for() {
+        for printed in [
+            "E: Could not get lock /var/lib/apt/lists/lock. It is held by process 7 (apt-get)\nE: Unable to lock directory /var/lib/apt/lists/",
+            "dpkg: error: dpkg frontend lock was locked by another process with pid 7",
+        ] {
+            assert!(is_locked(printed), "{printed}");
+        }
+        assert!(!is_locked("E: Unable to fetch some archives, maybe run apt-get update"));
+    }
+
+    #[test]
+    fn the_first_error_is_why() {
+        assert_eq!(first_error("Err:1 x\nE: no route\nE: some failed\n"), "no route");
+        assert_eq!(first_error("dpkg: broken\n\n"), "dpkg: broken");
+        assert_eq!(first_error(""), "it says nothing");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use crate::account::Account;
 use crate::launch::Launch;
+use std::fs::File;
 use std::os::fd::RawFd;
 use std::path::Path;
 use std::process::Stdio;
@@ -14,6 +15,7 @@ const OUTPUT_BYTES_MAX: usize = 1024 * 1024;
 const WORDS_BYTES_MAX: usize = 4096;
 
 const ENDED: &str = "hostler: it ended with ";
+const INTO_ERRORS: &str = " >&2";
 
 pub const SYSTEMD: &str = "/run/systemd/system";
 
@@ -36,7 +38,18 @@ pub async fn run_free(net: Option<RawFd>, argv: &[String], longest: Duration) ->
     if !Path::new(SYSTEMD).is_dir() {
         return run(net, argv, longest).await;
     }
-    run(None, &by_systemd(&[], argv), longest).await.map(said)
+    run(None, &by_systemd(&[], &told("", argv)), longest).await.map(said)
+}
+
+/// As `run_free`; what it prints is appended to that file, and it goes on when nobody waits
+/// for it any more. Whether it ended well.
+pub async fn run_into(net: Option<RawFd>, argv: &[String], log: &File, longest: Duration) -> Result<bool, String> {
+    let ran = if Path::new(SYSTEMD).is_dir() {
+        start(Launch::default(), &by_systemd(&[], &told(INTO_ERRORS, argv)), longest, Some(log)).await
+    } else {
+        start(Launch { net, ..Launch::default() }, &told(INTO_ERRORS, argv), longest, Some(log)).await
+    };
+    ran.map(|ran| said(ran).well)
 }
 
 /// As `run_free`, or as that user, and ended with all it started when its time is over.
@@ -48,24 +61,29 @@ pub async fn run_check(
 ) -> Result<Ran, String> {
     if !Path::new(SYSTEMD).is_dir() {
         let launch = Launch { net, ..Launch::default() };
-        return start(user.map_or(launch.clone(), |user| launch.user(user)), argv, longest).await;
+        return start(user.map_or(launch.clone(), |user| launch.user(user)), argv, longest, None).await;
     }
     let mut more = vec![format!("--property=RuntimeMaxSec={}", longest.as_secs())];
     more.extend(user.map(|user| format!("--uid={}", user.name)));
     // It says itself that it ended; the unit's own limit is for when nobody waits.
-    run(None, &by_systemd(&more, argv), longest).await.map(said)
+    run(None, &by_systemd(&more, &told("", argv)), longest).await.map(said)
 }
 
 fn by_systemd(more: &[String], argv: &[String]) -> Vec<String> {
     let words = ["/usr/bin/systemd-run", "--quiet", "--wait", "--pipe", "--collect", "--slice=hostler.slice"];
     let mut all: Vec<String> = words.map(String::from).into();
     all.extend_from_slice(more);
-    // systemd may have forgotten a unit before it is asked how that ended, and then all
-    // was well: so it is the program's own shell that says it.
-    let script = format!("\"$@\"; code=$?; echo; echo \"{ENDED}$code\"; exit \"$code\"");
-    all.extend(["--", "/bin/sh", "-c", &script, "sh"].map(String::from));
+    all.push("--".to_owned());
     all.extend_from_slice(argv);
     all
+}
+
+/// By a shell that says how it ended: systemd may have forgotten a unit before it is asked
+/// that, and then all was well.
+fn told(redirect: &str, argv: &[String]) -> Vec<String> {
+    let script = format!("\"$@\"{redirect}; code=$?; echo; echo \"{ENDED}$code\"; exit \"$code\"");
+    let shell = ["/bin/sh", "-c", &script, "sh"];
+    shell.into_iter().map(String::from).chain(argv.iter().cloned()).collect()
 }
 
 /// As the last line says it; without one, it was ended by others.
@@ -78,16 +96,20 @@ fn said(ran: Ran) -> Ran {
 }
 
 pub async fn run(net: Option<RawFd>, argv: &[String], longest: Duration) -> Result<Ran, String> {
-    start(Launch { net, ..Launch::default() }, argv, longest).await
+    start(Launch { net, ..Launch::default() }, argv, longest, None).await
 }
 
-async fn start(launch: Launch, argv: &[String], longest: Duration) -> Result<Ran, String> {
+async fn start(launch: Launch, argv: &[String], longest: Duration, errors: Option<&File>) -> Result<Ran, String> {
     let name = crate::launch::program(argv).display().to_string();
     let mut command = tokio::process::Command::from(Launch { umask: Some(0o022), ..launch }.command(argv)?);
     let (mut output, end) = pipe()?;
     let (mut problem, status) = pipe()?;
-    let both = end.try_clone().map_err(|error| format!("make a pipe: {error}"))?;
-    command.stdin(Stdio::from(status)).stdout(Stdio::from(end)).stderr(Stdio::from(both)).kill_on_drop(true);
+    let both = match errors {
+        Some(file) => file.try_clone().map(Stdio::from),
+        None => end.try_clone().map(Stdio::from),
+    };
+    let both = both.map_err(|error| format!("make a pipe: {error}"))?;
+    command.stdin(Stdio::from(status)).stdout(Stdio::from(end)).stderr(both).kill_on_drop(true);
     command.env_clear().envs([
         ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
         ("LC_ALL", "C.UTF-8"),
@@ -144,11 +166,13 @@ mod tests {
     #[test]
     fn the_shell_says_it_as_it_is_read() {
         let argv = ["/bin/sh", "-c", "echo words; exit 3"].map(String::from);
-        let all = by_systemd(&[], &argv);
-        let from = all.iter().position(|word| word == "--").unwrap();
-        let ran = std::process::Command::new(&all[from + 1]).args(&all[from + 2..]).output().unwrap();
-        let output = String::from_utf8(ran.stdout).unwrap();
-        let Ran { well, output } = said(Ran { well: true, output });
-        assert_eq!((well, output.as_str(), ran.status.code()), (false, "words", Some(3)));
+        for (redirect, printed, errors) in [("", "words", ""), (INTO_ERRORS, "", "words\n")] {
+            let all = told(redirect, &argv);
+            let ran = std::process::Command::new(&all[0]).args(&all[1..]).output().unwrap();
+            let output = String::from_utf8(ran.stdout).unwrap();
+            let Ran { well, output } = said(Ran { well: true, output });
+            assert_eq!((well, output.as_str(), ran.status.code()), (false, printed, Some(3)));
+            assert_eq!(String::from_utf8(ran.stderr).unwrap(), errors);
+        }
     }
 }

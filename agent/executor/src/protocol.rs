@@ -113,6 +113,9 @@ pub enum Act {
     MakeUser {
         name: String,
         home: Option<PathBuf>,
+        /// Those that it is in besides.
+        #[serde(default)]
+        groups: Vec<String>,
     },
     InstallPackages {
         names: Vec<String>,
@@ -121,7 +124,16 @@ pub enum Act {
     /// edited stay as they are.
     UpgradePackages {
         security_only: bool,
+        /// What the tools print is appended to it: `FOLDER/task.NAME`.
+        output: PathBuf,
     },
+    /// Rules of nftables, for a trial: unless they are kept in time, those before come back.
+    TryFirewall {
+        rules: Content,
+        revert_ms: u64,
+    },
+    /// Those on trial stay. Answered with `already` where it is too late.
+    KeepFirewall,
     /// Answered before the host goes down.
     Reboot,
     /// The last lines of a unit's journal.

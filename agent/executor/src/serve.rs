@@ -156,6 +156,7 @@ fn key(act: &Act) -> Option<String> {
         | Act::MakeFolder { path, .. }
         | Act::RotateOutput { path, .. }
         | Act::RemoveOutput { path } => Some(path.display().to_string()),
+        Act::TryFirewall { .. } | Act::KeepFirewall => Some("the firewall".into()),
         Act::MakeUser { .. } | Act::InstallPackages { .. } | Act::UpgradePackages { .. } | Act::Reboot => {
             Some("the host".into())
         }

@@ -3,10 +3,14 @@
 use hostler_types::Facts;
 use hostler_types::facts::{Address, Disk};
 use std::collections::BTreeMap;
+use std::path::Path;
 use sysinfo::{CpuRefreshKind, DiskRefreshKind, Disks, MemoryRefreshKind, Networks, RefreshKind, System};
 
 const MACHINE_ID: &str = "/etc/machine-id";
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+/// systemd says here that this host has another's kernel.
+const CONTAINER: &str = "/run/systemd/container";
+const INIT: &str = "/proc/1/stat";
 /// A host of containers has thousands of each; a person reads a few.
 const DISKS_MAX: usize = 64;
 const ADDRESSES_MAX: usize = 64;
@@ -19,8 +23,25 @@ pub fn machine_id() -> String {
     line(MACHINE_ID)
 }
 
+pub fn is_container() -> bool {
+    Path::new(CONTAINER).exists()
+}
+
+/// In a container the kernel goes on through a reboot, and its own id may be what is seen:
+/// there it is the beginning of its first process as well.
 pub fn boot_id() -> String {
-    line(BOOT_ID)
+    let kernel = line(BOOT_ID);
+    match is_container().then(|| began(&line(INIT))).flatten() {
+        Some(began) => format!("{kernel}.{began}"),
+        None => kernel,
+    }
+}
+
+/// Of a process, by its line of `stat`: the twenty-second word, where the second may hold
+/// blanks.
+fn began(stat: &str) -> Option<u64> {
+    let (_, behind) = stat.rsplit_once(") ")?;
+    behind.split(' ').nth(19)?.parse().ok()
 }
 
 pub fn hostname() -> String {
@@ -90,6 +111,13 @@ fn addresses() -> Vec<Address> {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn a_process_began_where_its_name_has_blanks() {
+        let stat = "1 (init (x) y) S 0 1 1 0 -1 4194560 9 8 7 6 5 4 3 2 20 0 1 0 2777 106 3 18446744073709551615";
+        assert_eq!(super::began(stat), Some(2777));
+        assert_eq!(super::began("1 (init)"), None);
+    }
+
     #[test]
     fn this_host_says_who_it_is() {
         let facts = super::facts();

@@ -3,7 +3,7 @@
 
 mod facts;
 
-pub use facts::{boot_id, facts, hostname, machine_id};
+pub use facts::{boot_id, facts, hostname, is_container, machine_id};
 
 use std::io;
 use std::path::Path;

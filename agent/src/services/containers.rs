@@ -138,7 +138,7 @@ impl Runtime {
         let user = program.user.clone().filter(|user| !user.starts_with(|c: char| c.is_ascii_digit()));
         let home = program.home.as_ref().map(PathBuf::from);
         if let Some(name) = user.as_ref().filter(|user| account::find(user).is_err()) {
-            self.done(Act::MakeUser { name: name.clone(), home: home.clone() }).await?;
+            self.done(Act::MakeUser { name: name.clone(), home: home.clone(), groups: Vec::new() }).await?;
         }
         let mounts = mounts(program);
         let home = home.filter(|_| !mounts.is_empty()).map(|home| (home, HOME_MODE));

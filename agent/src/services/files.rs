@@ -6,6 +6,7 @@ use super::process;
 use super::runtime::{Runtime, by_root, program, user_of};
 use crate::connect::status_text;
 use crate::files;
+use crate::vault::Vault;
 use data_encoding::HEXLOWER;
 use hostler_agent_core::hash::fnv1a;
 use hostler_agent_core::supervision::{FilesPut, Found, Placed, Prints, Stands, Trouble, files_fingerprint};
@@ -209,22 +210,9 @@ impl Runtime {
         before: &Before,
     ) -> Result<(Placed, Option<Found>), Trouble> {
         let named = |words: String| format!("{}: {words}", file.path);
-        let content = self.contents.get(&file.digest).await.map_err(|words| Trouble::Lost(named(words)))?;
-        let values = self.resolved(&file.with).map_err(|words| Trouble::Failed(named(words)))?;
-        let content = filled(&content, &values).map_err(|name| {
-            let words = format!(
-                "`with` gives a value for {name}, and the file has no ${{{name}}}: write it in, or leave {name} out"
-            );
-            Trouble::Failed(named(words))
-        })?;
-        if content.len() > FILE_BYTES_MAX {
-            let most = FILE_BYTES_MAX >> 10;
-            let words = format!("it is larger than {most} KiB, and files of services are configuration and scripts");
-            return Err(Trouble::Failed(named(words)));
-        }
+        let content = filled_in(&self.contents, &self.vault, file).await?;
         let own = own_user(service);
-        let secret = file.with.values().any(|text| names_secret(text));
-        let mode = file.mode.unwrap_or(if secret { SECRET_MODE } else { MODE });
+        let mode = mode_of(file);
         let owner = file.owner.clone().or_else(|| own.clone()).or_else(|| by_root().then(|| "root".to_owned()));
         let print = fnv1a(&[
             &HEXLOWER.encode(digest(&SHA256, &content).as_ref()),
@@ -238,7 +226,8 @@ impl Runtime {
         if let Some(words) = missing_folder(service, &path) {
             return Err(Trouble::Failed(words));
         }
-        let validate = self.validate(service, file).map_err(|words| Trouble::Failed(named(words)))?;
+        let home = program(service).and_then(|program| program.home.as_deref());
+        let validate = validate(&self.vault, file, home).map_err(|words| Trouble::Failed(named(words)))?;
         let user = validate.as_ref().and(own);
         let content_base64 = Content(content);
         let put = Act::PutFile { path, content_base64, owner, mode: Some(mode), validate, user };
@@ -269,22 +258,6 @@ impl Runtime {
         }
     }
 
-    fn resolved(&self, with: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>, String> {
-        let unreadable = |error| format!("its values can't be read: {error}");
-        let texts = serde_json::to_string(with).map_err(unreadable)?;
-        serde_json::from_str(&self.vault.configure(&texts.into())?).map_err(unreadable)
-    }
-
-    /// With its secrets in place; the new file still to be named.
-    fn validate(&self, service: &ServiceAssignment, file: &FileAssignment) -> Result<Option<Vec<String>>, String> {
-        let Some(text) = &file.validate else { return Ok(None) };
-        let values = self.resolved(&BTreeMap::from([(String::new(), text.replace(FILE_MARK, FILE_WORD))]))?;
-        let text = values.into_values().next().unwrap_or_default();
-        let home = program(service).and_then(|program| program.home.as_deref());
-        let words = process::command(&text, home).map_err(|words| format!("validate: {words}"))?;
-        Ok(Some(words.into_iter().map(|word| word.replace(FILE_WORD, FILE_MARK)).collect()))
-    }
-
     /// What a check prints of a file may be what nobody is to read.
     fn clean(&self, trouble: Trouble) -> Trouble {
         match trouble {
@@ -292,6 +265,46 @@ impl Runtime {
             other => other,
         }
     }
+}
+
+/// Its content with its values in place.
+pub async fn filled_in(contents: &Contents, vault: &Vault, file: &FileAssignment) -> Result<Vec<u8>, Trouble> {
+    let named = |words: String| format!("{}: {words}", file.path);
+    let content = contents.get(&file.digest).await.map_err(|words| Trouble::Lost(named(words)))?;
+    let values = resolved(vault, &file.with).map_err(|words| Trouble::Failed(named(words)))?;
+    let content = filled(&content, &values).map_err(|name| {
+        let words = format!(
+            "`with` gives a value for {name}, and the file has no ${{{name}}}: write it in, or leave {name} out"
+        );
+        Trouble::Failed(named(words))
+    })?;
+    if content.len() > FILE_BYTES_MAX {
+        let most = FILE_BYTES_MAX >> 10;
+        let words = format!("it is larger than {most} KiB, and files of specs are configuration and scripts");
+        return Err(Trouble::Failed(named(words)));
+    }
+    Ok(content)
+}
+
+pub fn mode_of(file: &FileAssignment) -> u32 {
+    let secret = file.with.values().any(|text| names_secret(text));
+    file.mode.unwrap_or(if secret { SECRET_MODE } else { MODE })
+}
+
+/// With their secrets in place.
+pub fn resolved(vault: &Vault, texts: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>, String> {
+    let unreadable = |error| format!("its values can't be read: {error}");
+    let text = serde_json::to_string(texts).map_err(unreadable)?;
+    serde_json::from_str(&vault.configure(&text.into())?).map_err(unreadable)
+}
+
+/// With its secrets in place; the new file still to be named.
+pub fn validate(vault: &Vault, file: &FileAssignment, home: Option<&str>) -> Result<Option<Vec<String>>, String> {
+    let Some(text) = &file.validate else { return Ok(None) };
+    let values = resolved(vault, &BTreeMap::from([(String::new(), text.replace(FILE_MARK, FILE_WORD))]))?;
+    let text = values.into_values().next().unwrap_or_default();
+    let words = process::command(&text, home).map_err(|words| format!("validate: {words}"))?;
+    Ok(Some(words.into_iter().map(|word| word.replace(FILE_WORD, FILE_MARK)).collect()))
 }
 
 /// Whom its files are checked as, and belong to.

@@ -30,7 +30,7 @@ pub(super) const DROP_IN_TEXT: &str = "[Service]\nRestart=no\n";
 /// read then.
 const USER_DEFAULT: &str = "hostler-run";
 /// What only a service's user and its agent read.
-pub(super) const HOME_MODE: u32 = 0o755;
+pub const HOME_MODE: u32 = 0o755;
 pub(super) const DIR_MODE: u32 = 0o750;
 
 /// The means to act on services: cheap to clone.
@@ -206,7 +206,7 @@ impl Runtime {
         let home = program.home.as_ref().map(PathBuf::from);
         let user = user_of(program);
         if let Some(user) = user.as_ref().filter(|user| account::find(user).is_err()) {
-            self.done(Act::MakeUser { name: user.clone(), home: home.clone() }).await?;
+            self.done(Act::MakeUser { name: user.clone(), home: home.clone(), groups: Vec::new() }).await?;
         }
         let make = |path: PathBuf, mode| Act::MakeFolder { path, owner: user.clone(), mode: Some(mode) };
         if let Some(home) = home.as_ref().filter(|home| !home.is_dir()) {
@@ -324,7 +324,7 @@ fn executor_uid() -> Option<u32> {
 }
 
 /// Whether what is done here is done by root.
-pub(super) fn by_root() -> bool {
+pub fn by_root() -> bool {
     executor_uid() == Some(0)
 }
 

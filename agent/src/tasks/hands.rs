@@ -1,14 +1,16 @@
 //! What a step does on the host, mostly through the executor.
 
+use super::reboot;
 use crate::executor::{Executor, Lost};
-use crate::services::{self, Contents, OUTPUT_FOLDER_MODE, process, user_default};
+use crate::services::{self, Contents, HOME_MODE, OUTPUT_FOLDER_MODE, process, user_default};
 use crate::vault::Vault;
 use hostler_agent_core::supervision;
 use hostler_agent_core::tasks::{Fate, GRACE, OnHost, Output, Stands, step_of, unit_of};
 use hostler_executor::account;
 use hostler_executor::protocol::{Act, Content, Done, Ended, Environment, Limits, Outcome, Process, Unit};
+use hostler_types::service::FileAssignment;
 use hostler_types::spec::{Packages, Reboot};
-use hostler_types::task::Command;
+use hostler_types::task::{Command, SystemUser};
 use hostler_types::time::whole_millis;
 use hostler_types::{Name, ServiceVerb, TaskId};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -17,9 +19,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
-/// Here a system says that something waits for a reboot.
-const REBOOT_REQUIRED: &str = "/run/reboot-required";
 const SCRIPT_MODE: u32 = 0o755;
+const ROOT: &str = "root";
 /// Between the end of a program and the word of it: its parent is about to know.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 const LOOKS_MAX: u32 = 500;
@@ -42,7 +43,7 @@ pub struct Hands {
 }
 
 impl Hands {
-    async fn done(&self, act: Act) -> Result<Done, Unfit> {
+    pub(super) async fn done(&self, act: Act) -> Result<Done, Unfit> {
         match self.executor.ask(act).await {
             Ok(Outcome::Done(done)) => Ok(done),
             // It waited for another that took long, and was not done.
@@ -73,12 +74,24 @@ impl Hands {
         self.output.join(format!("task.{id}.{step}.script"))
     }
 
-    pub async fn start(&self, id: &TaskId, step: u32, command: Command) -> Result<(), Unfit> {
+    /// What upgrades print: told only where one fails, and kept as long as the rest.
+    pub fn upgrade_log_of(&self, id: &TaskId) -> PathBuf {
+        self.output.join(format!("task.{id}.packages.log"))
+    }
+
+    async fn output_folder(&self) -> Result<(), Unfit> {
         if !self.output.is_dir() {
             let mode = Some(OUTPUT_FOLDER_MODE);
             self.done(Act::MakeFolder { path: self.output.clone(), owner: None, mode }).await?;
         }
-        let Command { argv, script, user, free } = command;
+        Ok(())
+    }
+
+    pub async fn start(&self, id: &TaskId, step: u32, command: Command) -> Result<(), Unfit> {
+        self.output_folder().await?;
+        let Command { argv, script, user, env, free } = command;
+        let env = services::resolved(&self.vault, &env);
+        let env = env.map_err(|words| Some(Fate::Failed(format!("its environment: {words}"))))?;
         let user = match user {
             Some(user) => Some(user),
             None => self.user().await?,
@@ -91,7 +104,7 @@ impl Hands {
             command,
             user,
             folder: None,
-            env: Environment::default(),
+            env: Environment(env),
             limits: Limits::default(),
             stop_signal: "SIGTERM".to_owned(),
             grace_ms: whole_millis(GRACE),
@@ -111,7 +124,7 @@ impl Hands {
     async fn user(&self) -> Result<Option<String>, Unfit> {
         let user = user_default();
         if let Some(name) = user.as_ref().filter(|name| account::find(name).is_err()) {
-            self.done(Act::MakeUser { name: name.clone(), home: None }).await?;
+            self.done(Act::MakeUser { name: name.clone(), home: None, groups: Vec::new() }).await?;
         }
         Ok(user)
     }
@@ -173,7 +186,10 @@ impl Hands {
 
     /// What was said so far.
     pub async fn output(&self, id: &TaskId) -> Option<Output> {
-        let path = self.log_of(id);
+        self.last_of(self.log_of(id)).await
+    }
+
+    async fn last_of(&self, path: PathBuf) -> Option<Output> {
         let read = tokio::task::spawn_blocking(move || tail(&path)).await.ok()?;
         let Output { text, cut_bytes } = read.ok()?;
         Some(Output { text: self.vault.redact(text), cut_bytes })
@@ -209,21 +225,84 @@ impl Hands {
         })
     }
 
-    pub async fn upgrade(&self, which: Packages) -> Unfit {
-        match self.done(Act::UpgradePackages { security_only: which == Packages::Security }).await {
+    pub async fn upgrade(&self, id: &TaskId, which: Packages) -> (Unfit, Option<Output>) {
+        let log = self.upgrade_log_of(id);
+        match self.upgraded(which, log.clone()).await {
             Ok(Done { changed: true, text, .. }) => {
-                Some(Fate::Done { words: format!("upgraded {}", text.unwrap_or_default()), changed: true })
+                (Some(Fate::Done { words: format!("upgraded {}", text.unwrap_or_default()), changed: true }), None)
             }
-            Ok(_) => Some(Fate::Done { words: "nothing to upgrade".to_owned(), changed: false }),
-            Err(unfit) => unfit,
+            Ok(_) => (Some(Fate::Done { words: "nothing to upgrade".to_owned(), changed: false }), None),
+            Err(unfit @ Some(Fate::Failed(_))) => (unfit, self.last_of(log).await),
+            Err(unfit) => (unfit, None),
         }
+    }
+
+    async fn upgraded(&self, which: Packages, output: PathBuf) -> Result<Done, Unfit> {
+        self.output_folder().await?;
+        self.done(Act::UpgradePackages { security_only: which == Packages::Security, output }).await
+    }
+
+    /// A home of another user's is never given away, and one that is there is not moved.
+    pub async fn make_user(&self, user: SystemUser) -> Result<Fate, Unfit> {
+        let SystemUser { name, home, groups } = user;
+        if let (Ok(found), Some(home)) = (account::find(&name), &home)
+            && found.home != *home
+        {
+            let words = format!(
+                "the user {name} is there, with the home {} and not {home}: change that by hand, with usermod --home, \
+                 while nothing runs as {name}",
+                found.home
+            );
+            return Err(Some(Fate::Failed(words)));
+        }
+        let home = home.map(PathBuf::from);
+        let Done { changed, text, .. } =
+            self.done(Act::MakeUser { name: name.clone(), home: home.clone(), groups }).await?;
+        let folder = home.filter(|home| !home.is_dir());
+        if let Some(path) = folder.clone() {
+            self.done(Act::MakeFolder { path, owner: Some(name), mode: Some(HOME_MODE) }).await?;
+        }
+        let made = folder.map(|path| format!("made {}", path.display()));
+        let words = text.into_iter().chain(made).collect::<Vec<_>>();
+        Ok(Fate::Done { changed: changed || !words.is_empty(), words: words.join(", ") })
+    }
+
+    pub async fn put_file(&self, file: FileAssignment) -> Result<Fate, Unfit> {
+        let failed = |words| Some(Fate::Failed(words));
+        let content = services::filled_in(&self.scripts, &self.vault, &file).await;
+        let content = content.map_err(|trouble| failed(trouble.into_words()))?;
+        let validate = services::validate(&self.vault, &file, None).map_err(failed)?;
+        let mode = Some(services::mode_of(&file));
+        // Whoever owns it may check it; of root's, only well-known programs do.
+        let user = validate.as_ref().and(file.owner.clone()).filter(|owner| owner != ROOT);
+        let put = Act::PutFile {
+            path: PathBuf::from(&file.path),
+            content_base64: Content(content),
+            owner: file.owner.or_else(|| services::by_root().then(|| ROOT.to_owned())),
+            mode,
+            validate,
+            user,
+        };
+        let done = self.done(put).await.map_err(|unfit| match unfit {
+            // What a check prints of a file may be what nobody is to read.
+            Some(Fate::Failed(words)) => Some(Fate::Failed(self.vault.redact(words))),
+            unfit => unfit,
+        })?;
+        let words = if done.changed { format!("put {}", file.path) } else { String::new() };
+        Ok(Fate::Done { words, changed: done.changed })
     }
 
     /// One that is on its way says nothing.
     pub async fn reboot(&self, when: Reboot) -> Unfit {
-        if when == Reboot::IfNeeded && !Path::new(REBOOT_REQUIRED).exists() {
-            return Some(Fate::Done { words: "no reboot is needed".to_owned(), changed: false });
-        }
+        let why = match when {
+            Reboot::Always => "always".to_owned(),
+            Reboot::IfNeeded => match tokio::task::spawn_blocking(reboot::needed).await {
+                Ok(Some(why)) => why,
+                Ok(None) => return Some(Fate::Done { words: "no reboot is needed".to_owned(), changed: false }),
+                Err(error) => return Some(Fate::Failed(error.to_string())),
+            },
+        };
+        tracing::info!(why, "the host is rebooted");
         self.done(Act::Reboot).await.err().flatten()
     }
 }

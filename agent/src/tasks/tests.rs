@@ -125,3 +125,22 @@ async fn nothing_is_begun_where_the_journal_cannot_be_read() {
     let Some(from_agent::Message::Task(report)) = host.reports.recv().await else { panic!("no report") };
     assert!(report.state == "refused" && report.words.contains("can't read what it kept"), "{report:?}");
 }
+
+#[test]
+fn a_check_that_just_failed_does_not_pass() {
+    let of = |state, status: Status| {
+        let report = wire::CheckReport {
+            status: status.word().to_owned(),
+            summary: "said".to_owned(),
+            last_run_ms: 5_000,
+            duration_us: 1_000_000,
+            ..wire::CheckReport::default()
+        };
+        let CheckStands { passing, last_run, words } = stands(state, &report);
+        assert_eq!(last_run, Timestamp::from_millis(4_000));
+        (passing, words)
+    };
+    assert_eq!(of(CheckState::Passing, Status::Ok), (true, "passing: said".to_owned()));
+    assert_eq!(of(CheckState::Passing, Status::Critical), (false, "critical: said".to_owned()));
+    assert_eq!(of(CheckState::Critical, Status::Ok), (false, "critical: said".to_owned()));
+}

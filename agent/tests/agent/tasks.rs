@@ -61,7 +61,7 @@ impl Host {
 
 pub fn shell(script: &str, free: bool) -> wire::TaskStep {
     let argv = ["/bin/sh", "-c", script].map(str::to_owned).into();
-    let command = wire::TaskCommand { argv, script: String::new(), user: "nobody".into(), free };
+    let command = wire::TaskCommand { argv, user: "nobody".into(), free, ..wire::TaskCommand::default() };
     wire::TaskStep { does: Some(Does::Command(command)) }
 }
 

@@ -3,6 +3,7 @@
 use crate::applied::Applied;
 use crate::catalogue::{Catalogue, Chosen};
 use crate::offline;
+use crate::runs::steps;
 use crate::services;
 use hostler_types::notifier::is_built_in;
 use hostler_types::spec::{Body, Kind, ServiceSpec, on_node, secrets_in};
@@ -38,12 +39,7 @@ pub struct NodeView<'a> {
 /// are given.
 pub fn desired_state(node: NodeView<'_>, applied: &Applied, catalogue: &Catalogue) -> (DesiredState, BTreeSet<Name>) {
     let facts = node.facts.map(Facts::selectable).unwrap_or_default();
-    let known = |word: &str| match word.strip_prefix("label.") {
-        Some(key) => node.labels.get(key).cloned(),
-        None if word == "name" => Some(node.name.to_string()),
-        None if word == "id" => Some(node.id.to_string()),
-        None => facts.get(word).cloned(),
-    };
+    let known = |word: &str| known(node.id, node.name, node.labels, &facts, word);
     let mut plugins: BTreeMap<&Name, PluginAssignment> = BTreeMap::new();
     let (mut checks, mut secrets) = (Vec::new(), BTreeSet::new());
     for (name, check) in applied.checks() {
@@ -103,6 +99,13 @@ pub fn desired_state(node: NodeView<'_>, applied: &Applied, catalogue: &Catalogu
         }
         assigned.push(services::assignment(&one.object, spec, here, &known));
     }
+    for one in applied.of_kind(Kind::Task) {
+        let Body::Task(spec) = &one.object.body else { continue };
+        if !spec.where_.names_facts() && spec.where_.matches(node.labels, &facts) {
+            let declared = |name: &Name| applied.get(Kind::Secret, name).is_some();
+            secrets.extend(steps::secrets(spec).into_iter().filter(declared));
+        }
+    }
     let watch = node.watch.filter(|_| !tell.is_empty()).map(|gone_after| WatchAssignment { gone_after, tell });
     let desired = DesiredState {
         node: node.id.clone(),
@@ -118,6 +121,22 @@ pub fn desired_state(node: NodeView<'_>, applied: &Applied, catalogue: &Catalogu
         schedules: offline::assigned(applied, node.labels, node.schedules),
     };
     (desired, secrets)
+}
+
+/// What a word stands for on a node, as `${node.WORD}` asks for it.
+pub fn known(
+    id: &NodeId,
+    name: &Name,
+    labels: &Labels,
+    facts: &BTreeMap<String, String>,
+    word: &str,
+) -> Option<String> {
+    match word.strip_prefix("label.") {
+        Some(key) => labels.get(key).cloned(),
+        None if word == "name" => Some(name.to_string()),
+        None if word == "id" => Some(id.to_string()),
+        None => facts.get(word).cloned(),
+    }
 }
 
 fn assignment(plugin: &Name, chosen: Chosen<'_>) -> PluginAssignment {

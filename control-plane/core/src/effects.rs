@@ -100,6 +100,10 @@ impl<'a> Effects<'a> {
             (Some(Body::Secret(_)), None) => "its value stays until hostlerctl secret rm".to_owned(),
             (None, Some(Body::Notifier(_))) => "is told from now on".to_owned(),
             (Some(Body::Notifier(_)), None) => "is told no more".to_owned(),
+            (_, Some(Body::Task(is))) => {
+                format!("for {}: hostlerctl run task {}", nodes(new.taken(&is.where_).len()), change.name)
+            }
+            (Some(Body::Task(_)), None) => "is run no more".to_owned(),
             (Some(Body::System(_)), None) => "the whole system goes".to_owned(),
             (None, Some(Body::System(_))) => "a new system".to_owned(),
             (Some(Body::System(_)), Some(Body::System(_))) => String::new(),

@@ -67,7 +67,7 @@ pub fn assignment(
     }
 }
 
-fn resolved(text: &str, known: &Known<'_>) -> String {
+pub fn resolved(text: &str, known: &Known<'_>) -> String {
     match on_node(&Value::from(text), known) {
         Value::String(text) => text,
         other => other.to_string(),

@@ -5,9 +5,10 @@ use super::{WireError, checked_digest};
 use crate::agent as wire;
 use crate::agent::task_step::Does;
 use hostler_types::spec::{Packages, Reboot};
-use hostler_types::task::{Command, TaskId, TaskOffer, TaskReport, TaskStep};
+use hostler_types::task::{Command, SystemUser, TaskId, TaskOffer, TaskReport, TaskStep};
 use hostler_types::time::whole_millis;
 use hostler_types::{Stamp, Timestamp};
+use std::collections::BTreeMap;
 
 /// The last of what a task printed: with it a report stays below the 16 KiB of a
 /// spool's record.
@@ -16,6 +17,8 @@ pub const OUTPUT_BYTES_MAX: usize = 8 * 1024;
 pub const STEPS_MAX: usize = 64;
 const ARGUMENTS_MAX: usize = 256;
 const ARGUMENT_BYTES_MAX: usize = 64 * 1024;
+/// The kernel's are far more; nobody's are.
+const GROUPS_MAX: usize = 32;
 
 impl From<&TaskStep> for wire::TaskStep {
     fn from(step: &TaskStep) -> Self {
@@ -25,6 +28,7 @@ impl From<&TaskStep> for wire::TaskStep {
                 script: one.script.clone().unwrap_or_default(),
                 user: one.user.clone().unwrap_or_default(),
                 free: one.free,
+                env: one.env.clone().into_iter().collect(),
             }),
             TaskStep::Service { service, verb } => {
                 Does::Service(wire::TaskService { service: service.to_string(), verb: verb.word().to_owned() })
@@ -37,6 +41,15 @@ impl From<&TaskStep> for wire::TaskStep {
             TaskStep::Wait(time) => Does::WaitMs(whole_millis(*time)),
             TaskStep::Drain => Does::Drain(wire::TaskNothing {}),
             TaskStep::Undrain => Does::Undrain(wire::TaskNothing {}),
+            TaskStep::User(one) => Does::User(wire::TaskUser {
+                name: one.name.clone(),
+                home: one.home.clone().unwrap_or_default(),
+                groups: one.groups.clone(),
+            }),
+            TaskStep::File(one) => Does::File((&**one).into()),
+            TaskStep::Firewall { rules, revert } => {
+                Does::Firewall(wire::TaskFirewall { rules: rules.clone(), revert_ms: whole_millis(*revert) })
+            }
         };
         Self { does: Some(does) }
     }
@@ -58,6 +71,12 @@ impl TryFrom<wire::TaskStep> for TaskStep {
             Does::WaitMs(ms) => Self::Wait(millis(ms)),
             Does::Drain(_) => Self::Drain,
             Does::Undrain(_) => Self::Undrain,
+            Does::User(one) if one.name.is_empty() || one.groups.len() > GROUPS_MAX => {
+                return Err(WireError::new("task.user", format!("has a name, and up to {GROUPS_MAX} groups")));
+            }
+            Does::User(one) => Self::User(SystemUser { name: one.name, home: some(one.home), groups: one.groups }),
+            Does::File(one) => Self::File(Box::new(one.try_into()?)),
+            Does::Firewall(one) => Self::Firewall { rules: checked_digest(one.rules)?, revert: millis(one.revert_ms) },
         })
     }
 }
@@ -71,7 +90,11 @@ fn command(one: wire::TaskCommand) -> Result<Command, WireError> {
     if one.argv.first().is_none_or(String::is_empty) && script.is_none() {
         return Err(WireError::new("task.command", "names no program"));
     }
-    Ok(Command { argv: one.argv, script, user: some(one.user), free: one.free })
+    let env: BTreeMap<String, String> = one.env.into_iter().collect();
+    if env.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > ARGUMENT_BYTES_MAX {
+        return Err(WireError::new("task.command", "has a larger environment than a command takes"));
+    }
+    Ok(Command { argv: one.argv, script, user: some(one.user), env, free: one.free })
 }
 
 impl From<&TaskOffer> for wire::TaskOffer {
@@ -162,6 +185,8 @@ impl TryFrom<wire::TaskReport> for TaskReport {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hostler_types::service::FileAssignment;
+    use hostler_types::spec::OnChange;
     use hostler_types::{Name, ServiceVerb, TaskState};
     use std::time::Duration;
 
@@ -177,6 +202,7 @@ mod tests {
                 argv: vec!["/bin/sh".into(), "-c".into(), "df".into()],
                 script: None,
                 user: Some("shop".into()),
+                env: BTreeMap::from([("KEY".to_owned(), "${secret:key}".to_owned())]),
                 free: true,
             }),
             TaskStep::Service { service: hello(), verb: ServiceVerb::Restart },
@@ -185,6 +211,22 @@ mod tests {
             TaskStep::Check { check: hello(), within: Duration::from_secs(60) },
             TaskStep::Wait(Duration::from_secs(5)),
             TaskStep::Undrain,
+            TaskStep::User(SystemUser {
+                name: "shop".into(),
+                home: Some("/opt/shop".into()),
+                groups: vec!["adm".into()],
+            }),
+            TaskStep::File(Box::new(FileAssignment {
+                path: "/etc/shop.conf".into(),
+                digest: "0".repeat(64),
+                size_bytes: 0,
+                validate: None,
+                change: OnChange::Nothing,
+                with: BTreeMap::new(),
+                owner: Some("shop".into()),
+                mode: Some(0o600),
+            })),
+            TaskStep::Firewall { rules: "1".repeat(64), revert: Duration::from_secs(60) },
         ];
         let offer = TaskOffer {
             id: TaskId::of_run(5, 7),

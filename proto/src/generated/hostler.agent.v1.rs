@@ -1006,14 +1006,14 @@ pub struct TaskOffer {
     #[prost(uint64, tag = "8")]
     pub begin_by_ms: u64,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TaskStep {
-    #[prost(oneof = "task_step::Does", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
+    #[prost(oneof = "task_step::Does", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
     pub does: ::core::option::Option<task_step::Does>,
 }
 /// Nested message and enum types in `TaskStep`.
 pub mod task_step {
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Does {
         #[prost(message, tag = "1")]
         Command(super::TaskCommand),
@@ -1033,11 +1033,17 @@ pub mod task_step {
         Drain(super::TaskNothing),
         #[prost(message, tag = "8")]
         Undrain(super::TaskNothing),
+        #[prost(message, tag = "9")]
+        User(super::TaskUser),
+        #[prost(message, tag = "10")]
+        File(super::FileAssignment),
+        #[prost(message, tag = "11")]
+        Firewall(super::TaskFirewall),
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TaskNothing {}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TaskCommand {
     #[prost(string, repeated, tag = "1")]
     pub argv: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
@@ -1050,6 +1056,30 @@ pub struct TaskCommand {
     /// It stands in no spec.
     #[prost(bool, tag = "4")]
     pub free: bool,
+    /// Secrets by their names.
+    #[prost(btree_map = "string, string", tag = "5")]
+    pub env: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TaskFirewall {
+    /// The digest of rules of nftables.
+    #[prost(string, tag = "1")]
+    pub rules: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub revert_ms: u64,
+}
+/// A user of the system, without a shell.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TaskUser {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub home: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "3")]
+    pub groups: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TaskService {

@@ -1,10 +1,11 @@
 //! A task: steps that one node is asked to do in their order, and what became of them.
 
-use crate::service::ServiceVerb;
+use crate::service::{FileAssignment, ServiceVerb};
 use crate::spec::{Packages, Reboot};
 use crate::state::words;
 use crate::{Name, Stamp, Timestamp};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -131,6 +132,25 @@ pub enum TaskStep {
     /// Out of the load balancers, and back.
     Drain,
     Undrain,
+    /// It is there afterwards.
+    User(SystemUser),
+    /// It stands so afterwards.
+    File(Box<FileAssignment>),
+    /// Rules of nftables, by their digest; those before come back unless the host reaches
+    /// its control plane within that time.
+    Firewall {
+        rules: String,
+        revert: Duration,
+    },
+}
+
+/// A user without a shell, with a group of the same name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SystemUser {
+    pub name: String,
+    pub home: Option<String>,
+    /// Those that it is in besides its own.
+    pub groups: Vec<String>,
 }
 
 /// Without any output or after any end it is done once: what it does is not known.
@@ -142,6 +162,8 @@ pub struct Command {
     pub script: Option<String>,
     /// Without one: a user without rights, and never the agent's.
     pub user: Option<String>,
+    /// Secrets by their names.
+    pub env: BTreeMap<String, String>,
     /// It stands in no spec: a host may refuse such.
     pub free: bool,
 }
@@ -153,6 +175,7 @@ impl TaskStep {
             Self::Service { verb, .. } => matches!(verb, ServiceVerb::Restart | ServiceVerb::Stop),
             Self::Reboot(_) | Self::Drain => true,
             Self::Packages(_) | Self::Command(_) | Self::Check { .. } | Self::Wait(_) | Self::Undrain => false,
+            Self::User(_) | Self::File(_) | Self::Firewall { .. } => false,
         }
     }
 
@@ -168,6 +191,7 @@ impl TaskStep {
             Self::Service { verb, .. } => matches!(verb, ServiceVerb::Start | ServiceVerb::Stop),
             Self::Packages(_) | Self::Reboot(_) | Self::Check { .. } => true,
             Self::Wait(_) | Self::Drain | Self::Undrain => true,
+            Self::User(_) | Self::File(_) | Self::Firewall { .. } => true,
         }
     }
 }
@@ -191,6 +215,9 @@ impl fmt::Display for TaskStep {
             Self::Wait(time) => write!(f, "wait {}", crate::units::format_duration(*time)),
             Self::Drain => f.write_str("drain"),
             Self::Undrain => f.write_str("undrain"),
+            Self::User(user) => write!(f, "user {}", user.name),
+            Self::File(file) => write!(f, "file {}", file.path),
+            Self::Firewall { .. } => f.write_str("firewall"),
         }
     }
 }

@@ -50,7 +50,9 @@ impl Task {
 
     /// What is under way is neither broken off nor done twice: its end is waited for.
     pub fn must_finish(&self) -> bool {
-        let kind = matches!(self.step(), Some(TaskStep::Service { .. } | TaskStep::Packages(_) | TaskStep::Reboot(_)));
+        let acts = matches!(self.step(), Some(TaskStep::Service { .. } | TaskStep::Packages(_) | TaskStep::Reboot(_)));
+        let kind =
+            acts || matches!(self.step(), Some(TaskStep::User(_) | TaskStep::File(_) | TaskStep::Firewall { .. }));
         kind && matches!(self.doing, Doing::Waiting | Doing::Service { .. })
     }
 }

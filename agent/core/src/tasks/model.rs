@@ -34,7 +34,7 @@ enum Deed {
 }
 
 fn deed() -> impl Strategy<Value = Deed> {
-    let steps = || proptest::collection::vec(0u8..10, 1..4);
+    let steps = || proptest::collection::vec(0u8..11, 1..4);
     prop_oneof![
         8 => (1u16..20_000).prop_map(Deed::Pass),
         8 => steps().prop_map(Deed::Offer),
@@ -106,6 +106,7 @@ fn step(kind: u8) -> TaskStep {
         6 => TaskStep::Reboot(Reboot::Always),
         7 => TaskStep::Check { check: name("ok"), within: Duration::from_secs(9) },
         8 => TaskStep::Wait(Duration::from_secs(3)),
+        10 => TaskStep::User(SystemUser { name: "shop".to_owned(), ..SystemUser::default() }),
         _ => TaskStep::Drain,
     }
 }
@@ -258,6 +259,10 @@ impl World {
             Effect::Packages { id, step, .. } => {
                 self.acts(&(id.clone(), step), false);
                 self.answer(5_000, (id, step), Fate::Done { words: "2 packages".into(), changed: true });
+            }
+            Effect::User { id, step, .. } | Effect::File { id, step, .. } | Effect::Firewall { id, step, .. } => {
+                self.acts(&(id.clone(), step), false);
+                self.answer(30, (id, step), Fate::Done { words: String::new(), changed: true });
             }
             Effect::Reboot { id, step, .. } => {
                 self.acts(&(id, step), false);

@@ -110,6 +110,9 @@ impl Ledger {
             TaskStep::Service { service, verb } => Some(Effect::Service { id, step, service, verb, by: by(), reason }),
             TaskStep::Packages(which) => Some(Effect::Packages { id, step, which }),
             TaskStep::Reboot(when) => Some(Effect::Reboot { id, step, when }),
+            TaskStep::User(user) => Some(Effect::User { id, step, user }),
+            TaskStep::File(file) => Some(Effect::File { id, step, file }),
+            TaskStep::Firewall { rules, revert } => Some(Effect::Firewall { id, step, rules, revert }),
             TaskStep::Check { check, .. } => Some(Effect::LookAtCheck { id, step, check }),
             TaskStep::Wait(_) | TaskStep::Drain | TaskStep::Undrain => None,
         });

@@ -19,6 +19,10 @@ const ENV_BYTES_MAX: usize = 1024 * 1024;
 /// More than any service has.
 const LOOKS_MAX: usize = 10_000;
 const PACKAGES_MAX: usize = 100;
+/// Nobody waits longer for a host that was cut off.
+const TRIAL_MS_MAX: u64 = 10 * 60 * 1000;
+/// The kernel's are far more; nobody's are.
+const GROUPS_MAX: u64 = 32;
 pub(crate) const TAIL_LINES_MAX: u32 = 10_000;
 const ROTATED_MAX: u32 = 10_000;
 /// A host with more services than this has many hosts' worth.
@@ -77,8 +81,10 @@ pub(super) fn well_formed(act: &Act) -> Result<(), String> {
             self::path(path)?;
             self::owner(owner.as_deref(), *mode)
         }
-        Act::MakeUser { name, home } => {
+        Act::MakeUser { name, home, groups } => {
             user(name)?;
+            groups.iter().try_for_each(|group| user(group).map_err(|words| format!("group: {words}")))?;
+            within("number of groups", groups.len() as u64, 0, GROUPS_MAX)?;
             home.as_deref().map_or(Ok(()), path)
         }
         Act::InstallPackages { names } => packages(names),
@@ -93,16 +99,14 @@ pub(super) fn well_formed(act: &Act) -> Result<(), String> {
             }
             within("keep", u64::from(*keep), 0, u64::from(ROTATED_MAX))
         }
-        Act::RemoveOutput { path } => {
-            self::path(path)?;
-            let name = path.file_name().map(|name| name.as_encoded_bytes()).unwrap_or_default();
-            if name.starts_with(b"task.") {
-                return Ok(());
-            }
-            Err(format!("path {:?}: only what a task left is removed, FOLDER/task.NAME", path.display().to_string()))
-        }
+        Act::RemoveOutput { path } => of_task(path, "only what a task left is removed"),
+        Act::UpgradePackages { output, .. } => of_task(output, "what is printed goes where tasks leave it"),
         Act::Open { pids } => within("number of pids", pids.len() as u64, 0, PIDS_MAX),
-        Act::List | Act::Listener { .. } | Act::Policy | Act::UpgradePackages { .. } | Act::Reboot => Ok(()),
+        Act::List | Act::Listener { .. } | Act::Policy | Act::Reboot | Act::KeepFirewall => Ok(()),
+        Act::TryFirewall { rules, revert_ms } => {
+            within("revert_ms", *revert_ms, 1_000, TRIAL_MS_MAX)?;
+            no_include(&rules.0)
+        }
         Act::StartContainer { name, container } => {
             containers::name(name)?;
             containers::well_formed(container)
@@ -123,6 +127,26 @@ pub(super) fn well_formed(act: &Act) -> Result<(), String> {
         }
         Act::PullImage { image } => containers::image_name(image),
     }
+}
+
+/// It would read any file of the host as root, and say what it does not understand. Where
+/// a comment begins only nft knows, so the word stands in none either.
+fn no_include(rules: &[u8]) -> Result<(), String> {
+    let text = std::str::from_utf8(rules).map_err(|_| "rules: they are no text".to_owned())?;
+    let mut words = text.split(|c: char| !c.is_alphanumeric() && !matches!(c, '_' | '-' | '.'));
+    if words.any(|word| word == "include") {
+        return Err("rules: include reads other files of the host: write all of them into one".to_owned());
+    }
+    Ok(())
+}
+
+fn of_task(output: &Path, rule: &str) -> Result<(), String> {
+    path(output)?;
+    let name = output.file_name().map(|name| name.as_encoded_bytes()).unwrap_or_default();
+    if name.starts_with(b"task.") {
+        return Ok(());
+    }
+    Err(format!("path {:?}: {rule}, FOLDER/task.NAME", output.display().to_string()))
 }
 
 fn in_unit(c: char) -> bool {

@@ -112,6 +112,30 @@ fn below(place: &str, path: &Path) -> bool {
     })
 }
 
+/// Who is in one of these is root in a moment, or reads what only root may.
+const GROUPS: [&str; 16] = [
+    "root",
+    "sudo",
+    "wheel",
+    "admin",
+    "disk",
+    "shadow",
+    "kmem",
+    "docker",
+    "podman",
+    "lxd",
+    "incus",
+    "incus-admin",
+    "libvirt",
+    "staff",
+    "sys",
+    "hostler",
+];
+
+pub(super) fn is_strong_group(group: &str) -> bool {
+    GROUPS.contains(&group)
+}
+
 /// What tells whether the configuration of a well-known service is right, and how it is
 /// told to do that alone. As root they have no more power over a host than the services
 /// themselves, which are restarted with that configuration.

@@ -102,7 +102,7 @@ fn what_means_nothing_is_malformed() {
         Act::InstallPackages { names: vec!["-o=APT::Update::Pre-Invoke::=sh".into()] },
         Act::InstallPackages { names: vec!["nginx-".into()] },
         Act::DropIn { unit: "nginx.service".into(), name: "../x".into(), text: None },
-        Act::MakeUser { name: "Shop:0".into(), home: None },
+        Act::MakeUser { name: "Shop:0".into(), home: None, groups: Vec::new() },
     ];
     for act in acts {
         let said = verdict(&policy(Profile::Full), act.clone());
@@ -191,7 +191,7 @@ fn what_a_profile_allows() {
         },
         put("/etc/nginx/conf.d/shop.conf"),
         folder("/srv/shop"),
-        Act::MakeUser { name: "shop".into(), home: Some("/srv/shop".into()) },
+        Act::MakeUser { name: "shop".into(), home: Some("/srv/shop".into()), groups: vec!["adm".into()] },
         Act::InstallPackages { names: vec!["nginx".into(), "g++".into()] },
         Act::RotateOutput {
             path: "/var/log/shop/api.log".into(),
@@ -232,6 +232,7 @@ fn what_a_profile_allows() {
         put("/etc/cron.d/a"),
         put("/etc/systemd/system/a.service"),
         put("/lib64/a.so"),
+        Act::MakeUser { name: "shop".into(), home: None, groups: vec!["adm".into(), "docker".into()] },
     ];
     for act in full_only {
         assert_ne!(verdict(&operate, act.clone()), "allowed", "{act:?}");
@@ -257,17 +258,32 @@ fn free_commands_are_the_hosts_own_to_allow() {
 
 #[test]
 fn a_host_is_rebooted_and_upgraded_unless_it_is_only_watched() {
-    let acts =
-        [Act::Reboot, Act::UpgradePackages { security_only: true }, Act::UpgradePackages { security_only: false }];
-    for act in acts {
+    let upgrade = |security_only| Act::UpgradePackages { security_only, output: "/var/log/hostler/task.x.log".into() };
+    for act in [Act::Reboot, upgrade(true), upgrade(false)] {
         assert!(verdict(&policy(Profile::Watch), act.clone()).contains("changes nothing on this host"), "{act:?}");
         assert_eq!(verdict(&policy(Profile::Operate), act.clone()), "allowed", "{act:?}");
         assert_eq!(verdict(&policy(Profile::Full), act.clone()), "allowed", "{act:?}");
     }
     let of = |packages| Policy { packages: list(packages), ..policy(Profile::Full) };
-    let upgrade = || Act::UpgradePackages { security_only: true };
-    assert!(verdict(&of(&["nginx"]), upgrade()).contains("package * is not in packages"));
-    assert_eq!(verdict(&of(&["*"]), upgrade()), "allowed");
+    assert!(verdict(&of(&["nginx"]), upgrade(true)).contains("package * is not in packages"));
+    assert_eq!(verdict(&of(&["*"]), upgrade(true)), "allowed");
+    let elsewhere = Act::UpgradePackages { security_only: true, output: "/var/log/syslog".into() };
+    assert!(verdict(&policy(Profile::Full), elsewhere).starts_with("malformed: "));
+}
+
+#[test]
+fn rules_of_a_firewall_read_no_other_files() {
+    let load = |rules: &str| Act::TryFirewall { rules: Content(rules.as_bytes().to_vec()), revert_ms: 60_000 };
+    let operate = policy(Profile::Operate);
+    for fine in ["flush ruleset\n", "table ip a { set includes { type ipv4_addr; } }\n"] {
+        assert_eq!(verdict(&operate, load(fine)), "allowed", "{fine}");
+    }
+    for reads in ["include \"/etc/shadow\"", "flush ruleset;include \"/etc/shadow\"", "\tinclude\t'x'", "# include"] {
+        assert!(verdict(&policy(Profile::Full), load(reads)).starts_with("malformed: rules: include"), "{reads}");
+    }
+    let narrow = Policy { commands: list(&["/usr/bin/df"]), ..operate };
+    assert!(verdict(&narrow, load("flush ruleset")).contains("/usr/sbin/nft is not in commands"));
+    assert!(verdict(&policy(Profile::Watch), Act::KeepFirewall).contains("changes nothing on this host"));
 }
 
 #[test]
@@ -327,7 +343,7 @@ fn any_act() -> impl Strategy<Value = Act> {
                 user: None,
             },
             9 => Act::MakeFolder { path: path.into(), owner: Some(user.into()), mode },
-            10 => Act::MakeUser { name: user.into(), home: Some(path.into()) },
+            10 => Act::MakeUser { name: user.into(), home: Some(path.into()), groups: vec![user.into()] },
             11 => Act::RotateOutput { path: path.into(), keep: 1, compress: false, over_bytes: None, older_s: None },
             12 => Act::Tail { unit, lines: 1 },
             13 => {
@@ -336,8 +352,9 @@ fn any_act() -> impl Strategy<Value = Act> {
             }
             15 => Act::LookAtFiles { files: vec![LookAt { path: path.into(), mark: None }] },
             18 => Act::StartProcess { unit, process: Process { free: true, ..process(user) } },
-            16 => Act::UpgradePackages { security_only: mode.is_some() },
+            16 => Act::UpgradePackages { security_only: mode.is_some(), output: "/var/log/hostler/task.x.log".into() },
             17 => Act::Reboot,
+            19 => Act::TryFirewall { rules: Content(b"flush ruleset\n".to_vec()), revert_ms: 60_000 },
             14 => Act::PullImage { image: "registry.example.com/shop:1".into() },
             _ => Act::InstallPackages { names: vec!["nginx".into()] },
         }

@@ -5,8 +5,10 @@ mod alone;
 mod common_cause;
 mod crash;
 mod files;
+mod hardening;
 mod languages;
 mod limits;
+mod playbook;
 mod restore;
 mod roll;
 mod stack;
@@ -21,7 +23,7 @@ const SOON: Duration = Duration::from_secs(20);
 const CONTROL_PLANE: &str = "h4";
 const NODES: [&str; 3] = ["h1", "h2", "h3"];
 /// One image for all tests of services.
-const PACKAGES: &str = "nginx-light,postgresql,redis-server";
+const PACKAGES: &str = "nginx-light,nftables,postgresql,redis-server";
 /// What notices are sent to, on the host of the control plane.
 const HOOK: &str = "notifier:\n  hook: {default: true, plugin: webhook, with: {url: \"http://127.0.0.1:9000/\"}}\n";
 

@@ -73,7 +73,7 @@ kinds! {
     Service "service" ServiceSpec false,
     Check "check" CheckSpec true,
     Backup "backup" BackupSpec false,
-    Task "task" TaskSpec false,
+    Task "task" TaskSpec true,
     Schedule "schedule" ScheduleSpec false,
     Objective "objective" ObjectiveSpec false,
     Alert "alert" AlertSpec false,

@@ -16,6 +16,22 @@ fn the_example_reads_in_both_environments() {
 }
 
 #[test]
+fn the_playbooks_read_and_print_as_they_are() {
+    let compiled =
+        compile(&folder::read(&folder::example("playbooks"), None)).unwrap_or_else(|error| panic!("{error}"));
+    let tasks = compiled.objects.iter().filter(|object| object.kind() == Kind::Task);
+    let names: Vec<&str> = tasks.clone().map(|object| object.name.as_str()).collect();
+    assert_eq!(names, ["firewall", "harden-postgres", "harden-redis", "patch", "vacuum"]);
+    for object in tasks {
+        for full in [false, true] {
+            let json = object.body.to_json(full).to_string();
+            let again = read_json(object.kind().word(), object.name.as_str(), &json, "").expect(&json);
+            assert_eq!(again.body, object.body);
+        }
+    }
+}
+
+#[test]
 fn what_is_printed_reads_back_the_same() {
     for env in ["prod", "staging"] {
         let compiled = compile(&folder::read(&folder::example("revitron"), Some(env))).expect("valid");

@@ -25,7 +25,7 @@ struct Stack {
 
 impl Stack {
     fn up() -> Self {
-        let fleet = Fleet { hosts: Hosts::up(2, "nginx-light,postgresql,redis-server"), control: CONTROL };
+        let fleet = Fleet { hosts: Hosts::up(2, super::PACKAGES), control: CONTROL };
         fleet.put_control_plane(&fleet.hosts.address(CONTROL));
         fleet.start_control_plane();
         for plugin in ["http", "tcp"] {

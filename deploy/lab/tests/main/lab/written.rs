@@ -36,7 +36,7 @@ fn wait_act(fleet: &Fleet, service: &str, words: &str) {
 
 #[test]
 fn units_secrets_and_logs_are_as_the_spec_says() {
-    let fleet = Fleet { hosts: Hosts::up(2, "nginx-light,postgresql,redis-server"), control: CONTROL };
+    let fleet = Fleet { hosts: Hosts::up(2, super::PACKAGES), control: CONTROL };
     let host = |script: &str| fleet.hosts.exec_ok(HOST, script);
     fleet.put_control_plane(&fleet.hosts.address(CONTROL));
     fleet.start_control_plane();

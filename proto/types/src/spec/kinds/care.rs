@@ -1,17 +1,14 @@
 //! What is done to a fleet on purpose: tasks, schedules and backups.
 
 use super::fleet::{NotifierSpec, WindowSpec};
-use super::service::ServiceSpec;
-use super::watch::CheckSpec;
+use super::steps::Step;
 use super::{Age, Wait};
 use crate::cron::Cron;
 use crate::selector::Selector;
-use crate::spec::form::{Form, Word};
 use crate::spec::scalars::{Amount, Ref, Span, Template, Zone};
-use crate::spec::shape::{Reader, Shape, record};
+use crate::spec::shape::{Reader, record};
 use crate::spec::words::words;
 use crate::spec::yaml::{Node, Value};
-use serde_json::Value as Json;
 use std::time::Duration;
 
 record! {
@@ -237,118 +234,5 @@ fn task_rules(spec: &TaskSpec, node: &Node, reader: &mut Reader<'_>) {
         let at = node.get("steps").map_or(node.at, |found| found.at);
         let (has, lacks) = if drains { ("drain", "undrain") } else { ("undrain", "drain") };
         reader.fault(at, format!("has the step {has} without {lacks}"), Some(format!("add the step {lacks}")));
-    }
-}
-
-words! {
-    /// Which packages are upgraded.
-    pub enum Packages {
-        /// Only those that mend a hole.
-        Security "security",
-        /// All of them.
-        All "all",
-    }
-}
-
-words! {
-    /// When a node is rebooted.
-    pub enum Reboot {
-        /// Only where something asks for it.
-        IfNeeded "if-needed",
-        /// In any case.
-        Always "always",
-    }
-}
-
-/// One thing that a task does on a node.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Step {
-    Drain,
-    Undrain,
-    Packages(Packages),
-    Reboot(Reboot),
-    Check(Ref<CheckSpec>),
-    Restart(Ref<ServiceSpec>),
-    Backup(Ref<BackupSpec>),
-    Run(Template),
-}
-
-record! {
-    /// A step that says what with.
-    pub struct StepFields {
-        /// Upgrade packages.
-        packages "packages": Packages, optional, "packages: security";
-        /// Reboot the node, and wait until it is ready again.
-        reboot "reboot": Reboot, optional, "reboot: if-needed";
-        /// Go on only when this check passes.
-        check "check": Ref<CheckSpec>, optional, "check: health";
-        /// Restart a service.
-        restart "restart": Ref<ServiceSpec>, optional, "restart: shop";
-        /// Make a backup.
-        backup "backup": Ref<BackupSpec>, optional, "backup: shop";
-        /// Run a command.
-        run "run": Template, optional, "run: bin/tidy";
-    }
-}
-
-const STEP_WORDS: &[Word] = &[
-    Word { word: "drain", doc: "Take the node out of its load balancers." },
-    Word { word: "undrain", doc: "Put the node back into its load balancers." },
-];
-const STEP: &str = "a step: drain, undrain, or one of {packages: ..}, {reboot: ..}, {check: ..}, {restart: ..}, {backup: ..}, {run: ..}";
-
-impl Shape for Step {
-    fn form() -> Form {
-        Form::Either(vec![Form::Words(STEP_WORDS), StepFields::form()])
-    }
-
-    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
-        match &node.value {
-            Value::Text(word) if word == "drain" => Some(Self::Drain),
-            Value::Text(word) if word == "undrain" => Some(Self::Undrain),
-            Value::Text(word) => {
-                if let Some(field) = StepFields::record().fields.iter().find(|field| field.key == word) {
-                    let help = format!("write it like this: {{{}}}", field.example);
-                    reader.fault(node.at, format!("is {word:?} alone, and must say of what"), Some(help));
-                    return None;
-                }
-                let help = match crate::spec::problem::nearest(word, ["drain", "undrain"]) {
-                    Some(near) => format!("did you mean {near}?"),
-                    None => format!("a command is written {{run: {word}}}"),
-                };
-                reader.fault(node.at, format!("is {word:?}, and there is no such step"), Some(help));
-                None
-            }
-            Value::Map(entries) if entries.len() == 1 => {
-                let fields = StepFields::read(node, reader)?;
-                let packages = fields.packages.map(Self::Packages).or(fields.reboot.map(Self::Reboot));
-                let named = fields.check.map(Self::Check).or(fields.restart.map(Self::Restart));
-                packages.or(named).or(fields.backup.map(Self::Backup)).or(fields.run.map(Self::Run))
-            }
-            Value::Map(entries) if entries.len() > 1 => {
-                let parts: Vec<String> = entries.iter().map(|(key, _)| format!("{{{}: ..}}", key.text)).collect();
-                let help = format!("make a step of each: [{}]", parts.join(", "));
-                reader.fault(node.at, "is several steps in one", Some(help));
-                None
-            }
-            _ => {
-                reader.wrong(node, STEP);
-                None
-            }
-        }
-    }
-
-    fn print(&self, full: bool) -> Json {
-        let one = |key: &str, value: Json| Json::Object([(key.to_owned(), value)].into_iter().collect());
-        match self {
-            Self::Drain => "drain".into(),
-            Self::Undrain => "undrain".into(),
-            Self::Packages(which) => one("packages", which.print(full)),
-            Self::Reboot(when) => one("reboot", when.print(full)),
-            Self::Check(check) => one("check", check.print(full)),
-            Self::Restart(service) => one("restart", service.print(full)),
-            Self::Backup(backup) => one("backup", backup.print(full)),
-            Self::Run(command) => one("run", command.print(full)),
-        }
     }
 }

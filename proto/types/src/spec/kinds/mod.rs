@@ -5,12 +5,10 @@ mod care;
 mod fleet;
 mod rollout;
 mod service;
+mod steps;
 mod watch;
 
-pub use care::{
-    BackupPath, BackupSpec, Drill, Keep, Missed, Offline, Overlap, Packages, Reboot, Report, ScheduleSpec, Step,
-    TaskSpec,
-};
+pub use care::{BackupPath, BackupSpec, Drill, Keep, Missed, Offline, Overlap, Report, ScheduleSpec, TaskSpec};
 pub use fleet::{
     Allow, BudgetSpec, LabelKey, LabelMap, NodeSpec, NotifierSpec, PluginSpec, SecretSpec, SystemSpec, WindowSpec,
 };
@@ -19,6 +17,7 @@ pub use service::{
     Beside, Drift, FileSpec, HealStep, Limits, LogFormat, Logs, OnChange, OnNeeds, Restart, Restarter, ServiceSpec,
     ServiceType, Signal, Stop,
 };
+pub use steps::{CheckStep, FileStep, FirewallStep, Packages, Reboot, RunStep, Step, UserStep};
 pub use watch::{AlertSpec, AlertState, CheckSpec, CheckTarget, ObjectiveSpec, Severity};
 
 use super::scalars::{Span, Whole};

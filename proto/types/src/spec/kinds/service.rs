@@ -248,24 +248,27 @@ record! {
 }
 
 fn file_rules(spec: &FileSpec, node: &Node, reader: &mut Reader<'_>) {
+    permissions(spec.mode.as_ref(), node, reader);
+    places(&spec.from.file, &spec.with, node, reader);
+}
+
+pub(super) fn permissions(mode: Option<&String>, node: &Node, reader: &mut Reader<'_>) {
     let octal = |mode: &&String| (3..=4).contains(&mode.len()) && mode.chars().all(|c| matches!(c, '0'..='7'));
-    if let Some(mode) = spec.mode.as_ref().filter(|mode| !octal(mode)) {
+    if let Some(mode) = mode.filter(|mode| !octal(mode)) {
         let at = node.get("mode").map_or(node.at, |found| found.at);
         let message = format!("has the mode {mode:?}, which is no permissions in digits of 0 to 7");
         reader.fault(at, message, Some("write it like this: mode: \"0640\"".to_owned()));
     }
-    places(spec, node, reader);
 }
 
 /// What the file has places for is known where the file is at hand.
-fn places(spec: &FileSpec, node: &Node, reader: &mut Reader<'_>) {
-    let file = &spec.from.file;
+pub(super) fn places(file: &str, with: &BTreeMap<String, Setting>, node: &Node, reader: &mut Reader<'_>) {
     let Some(Content { names, .. }) = reader.contents.and_then(|contents| contents.get(file)) else { return };
     let at = |key: &str| match node.get("with").map(|with| &with.value) {
         Some(Value::Map(entries)) => entries.iter().find(|(one, _)| one.text == key).map_or(node.at, |(one, _)| one.at),
         _ => node.at,
     };
-    for name in spec.with.keys().filter(|name| !names.contains(*name)) {
+    for name in with.keys().filter(|name| !names.contains(*name)) {
         let help = match nearest(name, names.iter().map(String::as_str)) {
             Some(near) => format!("did you mean {near}? It has ${{{near}}}"),
             None => format!("write ${{{name}}} in it where the value belongs, or leave {name} out"),
@@ -273,7 +276,7 @@ fn places(spec: &FileSpec, node: &Node, reader: &mut Reader<'_>) {
         reader.fault(at(name), format!("gives a value for {name}, and {file} has no ${{{name}}}"), Some(help));
     }
     let ours = |name: &&String| name.starts_with("secret:") || name.starts_with("node.");
-    for name in names.iter().filter(ours).filter(|name| !spec.with.contains_key(*name)) {
+    for name in names.iter().filter(ours).filter(|name| !with.contains_key(*name)) {
         let word = name.rsplit([':', '.']).next().unwrap_or("name");
         let help = format!(
             "write ${{{word}}} in it, and in the spec with: {{{word}: \"${{{name}}}\"}}; if it is to stay as it is, \
