@@ -19,7 +19,6 @@ use hostler_core::assign::{NodeView, desired_state, known};
 use hostler_core::brakes::Brakes;
 use hostler_core::catalogue::Catalogue;
 use hostler_core::liveness::ConnectionId;
-use hostler_core::offline;
 use hostler_core::runs::steps;
 use hostler_core::version::refuse_skew;
 use hostler_proto::agent as wire;
@@ -157,8 +156,7 @@ impl App {
         let labels = world.labels(member);
         let duty = self.duties.borrow().of(node);
         let (watch, delivers) = (duty.watches.then_some(self.config.gone_after), &duty.delivers);
-        // Nothing pauses one, and each is as it always was.
-        let (facts, schedules) = (facts.as_ref(), &offline::Standing::default());
+        let (facts, schedules) = (facts.as_ref(), &*self.schedules.standing());
         let view = NodeView { id: node, name: &member.name, labels: &labels, facts, watch, delivers, schedules };
         let (mut desired, secrets) = desired_state(view, &world.specs.applied, &world.catalogue);
         let checks = desired.checks.iter().map(|check| &check.name);
@@ -336,6 +334,7 @@ impl Session {
     async fn run(&mut self, mut inbound: Streaming<wire::FromAgent>) {
         let mut changes = self.app.mirror.follow_plans();
         let mut duties = self.app.duties.subscribe();
+        let mut schedules = self.app.schedules.follow_standing();
         // They may have changed since the session was opened.
         duties.mark_changed();
         let cut = self.cut.clone();
@@ -354,6 +353,7 @@ impl Session {
                     Err(_) => break "the control plane stops".to_owned(),
                 },
                 Ok(()) = duties.changed() => self.push_desired_state().await,
+                Ok(()) = schedules.changed() => self.push_desired_state().await,
                 () = self.asks.due() => self.answer_asks().await,
             };
             if let Err(status) = outcome {

@@ -22,8 +22,10 @@ use crate::clock;
 use crate::records::schedules::{Pause, Record, SCHEDULES, decode_schedule};
 use crate::runs;
 use crate::world::{World, WorldError};
+use hostler_core::offline::Standing;
 use hostler_core::schedules::{Decision, Hold, Schedule, Timetable};
 use hostler_store::{Revision, Store};
+use hostler_types::spec::Offline;
 use hostler_types::{Name, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -53,6 +55,8 @@ pub struct Schedules {
     inside: Mutex<Inside>,
     /// The newest revision of the world that was looked at.
     looked: watch::Sender<Revision>,
+    /// Of those that hosts hold.
+    standing: watch::Sender<Arc<Standing>>,
 }
 
 /// One applied schedule.
@@ -93,8 +97,19 @@ impl Inside {
 impl Schedules {
     pub fn new(inside: Inside) -> Self {
         let (words, inbox) = mpsc::channel(INBOX);
+        // Until their specs are seen, as they were.
+        let standing = watch::Sender::new(Arc::new(standing_of(inside.loaded.iter())));
         let (inbox, inside) = (Mutex::new(Some(inbox)), Mutex::new(inside));
-        Self { words, inbox, inside, looked: watch::Sender::new(0) }
+        Self { words, inbox, inside, looked: watch::Sender::new(0), standing }
+    }
+
+    pub fn standing(&self) -> Arc<Standing> {
+        self.standing.borrow().clone()
+    }
+
+    /// Word of each change to what hosts have to know of schedules that stands in no spec.
+    pub fn follow_standing(&self) -> watch::Receiver<Arc<Standing>> {
+        self.standing.subscribe()
     }
 
     pub fn inside(&self) -> MutexGuard<'_, Inside> {
@@ -115,6 +130,17 @@ impl Schedules {
         self.words.send(Word { name, pause, by, answer }).await.ok()?;
         done.await.ok()
     }
+}
+
+fn standing_of<'a>(all: impl Iterator<Item = (&'a Name, &'a Record)>) -> Standing {
+    let mut standing = Standing::default();
+    for (name, record) in all {
+        if record.paused.is_some() {
+            standing.paused.insert(name.clone());
+        }
+        standing.since.insert(name.clone(), record.since);
+    }
+    standing
 }
 
 /// What was decided before this start, and which of it still runs.
@@ -172,6 +198,7 @@ fn wait(app: &App) -> Duration {
 /// Looks at what is so now, and carries out what follows. `None`: the control plane stops.
 async fn look(app: &App, seen: &mut Option<Arc<World>>, word: Option<Word>) -> Option<()> {
     let (world, now) = (app.mirror.now(), clock::wall());
+    let other_specs = seen.as_ref().is_none_or(|seen| !Arc::ptr_eq(&seen.specs, &world.specs));
     let (decisions, gone, paused) = {
         let mut inside = app.schedules.inside();
         inside.finished(app);
@@ -179,6 +206,14 @@ async fn look(app: &App, seen: &mut Option<Arc<World>>, word: Option<Word>) -> O
         let gone = follow::follow(&mut inside, seen.as_deref(), &world, now, &mut decisions);
         let paused = word.as_ref().and_then(|word| inside.pause(word, &world, now, &mut decisions));
         decisions.extend(inside.table.tick(now));
+        if other_specs || paused.is_some() {
+            let standing = inside.standing();
+            app.schedules.standing.send_if_modified(|before| {
+                let is_other = **before != standing;
+                *before = Arc::new(standing);
+                is_other
+            });
+        }
         (decisions, gone, paused)
     };
     app.schedules.looked.send_replace(world.revision);
@@ -194,6 +229,12 @@ async fn look(app: &App, seen: &mut Option<Arc<World>>, word: Option<Word>) -> O
 }
 
 impl Inside {
+    fn standing(&self) -> Standing {
+        let by_hosts = |slot: &Slot| slot.reading.spec().is_some_and(|spec| spec.offline == Offline::Run);
+        let held = self.slots.iter().filter(|(_, slot)| by_hosts(slot));
+        standing_of(held.map(|(name, slot)| (name, &slot.record)))
+    }
+
     /// Lets go of fires whose run is over.
     fn finished(&mut self, app: &App) {
         let over: Vec<u64> = {

@@ -107,6 +107,10 @@ pub fn desired_state(node: NodeView<'_>, applied: &Applied, catalogue: &Catalogu
         }
     }
     let watch = node.watch.filter(|_| !tell.is_empty()).map(|gone_after| WatchAssignment { gone_after, tell });
+    let mut schedules = offline::assigned(applied, node.labels, node.schedules);
+    for one in &mut schedules {
+        one.steps = steps::on_node(&one.steps, &known);
+    }
     let desired = DesiredState {
         node: node.id.clone(),
         node_name: node.name.clone(),
@@ -118,7 +122,7 @@ pub fn desired_state(node: NodeView<'_>, applied: &Applied, catalogue: &Catalogu
         watch,
         services: assigned,
         brakes: Vec::new(),
-        schedules: offline::assigned(applied, node.labels, node.schedules),
+        schedules,
     };
     (desired, secrets)
 }
