@@ -158,6 +158,11 @@ impl Worker {
     }
 
     async fn asked(&self, running: &mut Running, ask: Ask) {
+        // Whoever rules by now, neither offers nor cancels count that are older.
+        let ruled = self.orders.borrow().as_ref().map(|orders| orders.stamp);
+        if let Some(stamp) = ruled {
+            self.step(running, Input::Ruled(stamp)).await;
+        }
         match ask {
             Ask::Offer(offer) => self.offered(running, offer).await,
             Ask::Cancel(wire::TaskCancel { id, stamp, words }) => {
@@ -181,14 +186,10 @@ impl Worker {
                 return tracing::warn!(error = %error, "a task was offered that can't be read");
             }
         };
-        let ruled = self.orders.borrow().as_ref().map(|orders| orders.stamp);
         let (brakes, skew) = {
             let view = self.view.lock();
             (view.brakes.clone(), view.link.clock_skew_ms.unwrap_or(0))
         };
-        if let Some(stamp) = ruled {
-            self.step(running, Input::Ruled(stamp)).await;
-        }
         self.step(running, Input::Brakes(brakes)).await;
         let corrected = Timestamp::from_millis(clock::wall().as_millis().saturating_add_signed(skew.saturating_neg()));
         tracing::info!(task = %offer.id, title = offer.title, by = offer.by, "a task is offered");
@@ -286,6 +287,7 @@ impl Worker {
                 drop(self.checks.try_send(CheckAsk::Probe(check)));
                 return Some(Input::CheckSeen { id, step, seen });
             }
+            Effect::Stale { id, words } => tracing::warn!(task = %id, words, "an offer is not taken"),
             Effect::Report(report) => self.tell(running, &report),
             Effect::End(report) => {
                 tracing::info!(task = %report.id, state = %report.state, words = report.words, "a task is over");
