@@ -176,6 +176,11 @@ impl Worker {
     }
 
     async fn asked(&self, running: &mut Running, ask: Ask) {
+        // Whoever rules by now, neither offers nor cancels count that are older.
+        let ruled = self.orders.borrow().as_ref().map(|orders| orders.stamp);
+        if let Some(stamp) = ruled {
+            self.step(running, Input::Ruled(stamp)).await;
+        }
         match ask {
             Ask::Offer(offer) => self.offered(running, offer).await,
             Ask::Cancel(wire::TaskCancel { id, stamp, words }) => {
@@ -328,6 +333,7 @@ impl Worker {
                 drop(self.checks.try_send(CheckAsk::Probe(check)));
                 return Some(Input::CheckSeen { id, step, seen });
             }
+            Effect::Stale { id, words } => tracing::warn!(task = %id, words, "an offer is not taken"),
             Effect::Report(report) => self.tell(running, &report),
             Effect::End(report) => {
                 tracing::info!(task = %report.id, state = %report.state, words = report.words, "a task is over");

@@ -232,6 +232,12 @@ pub enum Effect {
         step: u32,
         when: Reboot,
     },
+    /// For this host's log alone: whoever rules by now offers the same, and would take a
+    /// word of it for the answer to that.
+    Stale {
+        id: TaskId,
+        words: String,
+    },
     /// A picture, for whoever is connected.
     Report(TaskReport),
     /// To be told until it is heard.

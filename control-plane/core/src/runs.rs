@@ -431,8 +431,11 @@ impl Runs {
             run.age_before = now.wall.since(run.order.at);
             for (node, task) in run.tasks.iter().filter(|(_, task)| run.order.disturbs && task.is_unsettled(&run.order))
             {
-                let left = SETTLE.saturating_sub(now.wall.since(task.report.at));
-                self.settling.insert(node.clone(), Settling { number, until: now.monotonic + left });
+                // Its host's clock says when it ended, and may be wrong: it was over when it
+                // was offered and all patience had gone by.
+                let patience = decide::silent_after(run.order.timeout) + SETTLE;
+                let left = task.offered.map_or(SETTLE, |at| at.plus(patience).since(now.wall).min(SETTLE));
+                self.settles(node.clone(), Settling { number, until: now.monotonic + left });
             }
         } else {
             effects.push(Effect::SaveRun { number });
@@ -472,8 +475,17 @@ impl Runs {
             task.held = None;
             effects.push(Effect::SaveTask { number, node: node.clone() });
             if run.order.disturbs && task.is_unsettled(&run.order) {
-                self.settling.insert(node.clone(), Settling { number, until: now.monotonic + SETTLE });
+                self.settles(node.clone(), Settling { number, until: now.monotonic + SETTLE });
             }
+        }
+    }
+
+    /// What one run left there a while ago takes nothing from what another left since.
+    fn settles(&mut self, node: NodeId, one: Settling) {
+        match self.settling.get_mut(&node) {
+            Some(known) if known.until >= one.until => {}
+            Some(known) => *known = one,
+            None => drop(self.settling.insert(node, one)),
         }
     }
 }

@@ -119,7 +119,7 @@ impl Ledger {
                 offer.stamp.lineage, offer.stamp.term, self.highest.lineage, self.highest.term
             );
             // Not kept: the one whose time it is may offer the same.
-            return self.effects.push(Effect::Report(over(id, TaskState::Refused, now.wall, words)));
+            return self.effects.push(Effect::Stale { id, words });
         }
         self.ruled(offer.stamp);
         let turned_down = if corrected > offer.begin_by {

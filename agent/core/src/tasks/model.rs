@@ -268,11 +268,8 @@ impl World {
                 self.acts(&(id, step), false);
                 self.later(900, Coming::Shutdown);
             }
-            Effect::Report(report) => {
-                if report.state == TaskState::Refused {
-                    self.refused.insert(report.id);
-                }
-            }
+            Effect::Stale { id, .. } => drop(self.refused.insert(id)),
+            Effect::Report(_) => {}
             Effect::End(report) => self.tell(&report.id),
             Effect::TellAgain(id) => self.tell(&id),
             Effect::Forget(id) => drop(self.disk.remove(&id)),

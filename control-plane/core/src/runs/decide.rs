@@ -2,7 +2,8 @@
 
 use super::budget::{Holder, Holders};
 use super::{
-    AWAY_PATIENCE, BEGIN_WITHIN, Effect, Held, Link, Order, REPORT_PATIENCE, Run, RunState, Runs, Task, View, What,
+    AWAY_PATIENCE, BEGIN_WITHIN, Effect, Held, Link, Order, REPORT_PATIENCE, Run, RunState, Runs, SETTLE, Settling,
+    Task, View, What,
 };
 use crate::schedules::ON_TIME;
 use hostler_types::calendar::jittered;
@@ -21,6 +22,8 @@ struct Look<'a> {
     holders: Holders,
     /// Which run is at work on a node, so that no other disturbs it.
     at_work: BTreeMap<NodeId, u64>,
+    /// Those that were given up on now, in a state that nobody knows.
+    left: Vec<(NodeId, u64)>,
     next: Option<Duration>,
 }
 
@@ -42,7 +45,8 @@ impl Look<'_> {
 impl Runs {
     pub(super) fn decide(&mut self, now: Now, view: &dyn View, effects: &mut Vec<Effect>) {
         self.settling.retain(|_, one| one.until > now.monotonic);
-        let mut look = Look { now, view, holders: Holders::new(), at_work: BTreeMap::new(), next: None };
+        let mut look =
+            Look { now, view, holders: Holders::new(), at_work: BTreeMap::new(), left: Vec::new(), next: None };
         let disturbing = |run: &&Run| run.order.disturbs;
         if self.runs.values().any(|run| disturbing(&run)) {
             for budget in view.budgets() {
@@ -66,12 +70,17 @@ impl Runs {
         for run in self.runs.values_mut().filter(|run| !run.state.is_over()) {
             run.decide(&mut look, effects);
         }
+        for (node, number) in std::mem::take(&mut look.left) {
+            let until = now.monotonic + SETTLE;
+            look.wake(until);
+            self.settles(node, Settling { number, until });
+        }
         self.deadline = look.next;
     }
 }
 
 /// After that nobody can be doing it any more.
-fn silent_after(timeout: Duration) -> Duration {
+pub(super) fn silent_after(timeout: Duration) -> Duration {
     BEGIN_WITHIN + timeout + REPORT_PATIENCE
 }
 
@@ -122,6 +131,9 @@ impl Run {
                     Link::Ready => format!("connected, and said nothing of it for {}", format_duration(limit)),
                 };
                 task.end(look.now, TaskState::Lost, words);
+                if self.order.disturbs {
+                    look.left.push((node.clone(), number));
+                }
                 effects.push(Effect::SaveTask { number, node: node.clone() });
                 continue;
             }

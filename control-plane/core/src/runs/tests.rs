@@ -197,6 +197,52 @@ fn who_was_left_in_an_unknown_state_costs_the_budget_for_a_while() {
 }
 
 #[test]
+fn who_is_given_up_on_costs_the_budget_for_a_while() {
+    let mut bench = Bench::new(2);
+    bench.fleet.budgets = vec![budget(1, 1..=2)];
+    bench.step(begin(Order { max_errors: 1, disturbs: true, ..order(7) }, 1..=2));
+    bench.report(7, 1, TaskState::Running);
+    let deadline = bench.runs.next_deadline().expect("it is waited for");
+    assert_eq!(bench.pass(deadline - bench.now.monotonic), Vec::<String>::new());
+    assert_eq!(bench.state(7, 1), TaskState::Lost);
+    assert_eq!(bench.pass(SETTLE - SECOND), Vec::<String>::new());
+    assert_eq!(bench.pass(SECOND), ["offer 7 web2"]);
+}
+
+/// What a new control plane makes of runs that disturbed web1 and ended there so: when
+/// each was offered, and when its host's clock says that it ended.
+fn taken_up(ends: &[(u64, u64, u64)]) -> Bench {
+    let mut bench = Bench::new(2);
+    bench.fleet.budgets = vec![budget(1, 1..=2)];
+    let runs = ends.iter().map(|(number, offered, ended)| {
+        let mut run = run(Order { max_errors: 1, disturbs: true, ..order(*number) }, [1]);
+        let task = run.tasks.get_mut(&id(1)).expect("chosen");
+        task.offered = Some(Timestamp::from_millis(*offered));
+        task.report.state = TaskState::TimedOut;
+        task.report.at = Timestamp::from_millis(*ended);
+        run.restored(RunState::Failed, String::new(), 1)
+    });
+    let runs: Vec<Run> = runs.collect();
+    bench.runs.restore(bench.now, runs);
+    bench
+}
+
+#[test]
+fn a_restart_goes_by_its_own_clock_and_not_by_that_of_hosts() {
+    let disturbs = |number| Order { disturbs: true, at: Timestamp::from_millis(1_000_000), ..order(number) };
+    // The host's clock is an hour behind.
+    let mut bench = taken_up(&[(7, 990_000, 1)]);
+    assert_eq!(bench.step(begin(disturbs(9), [2])), Vec::<String>::new());
+    assert_eq!(bench.pass(SETTLE), ["offer 9 web2"]);
+    // It is an hour ahead, and all patience was over long ago.
+    let mut bench = taken_up(&[(7, 600_000, 4_600_000)]);
+    assert_eq!(bench.step(begin(disturbs(9), [2])), ["offer 9 web2"]);
+    // What ended there long ago does not hide what ended since.
+    let mut bench = taken_up(&[(7, 990_000, 999_000), (8, 600_000, 640_000)]);
+    assert_eq!(bench.step(begin(disturbs(9), [2])), Vec::<String>::new());
+}
+
+#[test]
 fn two_runs_do_not_disturb_one_node_together() {
     let mut bench = Bench::new(2);
     let disturbs = |number| Order { max: 2, disturbs: true, ..order(number) };

@@ -5,7 +5,7 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A crate of ours and those of ours that it may use. A new crate gets its line.
-const DIRECTION: [(&str, &[&str]); 14] = [
+const DIRECTION: [(&str, &[&str]); 15] = [
     ("hostler-types", &[]),
     ("hostler-proto", &["hostler-types"]),
     ("hostler-notify", &["hostler-types"]),
@@ -27,6 +27,7 @@ const DIRECTION: [(&str, &[&str]); 14] = [
     ("hostler-store", &["hostler-types"]),
     ("hostler-control-plane", &["hostler-core", "hostler-notify", "hostler-store", "hostler-proto", "hostler-types"]),
     ("hostlerctl", &["hostler-proto", "hostler-types"]),
+    ("hostler-sim", &["hostler-agent-core", "hostler-core", "hostler-types"]),
     ("hostler-crash", &["hostler-store"]),
     // Drives the programs from outside; speaks the wire itself where it plays a rogue.
     ("hostler-lab", &["hostler-crash", "hostler-proto", "hostler-types"]),
