@@ -2,6 +2,7 @@
 
 use super::duration;
 use clap::{Args, Subcommand};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Work across nodes: a command, or what a task of a spec says
@@ -15,6 +16,9 @@ pub struct RunArgs {
     pub command: Option<RunCommand>,
     #[command(flatten)]
     pub how: HowArgs,
+    /// Run this file, with what stands after -- as its arguments
+    #[arg(long, value_name = "FILE")]
+    pub script: Option<PathBuf>,
     /// As this user [default: hostler-run, which has no rights]
     #[arg(long)]
     pub user: Option<String>,

@@ -15,17 +15,22 @@ use hostler_types::terminal::sanitize;
 use hostler_types::time::whole_millis;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::fs;
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 pub async fn run(client: Client, out: &Out, format: Format, args: RunArgs) -> Result<ExitCode, Problem> {
     match args.command {
         None => {
-            if args.words.is_empty() {
+            if args.words.is_empty() && args.script.is_none() {
                 return Err(Problem::Usage("say what to run after --: hostlerctl run -l role=web -- uptime".into()));
             }
+            let (script, script_name) = args.script.map(|path| read_script(&path)).transpose()?.unwrap_or_default();
             let what = wire::StartRunRequest {
                 command: args.words,
+                script,
+                script_name,
                 user: args.user.unwrap_or_default(),
                 ..wire::StartRunRequest::default()
             };
@@ -51,6 +56,16 @@ pub async fn run(client: Client, out: &Out, format: Format, args: RunArgs) -> Re
         Some(RunCommand::Pause { number, reason }) => control(client, out, format, &number, "pause", reason).await,
         Some(RunCommand::Resume { number }) => control(client, out, format, &number, "resume", String::new()).await,
     }
+}
+
+/// A script, and what its file is called.
+fn read_script(path: &Path) -> Result<(Vec<u8>, String), Problem> {
+    let content =
+        fs::read(path).map_err(|source| Problem::File { operation: "read", path: path.to_owned(), source })?;
+    if content.is_empty() {
+        return Err(Problem::Usage(format!("{} is empty", path.display())));
+    }
+    Ok((content, path.file_name().unwrap_or_default().to_string_lossy().into_owned()))
 }
 
 /// `hostlerctl service restart hello`

@@ -9,6 +9,7 @@ use crate::admin::services::{Host, hosts};
 use crate::app::App;
 use crate::audit::Call;
 use crate::clock;
+use crate::pki::sha256_hex;
 use crate::records::runs::Extra;
 use crate::runs::{About, FleetView, NewRun, readable};
 use crate::schedules::task_of;
@@ -19,6 +20,7 @@ use hostler_core::runs::steps::{amount, amount_of, free, of_task};
 use hostler_core::runs::{Link, Order, Run, Task, View};
 use hostler_proto::admin as wire;
 use hostler_types::spec::{Body, Kind, TaskSpec, nearest};
+use hostler_types::task::Command;
 use hostler_types::{Labels, Name, NodeId, Selector, TaskId, TaskReport, TaskState, TaskStep, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -27,6 +29,8 @@ use tonic::Status;
 const REASON_CHARACTERS_MAX: usize = 200;
 /// Somebody waits for a free command; what takes longer says so, or is a task.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(600);
+/// It is kept, and sent to each node.
+const SCRIPT_BYTES_MAX: usize = 512 * 1024;
 /// A month: nothing that is looked at takes longer.
 const SPAN_MS_MAX: u64 = 31 * 86_400_000;
 
@@ -77,7 +81,7 @@ pub async fn start(
     } else if request.retry != 0 {
         again(app, &world, caller, &request).await?
     } else {
-        of_command(&world, caller, &request)?
+        of_command(&world, caller, &request, script(app, &request).await?)?
     };
     draft.hosts.iter().for_each(|(_, name)| call.on("node", name.as_str()));
     if !draft.schedule.is_empty() {
@@ -124,19 +128,58 @@ fn named<'a>(hosts: impl Iterator<Item = &'a Host<'a>>) -> Vec<(NodeId, Name)> {
     hosts.map(|host| (host.member.id.clone(), host.member.name.clone())).collect()
 }
 
-fn of_command(world: &World, caller: &Caller, request: &wire::StartRunRequest) -> Result<Draft, Status> {
-    labels_only(&request.selector)?;
-    if !request.script.is_empty() {
-        return Err(Status::unimplemented("scripts are not run yet: give the command after --"));
+/// The digest of the script, which lies among the blobs from then on, unless nothing is
+/// to be done.
+async fn script(app: &App, request: &wire::StartRunRequest) -> Result<Option<String>, Status> {
+    if request.script.is_empty() {
+        return Ok(None);
     }
+    let (name, content) = (&request.script_name, request.script.clone());
+    if content.len() > SCRIPT_BYTES_MAX {
+        let most = SCRIPT_BYTES_MAX >> 10;
+        return Err(Status::invalid_argument(format!("{name} is larger than {most} KiB: put a program on the hosts")));
+    }
+    if ![&b"#!"[..], b"\x7fELF"].iter().any(|head| content.starts_with(head)) {
+        return Err(Status::invalid_argument(format!(
+            "{name} does not say what runs it: begin it with a line like #!/bin/sh"
+        )));
+    }
+    if request.dry_run {
+        return Ok(Some(sha256_hex(&content)));
+    }
+    let blobs = app.blobs.clone();
+    let stored = tokio::task::spawn_blocking(move || blobs.put(&content)).await;
+    let stored = stored.map_err(|_| Status::internal("storing the script was interrupted"))?;
+    stored.map(Some).map_err(|error| Status::unavailable(format!("store the script: {error}")))
+}
+
+fn of_command(
+    world: &World,
+    caller: &Caller,
+    request: &wire::StartRunRequest,
+    script: Option<String>,
+) -> Result<Draft, Status> {
+    labels_only(&request.selector)?;
     let hosts = hosts(world, &request.selector, &request.nodes)?;
     for host in &hosts {
         require(world, caller, &on_node(Ask::new(Verb::Act, Noun::Command), host.member.name.as_str(), &host.labels))?;
     }
     let user = Some(request.user.clone()).filter(|user| !user.is_empty());
-    let step = TaskStep::Command(free(&request.command, user));
+    let (step, title) = match script {
+        Some(script) => {
+            let command =
+                Command { argv: request.command.clone(), script: Some(script), user, free: true, ..Command::default() };
+            let title = format!("script {} {}", request.script_name, request.command.join(" "));
+            (TaskStep::Command(command), title.trim_end().to_owned())
+        }
+        None => {
+            let step = TaskStep::Command(free(&request.command, user));
+            let title = step.to_string();
+            (step, title)
+        }
+    };
     Ok(Draft {
-        title: step.to_string().chars().take(80).collect(),
+        title: title.chars().take(80).collect(),
         origin: String::new(),
         system: String::new(),
         steps: vec![step],
