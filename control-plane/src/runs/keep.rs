@@ -12,6 +12,7 @@ use crate::records::{self, NewEvent};
 use crate::schedules;
 use crate::world::WorldError;
 use bytes::Bytes;
+use futures_util::future::join_all;
 use hostler_core::runs::{Note, Run, SETTLE, Task};
 use hostler_proto::store as rest;
 use hostler_store::{OPERATIONS_MAX, Store, StoreError, TXN_BYTES_MAX, Txn};
@@ -56,25 +57,33 @@ impl Kept {
         self.beside.insert(run_key(number), begun.records(number));
     }
 
+    /// As it stands when this turn is over, however often it changed in it.
     pub fn task(&mut self, number: u64, node: &NodeId, task: &Task) {
-        self.puts.insert(run_task_key(number, node), encode_task(task));
+        self.puts.entry(run_task_key(number, node)).or_insert_with(|| encode_task(task));
     }
 
     pub fn note(&mut self, number: u64, count: usize, note: &Note) {
         self.puts.insert(run_note_key(number, count), encode_notes(std::slice::from_ref(note)));
     }
 
-    fn into_transactions(self, app: &App) -> Vec<Txn> {
-        let mut all = batches(self.puts, self.beside);
-        for events in self.events.chunks(EVENTS_AT_ONCE) {
-            all.push(app.journal.record(Txn::new(), clock::wall(), events));
-        }
-        all
+    /// Commits that may be asked for together, one group after the other. Where one commit
+    /// is not enough, the heads of runs come behind, in their order.
+    fn into_transactions(self, app: &App) -> Vec<Vec<Txn>> {
+        let told = self.events.chunks(EVENTS_AT_ONCE);
+        let told: Vec<Txn> = told.map(|events| app.journal.record(Txn::new(), clock::wall(), events)).collect();
+        let is_head = |key: &str| key == RUN_NUMBER || key.starts_with(RUNS);
+        let beside: usize = self.beside.values().map(Vec::len).sum();
+        let is_one = self.puts.len() + beside < OPERATIONS_MAX;
+        let (behind, first): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            self.puts.into_iter().partition(|(key, _)| is_one || is_head(key));
+        let mut groups = vec![batches(first, BTreeMap::new())];
+        groups.extend(batches(behind, self.beside).into_iter().map(|txn| vec![txn]));
+        groups.push(told);
+        groups
     }
 }
 
-/// As few commits as they fit into. Notes and tasks sort before the heads of their runs:
-/// what a head names is there. What is beside a head is in its commit, and of two fires of
+/// As few commits as they fit into. What is beside a head is in its commit, and of two fires of
 /// one schedule the older one is in the earlier commit.
 fn batches(puts: BTreeMap<String, Bytes>, mut beside: BTreeMap<String, Vec<(String, Bytes)>>) -> Vec<Txn> {
     let (mut all, mut txn, mut bytes, mut keys) = (Vec::new(), Txn::new(), 0, BTreeSet::new());
@@ -108,20 +117,26 @@ pub(super) async fn write(app: &App, mut kept: Kept) -> Option<()> {
             pause(app).await?;
         }
     }
-    for txn in kept.into_transactions(app) {
-        loop {
-            match app.store.commit(txn.clone()).await {
-                Ok(_) => break,
-                Err(error) if !error.may_pass() => {
-                    tracing::error!(error = %error, "what runs do could not be written and is left out");
-                    break;
-                }
-                Err(error) => tracing::error!(error = %error, "writing down what runs do failed"),
-            }
-            pause(app).await?;
-        }
+    for together in kept.into_transactions(app) {
+        // Asked for at once, they share the store's syncs.
+        let written = join_all(together.into_iter().map(|txn| commit(app, txn))).await;
+        written.into_iter().collect::<Option<()>>()?;
     }
     Some(())
+}
+
+async fn commit(app: &App, txn: Txn) -> Option<()> {
+    loop {
+        match app.store.commit(txn.clone()).await {
+            Ok(_) => return Some(()),
+            Err(error) if !error.may_pass() => {
+                tracing::error!(error = %error, "what runs do could not be written and is left out");
+                return Some(());
+            }
+            Err(error) => tracing::error!(error = %error, "writing down what runs do failed"),
+        }
+        pause(app).await?;
+    }
 }
 
 /// `None`: the control plane stops.

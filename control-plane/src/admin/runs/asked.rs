@@ -23,6 +23,7 @@ use hostler_types::spec::{Body, Kind, TaskSpec, nearest};
 use hostler_types::task::Command;
 use hostler_types::{Labels, Name, NodeId, Selector, TaskId, TaskReport, TaskState, TaskStep, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 use tonic::Status;
 
@@ -383,7 +384,7 @@ fn into_run(mut draft: Draft, caller: &Caller, request: &wire::StartRunRequest) 
 
 /// What would keep some of its nodes from their turn now.
 fn warnings(app: &App, run: &Run) -> Vec<String> {
-    let view = FleetView::new(app, run.order.disturbs);
+    let view = FleetView::new(app, run.order.disturbs, &Arc::default());
     let mut away = Vec::new();
     let mut held: BTreeMap<String, usize> = BTreeMap::new();
     for (node, task) in &run.tasks {
