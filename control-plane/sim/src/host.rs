@@ -430,6 +430,9 @@ impl World {
                 let slow = self.dice.between(SECOND, 15 * SECOND);
                 self.answer(index, slow, (id, step), Fate::Done { words: "2 packages".into(), changed: true });
             }
+            Effect::User { id, step, .. } | Effect::File { id, step, .. } | Effect::Firewall { id, step, .. } => {
+                self.answer(index, SECOND, (id, step), Fate::Done { words: String::new(), changed: true });
+            }
             Effect::Reboot { id, step, .. } => {
                 self.later(500, 2 * SECOND, Event::Shutdown { host: index, boot, place: (id, step) });
             }

@@ -197,6 +197,7 @@ fn wish(dice: &mut Dice) -> Wish {
         timeout: seconds(dice, 10, 60),
         deadline: dice.chance(300).then(|| seconds(dice, 20, 240)),
         begin_by: None,
+        fire: None,
         disturbs: steps.iter().any(TaskStep::disturbs),
         settles: steps.iter().any(TaskStep::settles),
     };

@@ -420,9 +420,11 @@ pub struct StartRunRequest {
     /// A program and its arguments; of a script, its arguments.
     #[prost(string, repeated, tag = "5")]
     pub command: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// The digest of a file that was put before.
-    #[prost(string, tag = "6")]
-    pub script: ::prost::alloc::string::String,
+    /// A program of its own: its content, and what its file is called.
+    #[prost(bytes = "vec", tag = "6")]
+    pub script: ::prost::alloc::vec::Vec<u8>,
+    #[prost(string, tag = "20")]
+    pub script_name: ::prost::alloc::string::String,
     #[prost(string, tag = "7")]
     pub user: ::prost::alloc::string::String,
     /// Of nodes; empty: those of the task or the services.
