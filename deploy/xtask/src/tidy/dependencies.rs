@@ -34,7 +34,7 @@ const DIRECTION: [(&str, &[&str]); 15] = [
     ("xtask", &[]),
 ];
 
-const PURE: [&str; 3] = ["hostler-types", "hostler-agent-core", "hostler-core"];
+const PURE: [&str; 4] = ["hostler-types", "hostler-agent-core", "hostler-core", "hostler-sim"];
 /// What a pure crate never touches, not even through others: a runtime, a wire,
 /// an engine, a disk, randomness.
 const IMPURE: [&str; 9] = ["tokio", "mio", "tonic", "hyper", "rustls", "wasmtime", "sled", "rand", "getrandom"];
