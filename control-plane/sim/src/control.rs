@@ -151,6 +151,10 @@ impl View for Fleet<'_> {
         if ready { Link::Ready } else { Link::Away }
     }
 
+    fn may_lack_some(&self) -> bool {
+        !self.world.removed.is_empty()
+    }
+
     fn brake(&self, node: &NodeId) -> Option<Held> {
         let held = || Held { words: "frozen by ada".into(), origin: String::new() };
         self.world.frozen.contains(&self.host(node)).then(held)
