@@ -199,9 +199,9 @@ fn held(spec: &str, role: &str, standing: &Standing) -> Vec<ScheduleAssignment> 
 fn a_node_holds_the_schedules_that_fire_without_the_control_plane() {
     let standing = Standing::default();
     let both = held(CARE, "web", &standing);
-    // What steps can't be done yet is not held either.
     let names: Vec<&str> = both.iter().map(|one| one.name.as_str()).collect();
-    assert_eq!(names, ["late", "nightly"]);
+    assert_eq!(names, ["late", "nightly", "node"]);
+    assert_eq!(both[2].steps[0].to_string(), "echo web1");
     let nightly = &both[1];
     assert_eq!((nightly.cron.to_string().as_str(), nightly.zone.0.as_str()), ("0 2 * * *", "Europe/Berlin"));
     assert_eq!((nightly.jitter.as_secs(), nightly.timeout.as_secs(), nightly.steps.len()), (600, 300, 2));
@@ -215,7 +215,7 @@ fn a_node_holds_the_schedules_that_fire_without_the_control_plane() {
     let paused =
         Standing { paused: [name("late")].into(), since: [(name("nightly"), Timestamp::from_millis(7))].into() };
     let one = held(CARE, "web", &paused);
-    assert_eq!((one.len(), one[0].since), (1, Timestamp::from_millis(7)));
+    assert_eq!((one.len(), one[0].since), (2, Timestamp::from_millis(7)));
 }
 
 #[test]

@@ -201,7 +201,7 @@ impl Judge {
         let wrong = match put {
             Put::Task(number, node, row) => store.tasks.get(&(*number, node.clone())).and_then(|before| {
                 let (was, is) = (before.report.state, row.report.state);
-                let final_ = was.is_over() && was != TaskState::Lost;
+                let final_ = was.is_over() && !was.may_be_another();
                 (final_ && was != is).then(|| format!("run/{number} on {}: it was {was}, and is {is}", row.name))
             }),
             Put::Head(number, head) => store.heads.get(number).and_then(|before| {
