@@ -120,8 +120,7 @@ fn units(
             for at in asks {
                 let one = Decision::Skip { fires: single(at), reason: reason.clone() };
                 made.slot.record.ledger.record(&one);
-                let words = reason.words(&schedule.recurrence, now);
-                made.begin(at, format!("{words}; nodes are asked what they did alone"), None, Vec::new(), true);
+                made.begin(at, reason.words(&schedule.recurrence, now), None, Vec::new(), true);
             }
         }
     }
@@ -186,6 +185,8 @@ impl Made<'_> {
                 new.begun = Some(Box::new(Begun { name: self.name.clone(), record, fire }));
                 self.units.push(Unit::Begin { new: Box::new(new), due: at, replaces, asks });
             }
+            // There is nobody to ask: it stays what it was.
+            Err(_) if asks => self.write(single(at), words, None),
             Err(words) => {
                 self.slot.record.ledger.finished(at);
                 self.failed.push(at);

@@ -84,7 +84,11 @@ pub fn run(
 
 fn reason(schedule: &Schedule, asked: &Asked<'_>) -> String {
     let due = format!("due {}", schedule.recurrence.say(asked.at, asked.now));
-    if asked.words.is_empty() { due } else { format!("{due}, {}", asked.words) }
+    match asked.words {
+        "" => due,
+        words if asked.asks => format!("{due}: {words}; what was done alone is asked"),
+        words => format!("{due}, {words}"),
+    }
 }
 
 pub fn task_of(owned: &Owned) -> Option<(&Owned, &TaskSpec)> {
