@@ -349,7 +349,13 @@ impl World {
         let runs: Vec<String> = control
             .runs
             .iter()
-            .map(|run| format!("{} is {}: {}", run.order.title, run.state.word(), run.tally()))
+            .map(|run| {
+                let held = run.tasks.values().filter_map(|task| {
+                    Some(format!("{} {}", task.name, task.held.as_ref()?.words)).filter(|_| !task.state().is_over())
+                });
+                let held: Vec<String> = held.collect();
+                format!("{} is {}: {} ({})", run.order.title, run.state.word(), run.tally(), held.join(", "))
+            })
             .collect();
         let left = |host: &&Host| !self.removed.contains(&host.index) && !host.is_quiet();
         let hosts: Vec<usize> = self.hosts.iter().filter(left).map(|host| host.index).collect();
