@@ -117,16 +117,28 @@ impl Fleet {
         lock(&self.live).get(node).cloned()
     }
 
+    /// The way to it.
+    pub fn line(&self, node: &NodeId) -> Option<Arc<Line>> {
+        lock(&self.live).get(node).map(|live| Arc::clone(&live.line))
+    }
+
+    /// Whether it is ready, and has a stream.
+    pub fn is_there(&self, node: &NodeId) -> bool {
+        let is_live = lock(&self.live).contains_key(node);
+        is_live && self.seen(node).is_some_and(|seen| seen.state == NodeState::Ready)
+    }
+
     pub fn connected(&self) -> usize {
         lock(&self.live).len()
     }
 
     pub fn input(&self, input: Input) {
         let mut liveness = lock(&self.liveness);
-        if let Some(change) = liveness.step(clock::now(), input) {
-            // Under the same lock, so that news keep the order of decisions.
-            lock(&self.news).changes.push(change);
-        }
+        // A lease is renewed with each word of each node, and nobody has to wake for that:
+        // whoever sleeps does so until some lease ends, and a new one ends later.
+        let Some(change) = liveness.step(clock::now(), input) else { return };
+        // Under the same lock, so that news keep the order of decisions.
+        lock(&self.news).changes.push(change);
         drop(liveness);
         self.wake.notify_one();
     }
@@ -175,6 +187,7 @@ impl Fleet {
         self.input(Input::Connected { node: node.clone(), connection });
         drop(live);
         lock(&self.news).facts.insert(node.clone());
+        self.wake.notify_one();
         if let Some(old) = &old {
             old.cut.cancel();
         }

@@ -9,6 +9,7 @@ pub use keep::load;
 
 use self::keep::Kept;
 pub use self::view::FleetView;
+use self::view::Members;
 use crate::app::App;
 use crate::clock;
 use crate::link::to_agent_message;
@@ -71,6 +72,8 @@ pub struct Inside {
     /// How many notes of each are kept.
     notes: BTreeMap<u64, usize>,
     newest: u64,
+    /// Who there was at the last look.
+    members: Members,
 }
 
 impl Work {
@@ -102,12 +105,18 @@ impl Work {
         done.await.ok()
     }
 
-    /// A picture: the next one comes anyway.
+    /// A picture: the next one comes anyway. It takes no turn, since nothing follows from
+    /// one of a task that goes on.
     pub fn heard(&self, node: &NodeId, report: TaskReport) {
-        if !self.inside().runs.waits_for(node, &report.id) {
+        let mut inside = self.inside();
+        if !inside.runs.waits_for(node, &report.id) {
             return;
         }
-        let _ = self.words.try_send(Word::Report { node: node.clone(), report, kept: None });
+        if report.state.is_over() {
+            let _ = self.words.try_send(Word::Report { node: node.clone(), report, kept: None });
+        } else if inside.runs.picture(node, report) {
+            self.changed.send_modify(|count| *count += 1);
+        }
     }
 
     /// The end of a task, which is kept when this returns.
@@ -173,7 +182,8 @@ async fn turn(app: &App, words: Vec<Word>) -> Option<BTreeSet<NodeId>> {
         let disturbs = inside.runs.iter().any(|run| run.order.disturbs)
             || inputs.iter().any(|input| matches!(input, Input::Begin(run) if run.order.disturbs));
         let late = inside.late(&inputs);
-        let view = FleetView::new(app, disturbs);
+        let view = FleetView::new(app, disturbs, &inside.members);
+        inside.members = view.members();
         let effects = inside.runs.step(clock::now(), &view, inputs);
         let mut kept = inside.kept(&effects, clock::wall());
         kept.late = late;
@@ -327,7 +337,7 @@ impl Inside {
 
 /// Whether the node's stream took it; one that is gone is told when it is back.
 fn send(app: &App, node: &NodeId, message: to_agent::Message) -> bool {
-    app.fleet.live(node).is_none_or(|live| live.line.send(to_agent_message(message)))
+    app.fleet.line(node).is_none_or(|line| line.send(to_agent_message(message)))
 }
 
 fn event(run: &Run, at: Timestamp, message: String) -> NewEvent {

@@ -128,6 +128,17 @@ impl Task {
         self.report.state
     }
 
+    /// What is over stays so, but for what nobody knew; and a late word takes nothing back.
+    fn is_news(&self, state: TaskState) -> bool {
+        match self.state() {
+            TaskState::Lost => state.is_over(),
+            old if old.is_over() => false,
+            TaskState::Running => state.is_over() || state == TaskState::Running,
+            TaskState::Planned | TaskState::Offered | TaskState::Accepted => state > TaskState::Offered,
+            _ => false,
+        }
+    }
+
     /// It ended, and nobody knows how it left its node.
     const fn is_unsettled(&self, order: &Order) -> bool {
         use TaskState::{Refused, Skipped, Succeeded, Undelivered};
@@ -232,6 +243,8 @@ pub enum Link {
 /// What is so now.
 pub trait View {
     fn link(&self, node: &NodeId) -> Link;
+    /// Whether somebody may have been removed or shut out since the last look.
+    fn may_lack_some(&self) -> bool;
     /// A freeze or a maintenance that holds there.
     fn brake(&self, node: &NodeId) -> Option<Held>;
     /// Why it counts as down: it is lost, or fails a check that heals.
@@ -435,22 +448,23 @@ impl Runs {
         }
     }
 
+    /// How a task stands that goes on: nothing is decided by it, and it is not kept. Whether
+    /// it is news.
+    pub fn picture(&mut self, node: &NodeId, report: TaskReport) -> bool {
+        let task = self.runs.values_mut().filter(|run| run.order.task == report.id);
+        let task = task.filter_map(|run| run.tasks.get_mut(node)).next();
+        let Some(task) = task.filter(|task| !report.state.is_over() && task.is_news(report.state)) else {
+            return false;
+        };
+        task.report = report;
+        true
+    }
+
     fn report(&mut self, now: Now, node: &NodeId, report: TaskReport, effects: &mut Vec<Effect>) {
         let mut runs = self.runs.values_mut();
         let Some(run) = runs.find(|run| run.order.task == report.id && run.tasks.contains_key(node)) else { return };
         let number = run.order.number;
-        let Some(task) = run.tasks.get_mut(node) else { return };
-        // What is over stays so, but for what nobody knew; and a late word takes nothing back.
-        let news = match task.state() {
-            TaskState::Lost => report.state.is_over(),
-            state if state.is_over() => false,
-            TaskState::Running => report.state.is_over() || report.state == TaskState::Running,
-            TaskState::Planned | TaskState::Offered | TaskState::Accepted => report.state > TaskState::Offered,
-            _ => false,
-        };
-        if !news {
-            return;
-        }
+        let Some(task) = run.tasks.get_mut(node).filter(|task| task.is_news(report.state)) else { return };
         let is_over = report.state.is_over();
         task.report = report;
         if is_over {

@@ -27,7 +27,8 @@ const SPOOL_COMMIT_BYTES: usize = hostler_store::TXN_BYTES_MAX / 2;
 const MESSAGE_BYTES_MAX: usize = 600;
 const SUBJECT_BYTES_MAX: usize = 128;
 
-/// Up to where the node's spool is durable here.
+/// Up to where the node's spool is durable here. What is stored of it may lag behind by
+/// ends of tasks: these are kept with their runs, and change nothing when they come again.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Mark {
     pub spool_id: u64,
@@ -72,20 +73,23 @@ impl Session {
         let now = clock::wall();
         let (mut events, mut told) = (Vec::new(), Told::default());
         let mut health: BTreeMap<Name, Health> = BTreeMap::new();
-        let mut acked = self.spool.acked;
+        let (mut acked, mut is_kept) = (self.spool.acked, true);
         for record in records {
             // Sent again after a lost ack.
             if record.seq <= acked {
                 continue;
             }
             acked = record.seq;
+            is_kept &= matches!(record.body, Some(spool_record::Body::Task(_)));
             match record.body {
                 Some(spool_record::Body::Act(act)) => events.extend(self.take_act(act, &mut told, now).await?),
                 Some(spool_record::Body::Task(report)) => events.extend(self.take_end(report, now).await?),
                 _ => events.push(self.event_of(record, &mut health, now)),
             }
         }
-        if acked == self.spool.acked {
+        // A fleet that ends its tasks together would write a mark for each node.
+        if is_kept && events.is_empty() {
+            self.spool.acked = acked;
             return Ok(());
         }
         let key = spool_key(&self.node);

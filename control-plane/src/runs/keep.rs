@@ -10,6 +10,7 @@ use crate::records::runs::{
 use crate::records::{self, NewEvent};
 use crate::world::WorldError;
 use bytes::Bytes;
+use futures_util::future::join_all;
 use hostler_core::runs::{Note, Run, SETTLE, Task};
 use hostler_proto::store as rest;
 use hostler_store::{OPERATIONS_MAX, Store, StoreError, TXN_BYTES_MAX, Txn};
@@ -47,34 +48,45 @@ impl Kept {
         self.puts.insert(run_key(run.order.number), encode_run(run, &about.steps, &about.extra));
     }
 
+    /// As it stands when this turn is over, however often it changed in it.
     pub fn task(&mut self, number: u64, node: &NodeId, task: &Task) {
-        self.puts.insert(run_task_key(number, node), encode_task(task));
+        self.puts.entry(run_task_key(number, node)).or_insert_with(|| encode_task(task));
     }
 
     pub fn note(&mut self, number: u64, count: usize, note: &Note) {
         self.puts.insert(run_note_key(number, count), encode_notes(std::slice::from_ref(note)));
     }
 
-    /// As few as they fit into. Notes and tasks sort before the heads of their runs: what
-    /// a head names is there.
-    fn into_transactions(self, app: &App) -> Vec<Txn> {
-        let (mut all, mut txn, mut bytes) = (Vec::new(), Txn::new(), 0);
-        for (key, value) in self.puts {
-            let size = key.len() + value.len();
-            if txn.operations() + 2 > OPERATIONS_MAX || bytes + size > TXN_BYTES_MAX / 2 {
-                all.push(std::mem::take(&mut txn));
-                bytes = 0;
-            }
-            bytes += size;
-            txn = txn.put(key, value);
-        }
-        all.push(txn);
-        for events in self.events.chunks(EVENTS_AT_ONCE) {
-            all.push(app.journal.record(Txn::new(), clock::wall(), events));
-        }
-        all.retain(|txn| !txn.is_empty());
-        all
+    /// As few as they fit into, those that come first and those behind them. Where one is
+    /// not enough, the heads of runs come behind: what a head names is there.
+    fn into_transactions(self, app: &App) -> [Vec<Txn>; 2] {
+        let told = self.events.chunks(EVENTS_AT_ONCE);
+        let told: Vec<Txn> = told.map(|events| app.journal.record(Txn::new(), clock::wall(), events)).collect();
+        let bytes: usize = self.puts.iter().map(|(key, value)| key.len() + value.len()).sum();
+        let is_one = self.puts.len() + 2 <= OPERATIONS_MAX && bytes <= TXN_BYTES_MAX / 2;
+        let is_head = |key: &str| key == RUN_NUMBER || key.starts_with(RUNS);
+        let (behind, first): (Vec<_>, Vec<_>) = self.puts.into_iter().partition(|(key, _)| is_one || is_head(key));
+        let mut behind = packed(behind);
+        behind.extend(told);
+        [packed(first), behind]
     }
+}
+
+/// In as few transactions as they fit into.
+fn packed(puts: Vec<(String, Bytes)>) -> Vec<Txn> {
+    let (mut all, mut txn, mut bytes) = (Vec::new(), Txn::new(), 0);
+    for (key, value) in puts {
+        let size = key.len() + value.len();
+        if txn.operations() + 2 > OPERATIONS_MAX || bytes + size > TXN_BYTES_MAX / 2 {
+            all.push(std::mem::take(&mut txn));
+            bytes = 0;
+        }
+        bytes += size;
+        txn = txn.put(key, value);
+    }
+    all.push(txn);
+    all.retain(|txn| !txn.is_empty());
+    all
 }
 
 /// Until it is written: what was decided is not decided again. `None`: it never will be.
@@ -85,20 +97,26 @@ pub(super) async fn write(app: &App, mut kept: Kept) -> Option<()> {
             pause(app).await?;
         }
     }
-    for txn in kept.into_transactions(app) {
-        loop {
-            match app.store.commit(txn.clone()).await {
-                Ok(_) => break,
-                Err(error) if !error.may_pass() => {
-                    tracing::error!(error = %error, "what runs do could not be written and is left out");
-                    break;
-                }
-                Err(error) => tracing::error!(error = %error, "writing down what runs do failed"),
-            }
-            pause(app).await?;
-        }
+    for together in kept.into_transactions(app) {
+        // Asked for at once, they share the store's syncs.
+        let written = join_all(together.into_iter().map(|txn| commit(app, txn))).await;
+        written.into_iter().collect::<Option<()>>()?;
     }
     Some(())
+}
+
+async fn commit(app: &App, txn: Txn) -> Option<()> {
+    loop {
+        match app.store.commit(txn.clone()).await {
+            Ok(_) => return Some(()),
+            Err(error) if !error.may_pass() => {
+                tracing::error!(error = %error, "what runs do could not be written and is left out");
+                return Some(());
+            }
+            Err(error) => tracing::error!(error = %error, "writing down what runs do failed"),
+        }
+        pause(app).await?;
+    }
 }
 
 /// `None`: the control plane stops.

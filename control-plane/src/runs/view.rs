@@ -2,11 +2,12 @@
 
 use crate::app::App;
 use crate::budgets;
+use crate::records::Member;
 use crate::world::World;
 use hostler_core::runs::budget::Budget;
 use hostler_core::runs::{Held, Link, View};
 use hostler_types::{Name, NodeId, NodeState};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub struct FleetView<'a> {
@@ -15,29 +16,46 @@ pub struct FleetView<'a> {
     budgets: Vec<Budget>,
     /// The checks that heal.
     live: BTreeSet<Name>,
+    may_lack_some: bool,
 }
 
+/// The members of the last look.
+pub type Members = Arc<BTreeMap<NodeId, Arc<Member>>>;
+
 impl<'a> FleetView<'a> {
-    /// Budgets are counted only for whom they concern.
-    pub fn new(app: &'a App, disturbs: bool) -> Self {
+    /// Since the last look at it; budgets are counted only for whom they concern.
+    pub fn new(app: &'a App, disturbs: bool, before: &Members) -> Self {
         let world = app.mirror.now();
         let (budgets, live) =
             if disturbs { (budgets::all(&world), budgets::live_checks(&world)) } else { (Vec::new(), BTreeSet::new()) };
-        Self { app, world, budgets, live }
+        let may_lack_some = !Arc::ptr_eq(before, &world.members);
+        Self { app, world, budgets, live, may_lack_some }
+    }
+
+    pub fn members(&self) -> Members {
+        Arc::clone(&self.world.members)
     }
 }
 
 impl View for FleetView<'_> {
     fn link(&self, node: &NodeId) -> Link {
-        let member = self.world.members.get(node).filter(|member| member.revoked.is_none());
-        if member.is_none() {
-            return Link::Gone;
+        // The quick answer first: this is asked of each node, and often.
+        if self.app.fleet.is_there(node) {
+            return Link::Ready;
         }
-        let is_ready = self.app.fleet.seen(node).is_some_and(|seen| seen.state == NodeState::Ready);
-        if is_ready && self.app.fleet.live(node).is_some() { Link::Ready } else { Link::Away }
+        let member = self.world.members.get(node).filter(|member| member.revoked.is_none());
+        if member.is_none() { Link::Gone } else { Link::Away }
+    }
+
+    fn may_lack_some(&self) -> bool {
+        self.may_lack_some
     }
 
     fn brake(&self, node: &NodeId) -> Option<Held> {
+        let known = &self.world.brakes;
+        if known.freezes.is_empty() && known.maintenance.is_empty() {
+            return None;
+        }
         let member = self.world.members.get(node)?;
         let labels = self.world.labels(member);
         let brakes = self.world.brakes.on(node, &member.name, &labels, []);

@@ -106,10 +106,17 @@ impl Run {
         let overdue = self.is_overdue(look.now);
         let ending = self.state == RunState::Aborting || overdue;
         let words = if overdue { "the run's deadline is over".to_owned() } else { self.words.clone() };
+        let may_lack_some = look.view.may_lack_some();
         for (node, task) in self.tasks.iter_mut().filter(|(_, task)| task.state().is_out()) {
             let since = *task.out_since.get_or_insert(look.now.monotonic);
-            let link = look.view.link(node);
             let silent = look.now.monotonic.saturating_sub(since) >= limit;
+            let has_to_send = if ending { !task.cancelled } else { !task.sent };
+            if !silent && !has_to_send && !may_lack_some {
+                // Of thousands, this is most of them, at each look.
+                look.wake(since + limit);
+                continue;
+            }
+            let link = look.view.link(node);
             if silent || link == Link::Gone {
                 let words = match link {
                     Link::Gone => "the node was removed while it was at it".to_owned(),

@@ -7,6 +7,8 @@ const SECOND: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub(super) struct Fleet {
     pub links: BTreeMap<NodeId, Link>,
+    /// Somebody was, since the last look.
+    pub removed: bool,
     pub brakes: BTreeMap<NodeId, Held>,
     pub down: BTreeMap<NodeId, String>,
     pub budgets: Vec<Budget>,
@@ -15,6 +17,9 @@ pub(super) struct Fleet {
 impl View for Fleet {
     fn link(&self, node: &NodeId) -> Link {
         self.links.get(node).copied().unwrap_or(Link::Gone)
+    }
+    fn may_lack_some(&self) -> bool {
+        self.removed
     }
     fn brake(&self, node: &NodeId) -> Option<Held> {
         self.brakes.get(node).cloned()
@@ -115,6 +120,10 @@ impl Bench {
 
     pub fn report(&mut self, number: u64, node: u8, state: TaskState) -> Vec<String> {
         let report = TaskReport::new(TaskId::of_run(1, number), state, self.now.wall, "");
+        if !state.is_over() {
+            self.runs.picture(&id(node), report);
+            return Vec::new();
+        }
         self.step(Input::Report { node: id(node), report })
     }
 
@@ -130,6 +139,33 @@ fn begin(order: Order, nodes: impl IntoIterator<Item = u8>) -> Input {
 fn budget(max_down: usize, nodes: impl IntoIterator<Item = u8>) -> Budget {
     let nodes = nodes.into_iter().map(|number| (id(number), name(number))).collect();
     Budget { name: "web".into(), origin: "system.yaml:4".into(), max_down, nodes }
+}
+
+#[test]
+fn who_is_removed_while_at_it_is_lost_to_the_run() {
+    let mut bench = Bench::new(2);
+    bench.step(begin(order(7), 1..=2));
+    bench.fleet.links.remove(&id(1));
+    bench.fleet.removed = true;
+    bench.pass(SECOND);
+    assert_eq!(bench.over.get(&7).map(String::as_str), Some("ended 0 ok, 1 lost, 1 skipped; at most 1 at once; in 1s"));
+}
+
+#[test]
+fn a_picture_takes_nothing_back_and_ends_nothing() {
+    let mut bench = Bench::new(1);
+    bench.step(begin(order(7), [1]));
+    let picture = |bench: &mut Bench, state| {
+        let report = TaskReport::new(TaskId::of_run(1, 7), state, bench.now.wall, "");
+        (bench.runs.picture(&id(1), report), bench.state(7, 1))
+    };
+    assert_eq!(
+        picture(&mut bench, TaskState::Succeeded),
+        (false, TaskState::Offered),
+        "ends are kept, and take a turn"
+    );
+    assert_eq!(picture(&mut bench, TaskState::Running), (true, TaskState::Running));
+    assert_eq!(picture(&mut bench, TaskState::Accepted), (false, TaskState::Running));
 }
 
 #[test]

@@ -22,6 +22,7 @@ use hostler_types::{
 };
 use prost::Message;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 use tonic::Status;
 
@@ -324,7 +325,7 @@ fn readable(order: &Order, steps: &[TaskStep]) -> Result<(), Status> {
 
 /// What would keep some of its nodes from their turn now.
 fn warnings(app: &App, run: &Run) -> Vec<String> {
-    let view = FleetView::new(app, run.order.disturbs);
+    let view = FleetView::new(app, run.order.disturbs, &Arc::default());
     let mut away = Vec::new();
     let mut held: BTreeMap<String, usize> = BTreeMap::new();
     for (node, task) in &run.tasks {

@@ -15,6 +15,7 @@ use hostler_types::time::whole_millis;
 use hostler_types::{Name, NodeId, TaskStep, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
@@ -23,6 +24,10 @@ const LIST_DEFAULT: usize = 20;
 const LIST_MAX: usize = 1000;
 /// Whoever watches and does not read is waited for.
 const WATCH_QUEUE: usize = 64;
+/// A look at a run costs what the run is large: for so many times as long as one took,
+/// the cores are those of the run. A person still sees it move.
+const REST_TIMES: u32 = 4;
+const REST_MAX: Duration = Duration::from_millis(200);
 
 pub type Watched = ReceiverStream<Result<wire::WatchRunResponse, Status>>;
 
@@ -223,11 +228,13 @@ pub async fn watch(app: &Arc<App>, caller: &Caller, number: u64) -> Result<Watch
                 () = sender.closed() => return,
                 changed = changes.changed() => if changed.is_err() { return },
             }
+            let began = Instant::now();
             match shown.look(&follower, number, &sender).await {
                 Ok(true) => {}
                 Ok(false) => return,
                 Err(status) => return drop(sender.send(Err(status)).await),
             }
+            tokio::time::sleep((began.elapsed() * REST_TIMES).min(REST_MAX)).await;
         }
     });
     Ok(ReceiverStream::new(stream))
