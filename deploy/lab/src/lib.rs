@@ -1,6 +1,6 @@
 //! Whole fleets for tests: the real programs as processes on this machine, a
 //! network between them that can be cut, disks that lose power, and the lab's
-//! real systemd hosts.
+//! real systemd hosts. And nodes that are played, where thousands are wanted.
 //!
 //! Waits are for a condition, with the last thing seen in the failure. What is
 //! started here is stopped here, and nothing else is.
@@ -10,6 +10,7 @@ pub mod acting;
 pub mod agent;
 pub mod control_plane;
 pub mod hosts;
+pub mod played;
 pub mod proxy;
 pub mod receivers;
 pub mod site;

@@ -3,7 +3,7 @@
 #[path = "hostile/cases.rs"]
 mod cases;
 #[path = "hostile/place.rs"]
-mod place;
+pub mod place;
 #[path = "hostile/raw.rs"]
 mod raw;
 

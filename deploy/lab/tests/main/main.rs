@@ -1,6 +1,7 @@
 //! What a fleet must do, with the real programs.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod aborts;
 mod access;
 mod approvals;
 mod audit;

@@ -2,6 +2,7 @@
 //! counted.
 
 use crate::refusals::{block_on, join};
+use hostler_lab::played::{Link, Member, report};
 use hostler_lab::{ControlPlane, wait_for};
 use hostler_proto::agent as wire;
 use hostler_proto::agent::agent_link_client::AgentLinkClient;
@@ -282,4 +283,42 @@ fn an_aborted_run_begins_nothing_else() {
         assert!(run.to_string().contains("aborted by admin: wrong command"), "{run:#}");
     });
     assert_eq!(counts.most.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn an_end_that_was_acked_is_kept_and_changes_nothing_when_it_comes_again() {
+    let mut control_plane = ControlPlane::started();
+    let member = block_on(Member::join(&control_plane.join_code(&[]), "web1")).unwrap();
+    let offered = || async {
+        let mut link = Link::open(&member).await.unwrap();
+        control_plane.ctl_ok(&["run", "--yes", "--detach", "--", "uptime"]);
+        loop {
+            if let to_agent::Message::TaskOffer(offer) = link.next().await.unwrap().expect("an offer") {
+                say_end(&mut link, &offer.id, "succeeded").await;
+                return offer.id;
+            }
+        }
+    };
+    let id = block_on(offered());
+    // As a crash ends it, right behind the ack.
+    control_plane.kill();
+    control_plane.start();
+    let kept = control_plane.ctl_json(&["run", "show", "1"]);
+    assert_eq!((&kept["run"]["state"], states(&kept)), (&"succeeded".into(), vec!["succeeded".to_owned()]), "{kept:#}");
+    block_on(async {
+        let mut link = Link::open(&member).await.unwrap();
+        say_end(&mut link, &id, "failed").await;
+    });
+    assert_eq!(control_plane.ctl_json(&["run", "show", "1"]), kept);
+}
+
+/// Until it is acked.
+async fn say_end(link: &mut Link, task: &str, state: &str) {
+    let seq = link.end(report(task, state, "")).await.unwrap();
+    loop {
+        match link.next().await.unwrap().expect("an ack") {
+            to_agent::Message::SpoolAck(ack) if ack.seq == seq => return,
+            _ => {}
+        }
+    }
 }
