@@ -1,6 +1,6 @@
 //! The command line: a table of verbs, and one function that reads it.
 
-use crate::bench::Bench;
+use crate::bench::{Bench, fleet};
 use crate::test::Options;
 
 #[derive(Debug, PartialEq)]
@@ -10,7 +10,7 @@ pub enum Verb {
     Down { purge: bool },
     Test(Options),
     Ci,
-    Bench(Bench),
+    Bench { which: Bench, agents: usize },
     Plugins,
     Tidy,
     Codegen,
@@ -50,9 +50,10 @@ const VERBS: [Entry; 10] = [
     },
     Entry {
         name: "bench",
-        usage: "bench [plugin|assigned|memory|ctl|store|spec|audit|all]",
+        usage: "bench [plugin|assigned|memory|ctl|store|spec|audit|fleet|services|all] [--agents N]",
         about: "measure a release build; results go to deploy/bench/results.\n\
-                HOSTLER_BENCH_MINUTES (10) is how long memory settles",
+                HOSTLER_BENCH_MINUTES (10) is how long memory settles; --agents (2000)\n\
+                is how many the fleet has",
     },
     Entry {
         name: "crash",
@@ -99,11 +100,7 @@ pub fn parse(arguments: &[String]) -> Result<Verb, String> {
         "up" => Ok(Verb::Up { detach: switch(name, rest, "--detach")? }),
         "down" => Ok(Verb::Down { purge: switch(name, rest, "--purge")? }),
         "test" => parse_test(rest).map(Verb::Test),
-        "bench" => match rest {
-            [] => Ok(Verb::Bench(Bench::All)),
-            [which] => Bench::parse(which).map(Verb::Bench),
-            [_, extra, ..] => Err(unexpected(name, extra)),
-        },
+        "bench" => parse_bench(rest),
         "crash" => Ok(Verb::Crash(rest.iter().map(ToString::to_string).collect())),
         "lab" => Ok(Verb::Lab(rest.iter().map(ToString::to_string).collect())),
         "ci" => bare(name, rest, Verb::Ci),
@@ -112,6 +109,24 @@ pub fn parse(arguments: &[String]) -> Result<Verb, String> {
         "codegen" => bare(name, rest, Verb::Codegen),
         _ => Err(unknown(name)),
     }
+}
+
+fn parse_bench(words: &[&str]) -> Result<Verb, String> {
+    let (mut which, mut agents) = (None, fleet::AGENTS);
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        match *word {
+            "--agents" => {
+                let count = words.next().ok_or("bench: --agents needs a number")?;
+                let wrong = || format!("bench: --agents {count}: write a number from 1 to {}", fleet::AGENTS_MAX);
+                let read = count.parse().ok().filter(|count| (1..=fleet::AGENTS_MAX).contains(count));
+                agents = read.ok_or_else(wrong)?;
+            }
+            word if which.is_none() && !word.starts_with('-') => which = Some(Bench::parse(word)?),
+            word => return Err(unexpected("bench", word)),
+        }
+    }
+    Ok(Verb::Bench { which: which.unwrap_or(Bench::All), agents })
 }
 
 fn parse_test(words: &[&str]) -> Result<Options, String> {
@@ -184,7 +199,8 @@ mod tests {
         assert_eq!(read("up"), Ok(Verb::Up { detach: false }));
         assert_eq!(read("up --detach"), Ok(Verb::Up { detach: true }));
         assert_eq!(read("down --purge"), Ok(Verb::Down { purge: true }));
-        assert_eq!(read("bench ctl"), Ok(Verb::Bench(Bench::Ctl)));
+        assert_eq!(read("bench ctl"), Ok(Verb::Bench { which: Bench::Ctl, agents: 2_000 }));
+        assert_eq!(read("bench --agents 50 fleet"), Ok(Verb::Bench { which: Bench::Fleet, agents: 50 }));
         assert_eq!(read("lab up 3 --help"), Ok(Verb::Lab(vec!["up".into(), "3".into(), "--help".into()])));
         let options = Options { all: true, group: Some("lab".into()), filters: vec!["join".into()] };
         assert_eq!(read("test --all join --group lab"), Ok(Verb::Test(options)));
@@ -197,11 +213,9 @@ mod tests {
         assert!(read("up --detach --purge").unwrap_err().contains("'--purge' was not expected"));
         assert!(read("tidy now").unwrap_err().contains("usage: cargo xtask tidy"));
         assert!(read("test --group").unwrap_err().contains("--group needs a name"));
-        assert!(
-            read("bench speed")
-                .unwrap_err()
-                .contains("plugin, assigned, memory, ctl, store, spec, audit, services or all")
-        );
+        assert!(read("bench speed").unwrap_err().contains("store, spec, audit, fleet, services or all"));
+        assert!(read("bench fleet --agents 0").unwrap_err().contains("from 1 to 9000"));
+        assert!(read("bench fleet ctl").unwrap_err().contains("'ctl' was not expected"));
     }
 
     #[test]

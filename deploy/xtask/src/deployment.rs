@@ -91,7 +91,7 @@ impl Deployment {
         self.apply(spec)
     }
 
-    fn start_control_plane(&self) -> Result<()> {
+    pub fn start_control_plane(&self) -> Result<()> {
         let data = self.dir.join("control-plane");
         fs::create_dir_all(&data).with_context(|| format!("make {}", data.display()))?;
         let loopback = |port: u16| format!("127.0.0.1:{port}");

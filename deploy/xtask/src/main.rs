@@ -49,7 +49,7 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Down { purge } => up::down(&workspace, purge),
         Verb::Test(options) => test::run(&workspace, &options),
         Verb::Ci => ci::run(&workspace),
-        Verb::Bench(which) => bench::run(&workspace, which),
+        Verb::Bench { which, agents } => bench::run(&workspace, which, agents),
         Verb::Plugins => build_plugins(&workspace),
         Verb::Tidy => tidy::run(&workspace),
         Verb::Codegen => {

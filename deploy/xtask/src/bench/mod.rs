@@ -4,6 +4,7 @@
 mod assigned;
 mod audit;
 mod ctl;
+pub mod fleet;
 mod memory;
 mod plugin;
 mod services;
@@ -31,13 +32,15 @@ pub enum Bench {
     Store,
     Audit,
     Services,
+    Fleet,
 }
 
 /// Quick ones first: a broken set-up shows before ten minutes have passed.
-const BENCHES: [(Bench, &str); 8] = [
+const BENCHES: [(Bench, &str); 9] = [
     (Bench::Ctl, "ctl"),
     (Bench::Store, "store"),
     (Bench::Audit, "audit"),
+    (Bench::Fleet, "fleet"),
     (Bench::Spec, "spec"),
     (Bench::Plugin, "plugin"),
     (Bench::Assigned, "assigned"),
@@ -51,7 +54,7 @@ impl Bench {
         match word {
             "all" => Ok(Self::All),
             _ => found.ok_or_else(|| {
-                format!("bench: '{word}' is none of plugin, assigned, memory, ctl, store, spec, audit, services or all")
+                format!("bench: '{word}' is none of plugin, assigned, memory, ctl, store, spec, audit, fleet, services or all")
             }),
         }
     }
@@ -113,8 +116,10 @@ impl Drop for Private {
     }
 }
 
-pub fn run(workspace: &Workspace, which: Bench) -> Result<()> {
-    let guests = if matches!(which, Bench::Store | Bench::Audit) { Vec::new() } else { build(workspace)? };
+/// `agents` are the fleet's.
+pub fn run(workspace: &Workspace, which: Bench, agents: usize) -> Result<()> {
+    let builds_its_own = matches!(which, Bench::Store | Bench::Audit | Bench::Fleet);
+    let guests = if builds_its_own { Vec::new() } else { build(workspace)? };
     let mut missed = Vec::new();
     for (bench, name) in BENCHES.into_iter().filter(|(bench, _)| which == Bench::All || which == *bench) {
         println!("{name}");
@@ -123,6 +128,7 @@ pub fn run(workspace: &Workspace, which: Bench) -> Result<()> {
             Bench::Assigned => assigned::run(workspace, &guests)?,
             Bench::Store => store::run(workspace)?,
             Bench::Audit => audit::run(workspace)?,
+            Bench::Fleet => fleet::run(workspace, agents)?,
             Bench::Services => services::run(workspace, &guests)?,
             Bench::Ctl => ctl::run(&Private::start(workspace, &guests)?.deployment)?,
             Bench::Spec => spec::run(&Private::start(workspace, &guests)?.deployment)?,

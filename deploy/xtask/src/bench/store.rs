@@ -38,12 +38,17 @@ pub fn ask(program: &Path, act: &str, folder: &Path) -> Result<Said> {
     let output = output.with_context(|| format!("run {}", program.display()))?;
     let complaint = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "measure {act} ended with {}: {}", output.status, complaint.trim());
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let figures = said.lines().filter_map(|line| {
+    Ok(said(&output.stdout))
+}
+
+/// A name and a number in each line.
+pub fn said(output: &[u8]) -> Said {
+    let figures = String::from_utf8_lossy(output);
+    let figures = figures.lines().filter_map(|line| {
         let (name, value) = line.split_once(' ')?;
         Some((name.to_owned(), value.parse().ok()?))
     });
-    Ok(figures.collect())
+    figures.collect()
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
