@@ -141,7 +141,7 @@ pub fn decode_run(key: &str, bytes: &[u8]) -> Result<Header, RecordError> {
         deadline: (one.deadline_ms > 0).then(|| Duration::from_millis(one.deadline_ms)),
         begin_by: some_time(one.begin_by_ms),
         disturbs: steps.iter().any(TaskStep::disturbs),
-        settles: steps.iter().any(TaskStep::settles),
+        settles: TaskStep::leave_unsettled(&steps),
     };
     Ok(Header {
         order,

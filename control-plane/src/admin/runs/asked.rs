@@ -289,7 +289,7 @@ fn into_run(mut draft: Draft, caller: &Caller, request: &wire::StartRunRequest) 
         deadline: some(request.deadline_ms),
         begin_by: None,
         disturbs: draft.steps.iter().any(TaskStep::disturbs),
-        settles: draft.steps.iter().any(TaskStep::settles),
+        settles: TaskStep::leave_unsettled(&draft.steps),
     };
     readable(&order, &draft.steps)?;
     let planned = |at: Timestamp| TaskReport::new(task.clone(), TaskState::Planned, at, "");
