@@ -149,7 +149,7 @@ pub fn decode_run(key: &str, bytes: &[u8]) -> Result<Header, RecordError> {
             only_on_time: one.only_on_time,
         }),
         disturbs: steps.iter().any(TaskStep::disturbs),
-        settles: steps.iter().any(TaskStep::settles),
+        settles: TaskStep::leave_unsettled(&steps),
     };
     Ok(Header {
         order,

@@ -184,6 +184,13 @@ impl TaskStep {
         matches!(self, Self::Reboot(_) | Self::Service { verb: ServiceVerb::Stop, .. })
     }
 
+    /// Whether their node is not known to be well when all of them are done: a check behind
+    /// says that it is.
+    pub fn leave_unsettled(steps: &[Self]) -> bool {
+        let last = steps.iter().rposition(Self::settles);
+        last.is_some_and(|last| !steps.iter().skip(last).any(|step| matches!(step, Self::Check { .. })))
+    }
+
     /// Whether it may be done again when nobody knows if it was done.
     pub const fn is_idempotent(&self) -> bool {
         match self {
@@ -308,5 +315,14 @@ mod tests {
         let restart = TaskStep::Service { service: hello, verb: ServiceVerb::Restart };
         assert_eq!(restart.to_string(), "restart hello");
         assert!(restart.disturbs() && !restart.is_idempotent());
+    }
+
+    #[test]
+    fn a_check_behind_a_reboot_says_that_its_node_is_well() {
+        let check = || TaskStep::Check { check: Name::new("ok").expect("a name"), within: Duration::ZERO };
+        let reboot = || TaskStep::Reboot(Reboot::IfNeeded);
+        assert!(TaskStep::leave_unsettled(&[check(), reboot()]));
+        assert!(!TaskStep::leave_unsettled(&[check(), reboot(), TaskStep::Undrain, check()]));
+        assert!(!TaskStep::leave_unsettled(&[check()]));
     }
 }

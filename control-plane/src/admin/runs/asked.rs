@@ -371,7 +371,7 @@ fn into_run(mut draft: Draft, caller: &Caller, request: &wire::StartRunRequest) 
         begin_by: None,
         fire: None,
         disturbs: draft.steps.iter().any(TaskStep::disturbs),
-        settles: draft.steps.iter().any(TaskStep::settles),
+        settles: TaskStep::leave_unsettled(&draft.steps),
     };
     readable(&order, &draft.steps).map_err(Status::invalid_argument)?;
     let planned = |at: Timestamp| TaskReport::new(task.clone(), TaskState::Planned, at, "");
