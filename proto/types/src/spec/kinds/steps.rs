@@ -36,7 +36,7 @@ words! {
 record! {
     /// A check that has to pass.
     pub struct CheckStep, short "name" {
-        /// The check.
+        /// The check by its name.
         name "name": Ref<CheckSpec>, required, "name: health";
         /// How long it may take until it does; 5m without it.
         within "within": Wait, optional, "within: 10m";
