@@ -122,6 +122,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
         checked,
     };
     let worker = Worker {
+        node: identity.node.clone(),
         state_dir: config.state_dir.clone(),
         output: config.output_dir.clone(),
         channel: channel.subscribe(),
@@ -130,6 +131,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
         spool: spool.clone(),
         view: Arc::clone(&view),
         orders: orders.subscribe(),
+        standing: standing.subscribe(),
         services: service_asks.clone(),
         checks: check_asks.clone(),
         asks: asked_tasks,

@@ -8,7 +8,7 @@ use crate::view::View;
 use crate::{clock, files, memory, notify};
 use hostler_agent_core::gone::{Effect, Gone, Input, Kept, Seen, Terms};
 use hostler_types::notice::Notice;
-use hostler_types::{CheckState, EventKind, Name, Now, Timestamp};
+use hostler_types::{CheckState, EventKind, Name, Now};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io;
@@ -117,13 +117,9 @@ impl Watcher {
         }
     }
 
-    /// By the control plane's clock, as far as it is known: all its hosts mean the
-    /// same moment then.
+    /// By the control plane's clock.
     fn now(&self) -> Now {
-        let now = clock::now();
-        let skew = self.view.lock().link.clock_skew_ms.unwrap_or_default();
-        let wall = i64::try_from(now.wall.as_millis()).unwrap_or(i64::MAX).saturating_sub(skew);
-        Now { wall: Timestamp::from_millis(u64::try_from(wall).unwrap_or_default()), ..now }
+        self.view.lock().corrected(clock::now())
     }
 
     fn terms(&mut self) -> Option<Terms> {

@@ -36,6 +36,9 @@ pub struct Snapshot {
     /// Those that are not over.
     #[serde(default)]
     pub tasks: Vec<Task>,
+    /// Those that this host fires by itself while it is cut off.
+    #[serde(default)]
+    pub schedules: Vec<Schedule>,
     /// What holds acts on them back.
     #[serde(default)]
     pub brakes: Vec<String>,
@@ -49,6 +52,15 @@ pub struct Task {
     pub words: String,
     pub began: String,
     pub began_ms: u64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Schedule {
+    pub schedule: String,
+    /// When it is due here next, or why never.
+    pub words: String,
+    pub next: Option<String>,
+    pub next_ms: Option<u64>,
 }
 
 /// One replica.
@@ -146,6 +158,13 @@ impl Snapshot {
             began: time(one.began_ms),
             began_ms: one.began_ms,
         };
+        let now = view.corrected(clock::now()).wall;
+        let schedule = |one: &hostler_agent_core::alone::Held| Schedule {
+            schedule: one.name.to_string(),
+            words: one.words(now),
+            next: one.next(now).map(|at| at.to_string()),
+            next_ms: one.next(now).map(Timestamp::as_millis),
+        };
         let plugin = |one: &hostler_proto::agent::PluginReport| Plugin {
             name: one.name.clone(),
             version: one.version.clone(),
@@ -165,6 +184,7 @@ impl Snapshot {
             plugins: view.plugins.values().map(plugin).collect(),
             services: view.services.values().map(|seen| service(&seen.standing)).collect(),
             tasks: view.tasks.values().map(task).collect(),
+            schedules: view.schedules.iter().map(schedule).collect(),
             brakes: view
                 .brakes
                 .iter()
@@ -211,6 +231,7 @@ impl Snapshot {
         lines.extend(
             self.tasks.iter().map(|one| ("task", format!("{}: {}, {}", one.task, one.words, ago(one.began_ms)))),
         );
+        lines.extend(self.schedules.iter().map(|one| ("schedule", format!("{}: {}", one.schedule, one.words))));
         lines.extend(self.brakes.iter().map(|brake| ("held back", brake.clone())));
         for plugin in self.plugins.iter().filter(|plugin| plugin.state != "ready") {
             lines.push(("plugin", format!("{} {}: {} {}", plugin.name, plugin.version, plugin.state, plugin.message)));

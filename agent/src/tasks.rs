@@ -1,13 +1,13 @@
 //! The tasks of this host: what the ledger decides is done here, and what it needs to
 //! know is seen here.
 
+mod alone;
 mod hands;
 mod journal;
 
-pub use journal::forget;
-
 use crate::checks::CheckAsk;
 use crate::executor::Executor;
+use crate::gone::Standing;
 use crate::orders::Orders;
 use crate::services::{self, Contents};
 use crate::spool::Spool;
@@ -15,13 +15,17 @@ use crate::vault::Vault;
 use crate::view::View;
 use crate::{clock, host};
 use hands::Hands;
+use hostler_agent_core::alone::{self as core_alone, Alone};
 use hostler_agent_core::tasks::{CheckStands, Effect, Fate, Found, Input, Kept, Ledger, Output};
 use hostler_proto::agent::spool_record::Body;
 use hostler_proto::agent::{self as wire, from_agent};
-use hostler_types::{CheckState, Name, ServiceState, Stamp, TaskId, TaskOffer, TaskReport, TaskState, Timestamp};
+use hostler_types::{
+    CheckState, Name, NodeId, Now, ServiceState, Stamp, TaskId, TaskOffer, TaskReport, TaskState, Timestamp,
+};
 use journal::Journal;
 use std::collections::{BTreeMap, VecDeque};
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -43,6 +47,7 @@ pub enum Ask {
 }
 
 pub struct Worker {
+    pub node: NodeId,
     pub state_dir: PathBuf,
     pub output: PathBuf,
     pub channel: watch::Receiver<Option<Channel>>,
@@ -51,6 +56,7 @@ pub struct Worker {
     pub spool: Spool,
     pub view: Arc<View>,
     pub orders: watch::Receiver<Option<Arc<Orders>>>,
+    pub standing: watch::Receiver<Standing>,
     pub services: mpsc::Sender<services::Ask>,
     pub checks: mpsc::Sender<CheckAsk>,
     pub asks: mpsc::Receiver<Ask>,
@@ -69,6 +75,7 @@ enum Came {
 
 struct Running {
     ledger: Ledger,
+    alone: Alone,
     journal: Arc<Journal>,
     hands: Hands,
     doing: JoinSet<Came>,
@@ -94,13 +101,20 @@ impl Worker {
             tracing::error!(error, "what was kept of tasks can't be read, and so none is begun");
             return self.refuse_all(&running, &error, &stop).await;
         }
+        self.hold_schedules(&mut running).await;
         loop {
             let deadline = running.ledger.next_deadline();
+            let due = running.alone.next_deadline(self.now());
             let look = (!running.printing.is_empty()).then(|| running.looked.saturating_add(LIVE_EVERY));
             // Each of these can be dropped half-way: none has taken anything then.
             tokio::select! {
                 () = stop.cancelled() => break,
                 () = clock::sleep_until(deadline), if deadline.is_some() => self.step(&mut running, Input::Tick).await,
+                () = clock::sleep_until(due), if due.is_some() => {
+                    self.alone(&mut running, core_alone::Input::Tick).await;
+                }
+                Ok(()) = self.standing.changed() => self.link_changed(&mut running).await,
+                Ok(()) = self.orders.changed() => self.hold_schedules(&mut running).await,
                 () = clock::sleep_until(look), if look.is_some() => look_at_output(&mut running),
                 Some(ask) = self.asks.recv() => self.asked(&mut running, ask).await,
                 Some(came) = running.doing.join_next() => self.came(&mut running, came.unwrap_or(Came::Nothing)).await,
@@ -119,6 +133,7 @@ impl Worker {
         };
         Running {
             ledger: Ledger::default(),
+            alone: Alone::new(self.now(), self.node.clone(), alone::load(&self.state_dir)),
             journal: Arc::new(Journal::new(&self.state_dir)),
             hands,
             doing: JoinSet::new(),
@@ -181,18 +196,25 @@ impl Worker {
                 return tracing::warn!(error = %error, "a task was offered that can't be read");
             }
         };
+        let corrected = self.what_holds(running).await;
+        tracing::info!(task = %offer.id, title = offer.title, by = offer.by, "a task is offered");
+        self.step(running, Input::Offer { offer, corrected }).await;
+    }
+
+    /// Tells the ledger what holds new tasks back here; the time by the control plane's clock.
+    async fn what_holds(&self, running: &mut Running) -> Timestamp {
         let ruled = self.orders.borrow().as_ref().map(|orders| orders.stamp);
-        let (brakes, skew) = {
-            let view = self.view.lock();
-            (view.brakes.clone(), view.link.clock_skew_ms.unwrap_or(0))
-        };
+        let brakes = self.view.lock().brakes.clone();
         if let Some(stamp) = ruled {
             self.step(running, Input::Ruled(stamp)).await;
         }
         self.step(running, Input::Brakes(brakes)).await;
-        let corrected = Timestamp::from_millis(clock::wall().as_millis().saturating_add_signed(skew.saturating_neg()));
-        tracing::info!(task = %offer.id, title = offer.title, by = offer.by, "a task is offered");
-        self.step(running, Input::Offer { offer, corrected }).await;
+        self.now().wall
+    }
+
+    /// By the control plane's clock.
+    fn now(&self) -> Now {
+        self.view.lock().corrected(clock::now())
     }
 
     async fn came(&self, running: &mut Running, came: Came) {
@@ -398,6 +420,12 @@ async fn keep(running: &Running, kept: Kept) -> Result<(), String> {
     };
     tracing::error!(task = %id, error, "a task can't be written down");
     Err(format!("it can't be written down on this host, and so it is not done: {error}"))
+}
+
+/// Removes what belongs to the node that this host was before.
+pub fn forget(state_dir: &Path) -> io::Result<()> {
+    alone::forget(state_dir)?;
+    journal::forget(state_dir)
 }
 
 #[cfg(test)]

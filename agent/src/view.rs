@@ -3,12 +3,13 @@
 
 use crate::services::report;
 use crate::spool::SpoolState;
+use hostler_agent_core::alone::Held;
 use hostler_agent_core::supervision::{Key, Standing};
 use hostler_executor::protocol::Open;
 use hostler_plugin_host::Bill;
 use hostler_plugin_host::answer::Sample;
 use hostler_proto::agent::{self as wire, CheckReport, PluginReport};
-use hostler_types::{Brake, CheckState, Name, ServiceState, Stamp};
+use hostler_types::{Brake, CheckState, Name, Now, ServiceState, Stamp, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
@@ -42,6 +43,8 @@ pub struct Inner {
     pub services: BTreeMap<Key, ServiceSeen>,
     /// Those that are not over, by their ids.
     pub tasks: BTreeMap<String, wire::TaskReport>,
+    /// Those that the host fires by itself while it is cut off.
+    pub schedules: Vec<Held>,
     pub spool: SpoolState,
     pub counts: Counts,
     beats_until_bills: u32,
@@ -141,6 +144,14 @@ impl CheckSeen {
 }
 
 impl Inner {
+    /// By the control plane's clock, as far as it is known: all its hosts mean the same
+    /// moment then.
+    pub fn corrected(&self, now: Now) -> Now {
+        let skew = self.link.clock_skew_ms.unwrap_or_default();
+        let wall = now.wall.as_millis().saturating_add_signed(skew.saturating_neg());
+        Now { wall: Timestamp::from_millis(wall), ..now }
+    }
+
     /// What ran since it was last asked, as much as fits; the rest comes next time.
     pub fn take_reports(&mut self) -> Vec<CheckReport> {
         let mut bytes = 0;

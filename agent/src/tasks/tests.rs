@@ -18,6 +18,7 @@ impl Host {
         let (to_control_plane, reports) = mpsc::channel(QUEUE);
         let (spool, _) = Spool::open(&folder.path().join("spool")).expect("a spool");
         let worker = Worker {
+            node: NodeId::from_random([3; 10]),
             state_dir: folder.path().to_owned(),
             output: folder.path().join("output"),
             channel: watch::Sender::new(None).subscribe(),
@@ -26,6 +27,7 @@ impl Host {
             spool: spool.clone(),
             view: Arc::new(View::default()),
             orders: watch::Sender::new(None).subscribe(),
+            standing: watch::Sender::new(Standing::Away).subscribe(),
             services: mpsc::channel(1).0,
             checks: mpsc::channel(1).0,
             asks: asked,
