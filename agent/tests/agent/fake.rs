@@ -195,12 +195,25 @@ impl Fake {
 
     /// What the node should do, from now on.
     pub fn order(&self, generation: u64, checks: Vec<wire::CheckAssignment>, plugins: Vec<wire::PluginAssignment>) {
-        let node_id = self.node.to_string();
-        let desired = wire::DesiredState { node_id, node_name: "web1".into(), plugins, checks, ..Default::default() };
+        self.sign(generation, wire::DesiredState { plugins, checks, ..Default::default() });
+    }
+
+    pub fn order_schedules(&self, generation: u64, schedules: Vec<wire::ScheduleAssignment>) {
+        self.sign(generation, wire::DesiredState { schedules, ..Default::default() });
+    }
+
+    fn sign(&self, generation: u64, desired: wire::DesiredState) {
+        let desired = wire::DesiredState { node_id: self.node.to_string(), node_name: "web1".into(), ..desired };
         let stamp = Stamp { lineage: 1, term: 1, generation };
         let now = clock::wall().as_millis();
         let signed = sign_desired_state(&self.authority.signing, stamp, desired.encode_to_vec(), now);
         self.memory.lock().expect("unpoisoned").desired = Some(signed);
+    }
+
+    /// Those that are to be sent when somebody connects, to the agent that is.
+    pub async fn say_orders(&self) {
+        let desired = self.memory.lock().expect("unpoisoned").desired.clone().expect("orders");
+        self.say(to_agent::Message::DesiredState(desired)).await;
     }
 
     /// To the agent that is connected now.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may stop at once")]
 
+mod alone;
 mod fake;
 mod tasks;
 
@@ -63,8 +64,12 @@ impl Host {
     }
 
     async fn wait_log(&self, text: &str) {
+        self.wait_log_times(text, 1).await;
+    }
+
+    async fn wait_log_times(&self, text: &str, times: usize) {
         for _ in 0..500 {
-            if self.log().contains(text) {
+            if self.log().matches(text).count() >= times {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;

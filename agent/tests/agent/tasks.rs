@@ -15,7 +15,7 @@ const NOBODY: u32 = 65_534;
 const STAMP: wire::Stamp = wire::Stamp { lineage: 1, term: 1, generation: 0 };
 
 /// Beside the agent, if it was built; and only root can start it.
-fn executor() -> Option<PathBuf> {
+pub fn executor() -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_BIN_EXE_hostler-agent")).with_file_name("hostler-executor");
     let usable = rustix::process::geteuid().is_root() && path.is_file();
     if !usable {
@@ -37,7 +37,7 @@ fn give(path: &Path) {
 
 impl Host {
     /// Joined, and run by an executor.
-    async fn with_executor(fake: &Fake, executor: &Path) -> (Self, Child) {
+    pub async fn with_executor(fake: &Fake, executor: &Path) -> (Self, Child) {
         let host = Self::new();
         std::fs::set_permissions(host.folder.path(), PermissionsExt::from_mode(0o755)).expect("open");
         let settings = std::fs::read_to_string(host.path("agent.toml")).expect("there");
@@ -59,10 +59,22 @@ impl Host {
     }
 }
 
-fn shell(script: &str, free: bool) -> wire::TaskStep {
+pub fn shell(script: &str, free: bool) -> wire::TaskStep {
     let argv = ["/bin/sh", "-c", script].map(str::to_owned).into();
     let command = wire::TaskCommand { argv, script: String::new(), user: "nobody".into(), free };
     wire::TaskStep { does: Some(Does::Command(command)) }
+}
+
+/// Its executor starts another.
+pub fn kill_agent(executor: &Child) {
+    let pid = executor.id().expect("runs");
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("there");
+    let agent = children.split(' ').find_map(|child| {
+        let name = std::fs::read_to_string(format!("/proc/{child}/comm")).ok()?;
+        name.starts_with("hostler-agent").then(|| child.parse().ok()).flatten()
+    });
+    let agent = rustix::process::Pid::from_raw(agent.expect("an agent")).expect("a pid");
+    rustix::process::kill_process(agent, rustix::process::Signal::KILL).expect("killed");
 }
 
 impl Fake {
@@ -145,14 +157,7 @@ async fn a_program_outlives_its_agent_and_is_begun_once() {
     let script = format!("echo begun; while [ ! -e {} ]; do sleep 0.05; done; echo done", gate.display());
     fake.offer("run-2-1", MINUTE, vec![shell(&script, false), shell("echo second", false)]).await;
     fake.printed("run-2-1", "begun\n").await;
-    let pid = running.id().expect("runs");
-    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("there");
-    let agent = children.split(' ').find_map(|child| {
-        let name = std::fs::read_to_string(format!("/proc/{child}/comm")).ok()?;
-        name.starts_with("hostler-agent").then(|| child.parse().ok()).flatten()
-    });
-    let agent = rustix::process::Pid::from_raw(agent.expect("an agent")).expect("a pid");
-    rustix::process::kill_process(agent, rustix::process::Signal::KILL).expect("killed");
+    kill_agent(&running);
     fake.wait("another agent", |memory| memory.hellos.len() == 2).await;
     fake.offer("run-2-1", MINUTE, vec![shell("echo twice", false)]).await;
     std::fs::write(gate, "").expect("written");

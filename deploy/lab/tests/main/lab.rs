@@ -1,6 +1,7 @@
 //! The same on real hosts: booted Debians with systemd, one of them the control
 //! plane, the agent installed by the install script.
 
+mod alone;
 mod common_cause;
 mod crash;
 mod files;
