@@ -104,6 +104,16 @@ impl<'a> Effects<'a> {
                 format!("for {}: hostlerctl run task {}", nodes(new.taken(&is.where_).len()), change.name)
             }
             (Some(Body::Task(_)), None) => "is run no more".to_owned(),
+            (_, Some(Body::Schedule(is))) => match &is.task {
+                Some(task) => format!("runs task {}: hostlerctl schedule show {}", task.name, change.name),
+                None => LATER.to_owned(),
+            },
+            (Some(Body::Schedule(_)), None) => "is due no more".to_owned(),
+            (_, Some(Body::Budget(is))) => format!("counts {}", nodes(new.taken(&is.where_).len())),
+            (_, Some(Body::Window(_))) => "holds from now on".to_owned(),
+            (Some(Body::Budget(_) | Body::Window(_)), None) => "holds no more".to_owned(),
+            (_, Some(Body::Alert(_))) => "is judged from now on".to_owned(),
+            (Some(Body::Alert(_)), None) => "is judged no more".to_owned(),
             (Some(Body::System(_)), None) => "the whole system goes".to_owned(),
             (None, Some(Body::System(_))) => "a new system".to_owned(),
             (Some(Body::System(_)), Some(Body::System(_))) => String::new(),

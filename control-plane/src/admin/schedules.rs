@@ -149,8 +149,8 @@ pub async fn get(
         let inside = app.schedules.inside();
         let schedule = to_wire(&world, &inside, name, slot(&inside, name)?, now);
         let most = request.next.clamp(1, NEXT_MAX) as usize;
-        let next = inside.schedule(name).map(|one| one.recurrence.after(now).take(most).collect());
-        (schedule, next.unwrap_or_else(Vec::new))
+        let next = inside.schedule(name).map(|one| one.recurrence.after(now).take(most).collect::<Vec<_>>());
+        (schedule, next.unwrap_or_default())
     };
     let mut fires = fires(app, &world, name).await?;
     with_states(app, fires.iter_mut().chain(schedule.last.as_mut()).collect()).await?;

@@ -46,7 +46,7 @@ record! {
 record! {
     /// A command, for the shell.
     pub struct RunStep, short "command" {
-        /// The line.
+        /// The line, for the shell.
         command "command": Template, required, "command: bin/tidy";
         /// The user that it runs as; one without rights without it.
         user "user": String, optional, "user: postgres";
@@ -58,7 +58,7 @@ record! {
 record! {
     /// A user of the system, with a group of its own and without a shell; one that is there stays as it is.
     pub struct UserStep, short "name", rules user_rules {
-        /// Its name.
+        /// Its name on the host.
         name "name": String, required, "name: shop";
         /// Its home; the folder is made where it does not exist.
         home "home": String, optional, "home: /opt/shop";
