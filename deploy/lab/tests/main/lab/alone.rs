@@ -98,4 +98,16 @@ fn what_is_due_at_night_runs_without_the_control_plane() {
         });
         assert_eq!(traces(&fleet, host).len(), 1, "{host} began it again");
     }
+    // One run of that time, and nothing of it was done again.
+    let run = wait_for("the run to be recorded", SOON, || {
+        let listed = fleet.cp("hostlerctl run ls -o json");
+        let listed: Value = serde_json::from_str(&listed).unwrap_or_default();
+        let runs = listed.as_array().cloned().unwrap_or_default();
+        let mut ours = runs.into_iter().filter(|run| run["schedule"] == "night");
+        ours.next().filter(|run| run["tasks"]["succeeded"] == 3).ok_or(listed)
+    });
+    assert_eq!(run["state"], "succeeded", "{run:#}");
+    for host in HOSTS {
+        assert_eq!(traces(&fleet, host).len(), 1, "{host} began it again");
+    }
 }
