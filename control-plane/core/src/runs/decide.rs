@@ -312,10 +312,17 @@ impl Run {
     fn end(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let number = self.order.number;
         let errors = self.count(TaskState::is_error);
+        // Hosts that are cut off may have done it alone, and say so later.
+        let alone = self.order.fire.as_ref().is_some_and(|fire| fire.alone);
+        let nobody = !alone && self.count(|state| state == TaskState::Succeeded) == 0;
         self.state = match self.state {
             RunState::Aborting => RunState::Aborted,
             RunState::Stopping => RunState::Failed,
             _ if errors > self.order.max_errors => RunState::Failed,
+            _ if nobody => {
+                "none of its nodes did it".clone_into(&mut self.words);
+                RunState::Failed
+            }
             _ => RunState::Succeeded,
         };
         self.ended = Some(now.wall);

@@ -440,3 +440,19 @@ fn deadlines_windows_and_jitter() {
     sent.sort();
     assert_eq!(sent, ["offer 9 web1", "offer 9 web2"]);
 }
+
+#[test]
+fn what_nobody_did_did_not_succeed() {
+    for (alone, ends) in [(None, RunState::Failed), (Some(true), RunState::Succeeded)] {
+        let mut bench = Bench::new(2);
+        bench.fleet.links.values_mut().for_each(|link| *link = Link::Away);
+        let fire = alone.and_then(|_| fire(bench.now.wall, false));
+        bench.runs.step(bench.now, &bench.fleet, [begin(Order { max: 2, fire, ..order(7) }, 1..=2)]);
+        for _ in 0..3 {
+            bench.now = bench.now.plus(AWAY_PATIENCE);
+            bench.runs.step(bench.now, &bench.fleet, [Input::Tick]);
+        }
+        let run = bench.runs.get(7).expect("not forgotten yet");
+        assert_eq!((run.count(|state| state == TaskState::Undelivered), run.state), (2, ends), "{}", run.words);
+    }
+}
