@@ -177,12 +177,9 @@ impl Worker {
 
     async fn asked(&self, running: &mut Running, ask: Ask) {
         // Whoever rules by now, neither offers nor cancels count that are older.
-        let ruled = self.orders.borrow().as_ref().map(|orders| orders.stamp);
-        if let Some(stamp) = ruled {
-            self.step(running, Input::Ruled(stamp)).await;
-        }
+        let corrected = self.what_holds(running).await;
         match ask {
-            Ask::Offer(offer) => self.offered(running, offer).await,
+            Ask::Offer(offer) => self.offered(running, offer, corrected).await,
             Ask::Cancel(wire::TaskCancel { id, stamp, words }) => {
                 let Ok(id) = TaskId::parse(&id) else { return };
                 let stamp = stamp.map(Stamp::from).unwrap_or_default();
@@ -191,7 +188,7 @@ impl Worker {
         }
     }
 
-    async fn offered(&self, running: &mut Running, offer: wire::TaskOffer) {
+    async fn offered(&self, running: &mut Running, offer: wire::TaskOffer, corrected: Timestamp) {
         let id = TaskId::parse(&offer.id);
         let offer = match (TaskOffer::try_from(offer), id) {
             (Ok(offer), _) => Box::new(offer),
@@ -204,12 +201,12 @@ impl Worker {
                 return tracing::warn!(error = %error, "a task was offered that can't be read");
             }
         };
-        let corrected = self.what_holds(running).await;
         tracing::info!(task = %offer.id, title = offer.title, by = offer.by, "a task is offered");
         self.step(running, Input::Offer { offer, corrected }).await;
     }
 
-    /// Tells the ledger what holds new tasks back here; the time by the control plane's clock.
+    /// Tells the ledger who rules and what holds new tasks back here; the time by the control
+    /// plane's clock.
     async fn what_holds(&self, running: &mut Running) -> Timestamp {
         let ruled = self.orders.borrow().as_ref().map(|orders| orders.stamp);
         let brakes = self.view.lock().brakes.clone();

@@ -65,7 +65,7 @@ async fn read(app: Arc<App>, id: NodeId, node: Name, service: Name, lines: usize
     match last(asked).await {
         Ok(answer) if answer.outcome == "done" => wire::ServiceTail { lines: answer.tail, words: answer.words, ..tail },
         Ok(answer) => wire::ServiceTail { words: format!("{}: {}", answer.outcome, answer.words), ..tail },
-        Err(silence) => wire::ServiceTail { words: silence.words().to_owned(), ..tail },
+        Err(silence) => wire::ServiceTail { words: silence.0, ..tail },
     }
 }
 
