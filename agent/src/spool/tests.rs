@@ -1,5 +1,6 @@
 use super::files::SpoolFiles;
 use super::*;
+use hostler_agent_core::spool::record::HEADER_BYTES;
 use hostler_proto::agent::{SpoolRecord, Transition};
 use hostler_types::Timestamp;
 use std::fs;
@@ -46,6 +47,21 @@ fn segments(folder: &Path) -> Vec<PathBuf> {
         .collect();
     paths.sort();
     paths
+}
+
+#[test]
+fn a_segment_that_was_only_begun_costs_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut files, _) = open(folder.path());
+    append(&mut files, 1..=1);
+    // A kill after the head of the next segment.
+    let bytes = fs::read(segments(folder.path()).pop().expect("one")).expect("read");
+    fs::write(folder.path().join(format!("{:020}.seg", 2)), &bytes[..HEADER_BYTES]).expect("written");
+    let (mut files, found) = open(folder.path());
+    assert_eq!((found.records, files.state().lost), (1, 0));
+    append(&mut files, 2..=3);
+    assert_eq!(times(&all(&files)), [1, 2, 3]);
+    assert_eq!((files.state().lost, files.state().trouble), (0, None));
 }
 
 #[test]

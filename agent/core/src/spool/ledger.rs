@@ -58,9 +58,9 @@ impl Ledger {
     }
 
     /// A segment found at the start, oldest first. Nothing is ever appended to
-    /// one: its end may be torn.
+    /// one: its end may be torn. So the name of one that holds nothing is taken.
     pub fn found(&mut self, id: SegmentId, last: Option<Sequence>, bytes: u64) {
-        self.next = self.next.max(id).max(last.map_or(0, |last| last.saturating_add(1)));
+        self.next = self.next.max(last.unwrap_or(id).saturating_add(1));
         self.segments.push_back(Segment { id, last, bytes });
     }
 

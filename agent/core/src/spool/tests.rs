@@ -75,9 +75,10 @@ fn numbers_are_never_used_twice() {
     let mut ledger = Ledger::new(Limits { budget_bytes: 10_000, segment_bytes: 300 });
     ledger.found(5, Some(9), 200);
     ledger.found(10, None, 40);
-    assert_eq!(ledger.next_sequence(), 10);
+    assert_eq!(ledger.next_sequence(), 11);
+    assert!(matches!(ledger.admit(10, false), Admission::Append { segment: 11, fresh: true }));
     ledger.skip_damaged(25);
-    assert_eq!(ledger.next_sequence(), 12);
+    assert_eq!(ledger.next_sequence(), 13);
     ledger.ack(40);
     assert_eq!(ledger.next_sequence(), 41);
     assert!(matches!(ledger.admit(10, false), Admission::Append { segment: 41, fresh: true }));
