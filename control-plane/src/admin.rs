@@ -10,7 +10,7 @@ pub mod nodes;
 mod operators;
 pub mod plugins;
 mod roles;
-mod runs;
+pub mod runs;
 mod schedules;
 pub mod secrets;
 mod services;
@@ -148,8 +148,15 @@ impl Admin for AdminService {
     }
 
     async fn start_run(&self, request: Request<wire::StartRunRequest>) -> Answer<wire::StartRunResponse> {
-        let (caller, call) = (caller(&request)?, names(&request));
-        runs::start(&self.0, &caller, &call, request.into_inner()).await.map(Response::new)
+        let (hand, call) = (Hand::of(&request)?, names(&request));
+        let request = request.into_inner();
+        if request.dry_run {
+            return runs::start(&self.0, &hand, &call, request).await.map(Response::new);
+        }
+        let act = Act::StartRun(Box::new(request));
+        let hand = cleared(&self.0, &call, hand, &act).await?;
+        let Act::StartRun(request) = act else { return Err(Status::internal("another act")) };
+        runs::start(&self.0, &hand, &call, *request).await.map(Response::new)
     }
 
     async fn list_runs(&self, request: Request<wire::ListRunsRequest>) -> Answer<wire::ListRunsResponse> {

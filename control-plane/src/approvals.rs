@@ -17,6 +17,7 @@ use crate::pki::{random, sha256_hex};
 use crate::records::{self, NewEvent, approval_key};
 use crate::world::World;
 use acts::{Act, Weight};
+use bytes::Bytes;
 use hostler_core::access::{Ask, Noun, Verb};
 use hostler_core::approvals::{self, EXPIRES_AFTER, State, WAITING_MAX};
 use hostler_core::effects::{Host, nodes};
@@ -57,6 +58,14 @@ pub struct Approved {
     pub modified: Revision,
     /// As it will stand once it is done.
     pub done: rest::Approval,
+}
+
+/// What is kept in one commit with what was allowed.
+#[derive(Debug, Default)]
+pub struct Sealed {
+    /// Its key, what it was before, and as it stands then.
+    pub decision: Option<(String, Revision, Bytes)>,
+    pub event: Option<NewEvent>,
 }
 
 /// In whose name something is done, and by whose leave.
@@ -112,25 +121,31 @@ impl Hand {
     }
 
     /// The act's transaction, with its events and with the decision that allows it.
-    pub fn seal(&self, app: &App, txn: Txn, version: u64, mut events: Vec<NewEvent>) -> Txn {
-        let (at, mut txn) = (clock::wall(), txn);
+    pub fn seal(&self, app: &App, mut txn: Txn, version: u64, mut events: Vec<NewEvent>) -> Txn {
+        let sealed = self.sealed(version);
+        events.extend(sealed.event);
+        if let Some((key, modified, done)) = sealed.decision {
+            txn = txn.expect(key.as_str(), modified).put(key, done);
+        }
+        app.journal.record(txn, clock::wall(), &events)
+    }
+
+    pub fn sealed(&self, version: u64) -> Sealed {
         match &self.leave {
-            Leave::NotAsked => {}
+            Leave::NotAsked => Sealed::default(),
             Leave::Approved(approved) => {
-                let key = approval_key(&approved.id);
                 let done = rest::Approval { version, ..approved.done.clone() };
-                events.push(told(&approved.id, &done));
-                txn = txn.expect(key.as_str(), approved.modified).put(key.as_str(), records::encode(&done));
+                let decision = (approval_key(&approved.id), approved.modified, records::encode(&done));
+                Sealed { decision: Some(decision), event: Some(told(&approved.id, &done)) }
             }
             Leave::Overridden { reason, words } => {
                 // Of the control plane itself: such events are told to people.
                 let message =
                     format!("{} did without the second approval that was due: {words} ({reason})", self.name());
-                let (kind, subject) = (EventKind::SERVER, "override".to_owned());
-                events.push(NewEvent { at, kind, node: String::new(), subject, message });
+                let (at, kind, subject) = (clock::wall(), EventKind::SERVER, "override".to_owned());
+                Sealed { decision: None, event: Some(NewEvent { at, kind, node: String::new(), subject, message }) }
             }
         }
-        app.journal.record(txn, at, &events)
     }
 }
 
@@ -172,7 +187,7 @@ pub async fn cleared(app: &App, call: &Call, hand: Hand, act: &Act) -> Result<Ha
     }
     let world = app.mirror.now();
     // What can't be done is for the act itself to tell.
-    let Ok(weight) = act.weigh(app, &world) else { return Ok(hand) };
+    let Ok(weight) = act.weigh(app, &world).await else { return Ok(hand) };
     if weight.trouble.is_some() || !policy.asks(weight.weighed.nodes.len()) {
         return Ok(hand);
     }

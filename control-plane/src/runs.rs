@@ -13,16 +13,17 @@ use self::keep::Kept;
 pub use self::view::FleetView;
 use self::view::Members;
 use crate::app::App;
+use crate::approvals::Sealed;
 use crate::clock;
 use crate::link::to_agent_message;
 use crate::records::NewEvent;
 use crate::records::runs::Extra;
 use crate::records::schedules::Begun;
 use hostler_core::runs::steps::need_content;
-use hostler_core::runs::{Effect, Input, Run, RunState, Runs, Verb};
+use hostler_core::runs::{Effect, Input, Run, Runs, Verb};
 use hostler_proto::agent::{self as wire, to_agent};
 use hostler_types::task::TaskOffer;
-use hostler_types::{EventKind, NodeId, Stamp, TaskId, TaskReport, TaskStep, Timestamp};
+use hostler_types::{EventKind, Name, NodeId, Stamp, TaskId, TaskReport, TaskStep, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -52,6 +53,8 @@ pub struct NewRun {
     pub task: Option<TaskId>,
     /// The fire of a schedule that it is, kept in one commit with it.
     pub begun: Option<Box<Begun>>,
+    /// By whose leave, kept with it as well.
+    pub sealed: Sealed,
 }
 
 #[derive(Debug)]
@@ -80,6 +83,7 @@ pub struct Inside {
     newest: u64,
     /// What is to be kept with runs that begin in this turn.
     begun: BTreeMap<u64, Box<Begun>>,
+    sealed: BTreeMap<u64, Sealed>,
     /// Who there was at the last look.
     members: Members,
 }
@@ -278,7 +282,7 @@ impl Inside {
     fn take(&mut self, app: &App, word: Word, answers: &mut Vec<Answer>) -> Input {
         match word {
             Word::Begin { new, answer } => {
-                let NewRun { mut run, about, task, begun } = *new;
+                let NewRun { mut run, about, task, begun, sealed } = *new;
                 self.newest += 1;
                 let number = self.newest;
                 let id = task.unwrap_or_else(|| TaskId::of_run(app.lineage, number));
@@ -288,6 +292,7 @@ impl Inside {
                 }
                 self.about.insert(number, Arc::new(about));
                 self.begun.extend(begun.map(|begun| (number, begun)));
+                self.sealed.insert(number, sealed);
                 answers.push(Answer::Number(answer, number));
                 Input::Begin(Box::new(run))
             }
@@ -321,6 +326,9 @@ impl Inside {
                     if let Some(begun) = self.begun.remove(number) {
                         kept.fire(*number, *begun);
                     }
+                    if let Some(sealed) = self.sealed.remove(number) {
+                        kept.sealed(*number, sealed);
+                    }
                 }
                 Effect::SaveTask { number, node } => {
                     let task = self.runs.get(*number).and_then(|run| run.tasks.get(node));
@@ -333,7 +341,15 @@ impl Inside {
                     kept.note(*number, *count, note);
                     *count += 1;
                 }
-                Effect::Over { number } => kept.events.extend(self.runs.get(*number).map(|run| ended(run, now))),
+                Effect::Over { number } => {
+                    let Some(run) = self.runs.get(*number) else { continue };
+                    kept.events.push(ended(run, now));
+                    let schedule =
+                        self.about.get(number).and_then(|about| Name::new(about.extra.schedule.as_str()).ok());
+                    if let Some(schedule) = schedule {
+                        kept.outcome(run, &schedule, now);
+                    }
+                }
                 Effect::Offer { .. } | Effect::Cancel { .. } => {}
             }
         }
@@ -390,10 +406,5 @@ fn began(run: &Run, at: Timestamp) -> NewEvent {
 }
 
 fn ended(run: &Run, at: Timestamp) -> NewEvent {
-    let why = match run.state {
-        RunState::Succeeded => String::new(),
-        _ if run.words.is_empty() => String::new(),
-        _ => format!(" ({})", run.words),
-    };
-    event(run, at, format!("{} {}{why}: {}", run.order.title, run.state.word(), run.tally()))
+    event(run, at, run.outcome())
 }

@@ -98,7 +98,7 @@ fn find(world: &World, caller: &Caller, id: &str) -> Result<Arc<rest::Approval>,
 }
 
 /// What was asked for, and what it would do now; or why it can't be done any more.
-fn weighed(app: &App, world: &World, record: &rest::Approval) -> Result<(Act, Weight), String> {
+async fn weighed(app: &App, world: &World, record: &rest::Approval) -> Result<(Act, Weight), String> {
     let unreadable = |error: &dyn std::fmt::Display| format!("what was asked for can't be read: {error}");
     let bytes = app.documents.get(&record.body).map_err(|error| unreadable(&error))?;
     let bytes = bytes.ok_or_else(|| "what was asked for is gone".to_owned())?;
@@ -107,7 +107,7 @@ fn weighed(app: &App, world: &World, record: &rest::Approval) -> Result<(Act, We
     }
     let body = rest::ApprovalBody::decode(bytes.as_slice()).map_err(|error| unreadable(&error))?;
     let act = Act::of(app, &record.call, &body)?;
-    let weight = act.weigh(app, world).map_err(|status| status.message().to_owned())?;
+    let weight = act.weigh(app, world).await.map_err(|status| status.message().to_owned())?;
     Ok((act, weight))
 }
 
@@ -152,7 +152,7 @@ pub async fn get(
     if !waits(&record) {
         return Ok(answer);
     }
-    match weighed(app, &world, &record) {
+    match weighed(app, &world, &record).await {
         Err(why) => answer.outdated = why,
         Ok((_, mut weight)) => {
             answer.outdated = is_same(&record, &weight).err().unwrap_or_default();
@@ -181,7 +181,7 @@ pub async fn decide(
     call.on("operator", &record.by);
     call.on(&record.noun, &record.name);
     let (world, now) = (app.mirror.now(), clock::wall());
-    let weighed = if waits(&record) { weighed(app, &world, &record) } else { Err(String::new()) };
+    let weighed = if waits(&record) { weighed(app, &world, &record).await } else { Err(String::new()) };
     let right = |caller: &Caller| match &weighed {
         Ok((_, weight)) => weight.right(&world, caller),
         Err(_) => access::require_call(&world, caller, &record.call),
@@ -224,7 +224,7 @@ pub async fn decide(
             let (act, _) = weighed.map_err(Status::internal)?;
             let done = rest::Approval { body: String::new(), ..decided(State::Done) };
             let hand = Hand::approved(asker?, Approved { id: request.id.clone(), modified, done: done.clone() });
-            let version = act.carry_out(app, &hand).await?;
+            let version = act.carry_out(app, &hand, call).await?;
             app.documents.remove(&record.body);
             Ok(to_wire(&request.id, &rest::Approval { version, ..done }))
         }

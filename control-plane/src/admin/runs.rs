@@ -3,7 +3,7 @@
 mod asked;
 mod show;
 
-pub use asked::start;
+pub use asked::{Right, start, weigh};
 pub use show::{get, list, watch};
 
 use crate::access::{self, Caller};

@@ -3,8 +3,9 @@
 
 use super::{Hand, Weighed, counts, weigh_plan};
 use crate::access::{Caller, on_node, require, require_call};
-use crate::admin::{nodes, plugins, secrets, specs};
+use crate::admin::{nodes, plugins, runs, secrets, specs};
 use crate::app::App;
+use crate::audit::Call;
 use crate::world::World;
 use hostler_core::access::{Ask, Noun, Verb};
 use hostler_core::applied::LOOSE;
@@ -34,6 +35,7 @@ pub enum Act {
     },
     ApprovePlugin(wire::ApprovePluginRequest),
     SetSecret(wire::SetSecretRequest),
+    StartRun(Box<wire::StartRunRequest>),
 }
 
 /// What it needs to be allowed, besides the call itself.
@@ -43,6 +45,7 @@ enum Right {
     Specs,
     Node(Name, Labels),
     Secret(Name),
+    Run(Vec<runs::Right>),
 }
 
 /// What an act would do.
@@ -95,6 +98,7 @@ impl Weight {
                 require(world, caller, &on_node(Ask::new(Verb::Act, Noun::Spec(Kind::Node)), name.as_str(), labels))
             }
             Right::Secret(name) => require(world, caller, &secrets::ask(world, Verb::Change, name)),
+            Right::Run(rights) => rights.iter().try_for_each(|right| right.require(world, caller)),
         }
     }
 }
@@ -109,6 +113,7 @@ impl Act {
             Self::PushPlugin { .. } => "PushPlugin",
             Self::ApprovePlugin(_) => "ApprovePlugin",
             Self::SetSecret(_) => "SetSecret",
+            Self::StartRun(_) => "StartRun",
         }
     }
 
@@ -124,6 +129,7 @@ impl Act {
                 body.request = rest::WaitingPush { digest: digest.clone() }.encode_to_vec();
             }
             Self::ApprovePlugin(request) => body.request = request.encode_to_vec(),
+            Self::StartRun(request) => body.request = request.encode_to_vec(),
             Self::SetSecret(request) => {
                 let sealed = app.vault.seal_request(id, &request.encode_to_vec());
                 body.sealed = Some(sealed.ok_or_else(|| Status::internal("this machine has no randomness"))?);
@@ -144,6 +150,7 @@ impl Act {
             "RemoveNode" => Self::RemoveNode(read(bytes)?),
             "PushPlugin" => Self::PushPlugin { digest: read::<rest::WaitingPush>(bytes)?.digest },
             "ApprovePlugin" => Self::ApprovePlugin(read(bytes)?),
+            "StartRun" => Self::StartRun(Box::new(read(bytes)?)),
             "SetSecret" => {
                 let sealed = body.sealed.as_ref().ok_or("its sealed value is gone")?;
                 let opened = app.vault.open_request(&body.id, sealed).map_err(|error| error.to_string())?;
@@ -154,7 +161,7 @@ impl Act {
     }
 
     /// What it would do now. An error: there is nothing to do it to.
-    pub fn weigh(&self, app: &App, world: &World) -> Result<Weight, Status> {
+    pub async fn weigh(&self, app: &App, world: &World) -> Result<Weight, Status> {
         match self {
             Self::Apply(request) => apply(app, world, request),
             Self::Delete(request) => delete(app, world, request),
@@ -184,6 +191,12 @@ impl Act {
                 let trouble = (!pushed.artifact.waiting).then(|| "it was approved meanwhile".to_owned());
                 Ok(Weight { trouble, ..with_artifact(app, world, self.call(), &artifact, words) })
             }
+            Self::StartRun(request) => {
+                let run = runs::weigh(app, world, request).await?;
+                let weight = Weight::new(self.call(), "run", "", format!("run {}", run.title), run.weighed);
+                let message = super::cut(&request.reason);
+                Ok(Weight { message, system: run.system, right: Right::Run(run.rights), ..weight })
+            }
             Self::SetSecret(request) => {
                 let name = Name::new(&request.name).map_err(|error| Status::invalid_argument(error.to_string()))?;
                 let newest = world.secrets.get(&name).and_then(|record| record.versions.last());
@@ -201,7 +214,7 @@ impl Act {
     }
 
     /// Does it. Answers with the version of the system, if it made one.
-    pub async fn carry_out(self, app: &App, hand: &Hand) -> Result<u64, Status> {
+    pub async fn carry_out(self, app: &App, hand: &Hand, call: &Call) -> Result<u64, Status> {
         match self {
             Self::Apply(request) => {
                 let done = specs::apply(app, hand, request).await?;
@@ -223,6 +236,7 @@ impl Act {
             }
             Self::ApprovePlugin(request) => plugins::approve(app, hand, &request).await.map(|_| 0),
             Self::SetSecret(request) => secrets::set(app, hand, request).await.map(|_| 0),
+            Self::StartRun(request) => runs::start(app, hand, call, *request).await.map(|_| 0),
         }
     }
 }

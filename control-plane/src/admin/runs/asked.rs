@@ -1,12 +1,15 @@
 //! What a run would be, from what was asked for.
 
+mod rights;
 mod services;
 
+pub use rights::{Right, weigh};
+
 use super::{TASK, no_run, show};
-use crate::access::{Caller, in_system, on_node, require};
 use crate::admin::schedules;
 use crate::admin::services::{Host, hosts};
 use crate::app::App;
+use crate::approvals::{Hand, Sealed};
 use crate::audit::Call;
 use crate::clock;
 use crate::pki::sha256_hex;
@@ -14,7 +17,7 @@ use crate::records::runs::Extra;
 use crate::runs::{About, FleetView, NewRun, readable};
 use crate::schedules::task_of;
 use crate::world::World;
-use hostler_core::access::{Ask, Noun, Verb};
+use hostler_core::access::{Noun, Verb};
 use hostler_core::applied::Owned;
 use hostler_core::runs::steps::{amount, amount_of, free, of_task};
 use hostler_core::runs::{Link, Order, Run, Task, View};
@@ -47,20 +50,46 @@ struct Draft {
     max_errors: usize,
     canary: usize,
     timeout: Duration,
-    tell: Vec<String>,
     retries: u64,
     absent: BTreeMap<NodeId, BTreeSet<Name>>,
     schedule: String,
+    /// What whoever asks must be allowed.
+    rights: Vec<Right>,
 }
 
 pub async fn start(
     app: &App,
-    caller: &Caller,
+    hand: &Hand,
     call: &Call,
     request: wire::StartRunRequest,
 ) -> Result<wire::StartRunResponse, Status> {
     let world = app.mirror.now();
+    let caller = &hand.caller;
     super::may_somewhere(&world, caller, Verb::Act)?;
+    let draft = draft(app, &world, &request).await?;
+    draft.rights.iter().try_for_each(|right| right.require(&world, caller))?;
+    draft.hosts.iter().for_each(|(_, name)| call.on("node", name.as_str()));
+    if !draft.schedule.is_empty() {
+        call.on("schedule", &draft.schedule);
+    }
+    if !request.dry_run {
+        script(app, &request, true).await?;
+        hand.still_good(app, || rights::weighed(&draft, &request))?;
+    }
+    let mut new = into_run(draft, hand, &request)?;
+    let warnings = warnings(app, &new.run);
+    let (mut run, tasks) = show::to_wire(&new.run, &new.about);
+    if !request.dry_run {
+        new.sealed = hand.sealed(0);
+        let number = app.work.begin(new).await;
+        run.number = number.ok_or_else(|| Status::unavailable("the control plane stops: try again in a moment"))?;
+        call.on("run", &run.number.to_string());
+    }
+    Ok(wire::StartRunResponse { run: Some(run), warnings, tasks })
+}
+
+/// What it would be, whoever asks.
+async fn draft(app: &App, world: &World, request: &wire::StartRunRequest) -> Result<Draft, Status> {
     let asked = [
         !request.task.is_empty(),
         !request.schedule.is_empty(),
@@ -73,30 +102,17 @@ pub async fn start(
             "say one thing to run: a task, a schedule, services, a command, or a run to retry",
         ));
     }
-    let draft = if !request.task.is_empty() {
-        of_spec(&world, caller, &request)?
+    if !request.task.is_empty() {
+        of_spec(world, request)
     } else if !request.schedule.is_empty() {
-        of_schedule(&world, caller, &request)?
+        of_schedule(world, request)
     } else if !request.verb.is_empty() {
-        services::draft(app, &world, caller, &request)?
+        services::draft(app, world, request)
     } else if request.retry != 0 {
-        again(app, &world, caller, &request).await?
+        again(app, world, request).await
     } else {
-        of_command(&world, caller, &request, script(app, &request).await?)?
-    };
-    draft.hosts.iter().for_each(|(_, name)| call.on("node", name.as_str()));
-    if !draft.schedule.is_empty() {
-        call.on("schedule", &draft.schedule);
+        of_command(world, request, script(app, request, false).await?)
     }
-    let new = into_run(draft, caller, &request)?;
-    let warnings = warnings(app, &new.run);
-    let (mut run, tasks) = show::to_wire(&new.run, &new.about);
-    if !request.dry_run {
-        let number = app.work.begin(new).await;
-        run.number = number.ok_or_else(|| Status::unavailable("the control plane stops: try again in a moment"))?;
-        call.on("run", &run.number.to_string());
-    }
-    Ok(wire::StartRunResponse { run: Some(run), warnings, tasks })
 }
 
 fn labels_only(selector: &str) -> Result<(), Status> {
@@ -129,9 +145,8 @@ fn named<'a>(hosts: impl Iterator<Item = &'a Host<'a>>) -> Vec<(NodeId, Name)> {
     hosts.map(|host| (host.member.id.clone(), host.member.name.clone())).collect()
 }
 
-/// The digest of the script, which lies among the blobs from then on, unless nothing is
-/// to be done.
-async fn script(app: &App, request: &wire::StartRunRequest) -> Result<Option<String>, Status> {
+/// The digest of the script, which lies among the blobs from then on where it is to be kept.
+async fn script(app: &App, request: &wire::StartRunRequest, keep: bool) -> Result<Option<String>, Status> {
     if request.script.is_empty() {
         return Ok(None);
     }
@@ -145,7 +160,7 @@ async fn script(app: &App, request: &wire::StartRunRequest) -> Result<Option<Str
             "{name} does not say what runs it: begin it with a line like #!/bin/sh"
         )));
     }
-    if request.dry_run {
+    if !keep {
         return Ok(Some(sha256_hex(&content)));
     }
     let blobs = app.blobs.clone();
@@ -154,17 +169,10 @@ async fn script(app: &App, request: &wire::StartRunRequest) -> Result<Option<Str
     stored.map(Some).map_err(|error| Status::unavailable(format!("store the script: {error}")))
 }
 
-fn of_command(
-    world: &World,
-    caller: &Caller,
-    request: &wire::StartRunRequest,
-    script: Option<String>,
-) -> Result<Draft, Status> {
+fn of_command(world: &World, request: &wire::StartRunRequest, script: Option<String>) -> Result<Draft, Status> {
     labels_only(&request.selector)?;
     let hosts = hosts(world, &request.selector, &request.nodes)?;
-    for host in &hosts {
-        require(world, caller, &on_node(Ask::new(Verb::Act, Noun::Command), host.member.name.as_str(), &host.labels))?;
-    }
+    let rights = hosts.iter().map(|host| Right::of(Noun::Command, None, &host.member.name, &host.labels)).collect();
     let user = Some(request.user.clone()).filter(|user| !user.is_empty());
     let (step, title) = match script {
         Some(script) => {
@@ -191,10 +199,10 @@ fn of_command(
         canary: 0,
         hosts: named(hosts.iter()),
         timeout: COMMAND_TIMEOUT,
-        tell: Vec::new(),
         retries: 0,
         absent: BTreeMap::new(),
         schedule: String::new(),
+        rights,
     })
 }
 
@@ -202,7 +210,7 @@ fn tasks(world: &World) -> impl Iterator<Item = (&Owned, &TaskSpec)> {
     world.specs.applied.of_kind(Kind::Task).filter_map(task_of)
 }
 
-fn of_spec(world: &World, caller: &Caller, request: &wire::StartRunRequest) -> Result<Draft, Status> {
+fn of_spec(world: &World, request: &wire::StartRunRequest) -> Result<Draft, Status> {
     let (one, spec) = tasks(world).find(|(one, _)| one.object.name.as_str() == request.task).ok_or_else(|| {
         let help = match nearest(&request.task, tasks(world).map(|(one, _)| one.object.name.as_str())) {
             Some(name) => format!("; did you mean {name}?"),
@@ -210,11 +218,11 @@ fn of_spec(world: &World, caller: &Caller, request: &wire::StartRunRequest) -> R
         };
         Status::not_found(format!("there is no task {:?}{help}", request.task))
     })?;
-    of_task_spec(world, caller, request, (one, spec), TASK, one)
+    of_task_spec(world, request, (one, spec), TASK, one)
 }
 
 /// The task of a schedule: whoever may run that, may.
-fn of_schedule(world: &World, caller: &Caller, request: &wire::StartRunRequest) -> Result<Draft, Status> {
+fn of_schedule(world: &World, request: &wire::StartRunRequest) -> Result<Draft, Status> {
     let owned = schedules::find(world, &request.schedule)?;
     let Body::Schedule(schedule) = &owned.object.body else { return Err(Status::internal("another kind")) };
     let name = &owned.object.name;
@@ -223,19 +231,13 @@ fn of_schedule(world: &World, caller: &Caller, request: &wire::StartRunRequest) 
     };
     let found = world.specs.applied.get(Kind::Task, &task.name).and_then(task_of);
     let found = found.ok_or_else(|| Status::failed_precondition(format!("there is no task {} any more", task.name)))?;
-    let draft = of_task_spec(world, caller, request, found, schedules::SCHEDULE, owned)?;
-    Ok(Draft {
-        title: format!("{}, of schedule {name}", draft.title),
-        tell: schedule.tell.iter().map(|notifier| notifier.name.to_string()).collect(),
-        schedule: name.to_string(),
-        ..draft
-    })
+    let draft = of_task_spec(world, request, found, schedules::SCHEDULE, owned)?;
+    Ok(Draft { title: format!("{}, of schedule {name}", draft.title), schedule: name.to_string(), ..draft })
 }
 
 /// `by` is what whoever asks must be able to run on each of its nodes.
 fn of_task_spec(
     world: &World,
-    caller: &Caller,
     request: &wire::StartRunRequest,
     (one, spec): (&Owned, &TaskSpec),
     noun: Noun,
@@ -245,10 +247,8 @@ fn of_task_spec(
     let none = BTreeMap::new();
     let all = hosts(world, &request.selector, &request.nodes)?;
     let hosts: Vec<&Host<'_>> = all.iter().filter(|host| spec.where_.matches(&host.labels, &none)).collect();
-    for host in &hosts {
-        let ask = in_system(Ask::new(Verb::Act, noun), &by.system);
-        require(world, caller, &on_node(ask, by.object.name.as_str(), &host.labels))?;
-    }
+    let right = |host: &&Host<'_>| Right::of(noun, Some(&by.system), &by.object.name, &host.labels);
+    let rights = hosts.iter().map(right).collect();
     let task = &one.object.name;
     let steps = of_task(spec).map_err(|words| Status::failed_precondition(format!("task {task}: {words}")))?;
     let count = hosts.len();
@@ -268,30 +268,25 @@ fn of_task_spec(
         canary: spec.canary.map_or(0, |canary| amount_of(canary, count, 1)),
         hosts: named(hosts.into_iter()),
         timeout: spec.timeout.0,
-        tell: Vec::new(),
         retries: 0,
         absent: BTreeMap::new(),
         schedule: String::new(),
+        rights,
     })
 }
 
 /// What one step of a run is on one node.
-fn may_step(world: &World, caller: &Caller, step: &TaskStep, system: &str, host: &Host<'_>) -> Result<(), Status> {
+fn right_of_step(step: &TaskStep, system: &str, host: &Host<'_>) -> Right {
     let (noun, name) = match step {
-        TaskStep::Command(command) if command.free => (Noun::Command, host.member.name.as_str()),
-        TaskStep::Service { service, .. } => (Noun::Spec(Kind::Service), service.as_str()),
-        _ => (TASK, host.member.name.as_str()),
+        TaskStep::Command(command) if command.free => (Noun::Command, &host.member.name),
+        TaskStep::Service { service, .. } => (Noun::Spec(Kind::Service), service),
+        _ => (TASK, &host.member.name),
     };
-    let (ask, system) = (Ask::new(Verb::Act, noun), Name::new(system).ok());
-    let ask = match &system {
-        Some(system) => in_system(ask, system),
-        None => ask,
-    };
-    require(world, caller, &on_node(ask, name, &host.labels))
+    Right::of(noun, Name::new(system).ok().as_ref(), name, &host.labels)
 }
 
 /// The same steps, where they came to no good end.
-async fn again(app: &App, world: &World, caller: &Caller, request: &wire::StartRunRequest) -> Result<Draft, Status> {
+async fn again(app: &App, world: &World, request: &wire::StartRunRequest) -> Result<Draft, Status> {
     labels_only(&request.selector)?;
     let number = request.retry;
     let picture = show::picture(app, number).await?.ok_or_else(|| no_run(number))?;
@@ -300,15 +295,13 @@ async fn again(app: &App, world: &World, caller: &Caller, request: &wire::StartR
     }
     let (steps, mut absent) = (picture.steps, picture.absent);
     let wanted = hosts(world, &request.selector, &request.nodes)?;
-    let mut chosen = Vec::new();
+    let (mut chosen, mut rights) = (Vec::new(), Vec::new());
     for host in wanted {
         let task = picture.tasks.get(&host.member.id);
         if task.is_none_or(|task| task.state == TaskState::Succeeded.word()) {
             continue;
         }
-        for step in &steps {
-            may_step(world, caller, step, &picture.run.system, &host)?;
-        }
+        rights.extend(steps.iter().map(|step| right_of_step(step, &picture.run.system, &host)));
         chosen.push((host.member.id.clone(), host.member.name.clone()));
     }
     absent.retain(|node, _| chosen.iter().any(|(id, _)| id == node));
@@ -327,14 +320,14 @@ async fn again(app: &App, world: &World, caller: &Caller, request: &wire::StartR
         canary: 0,
         hosts: chosen,
         timeout: Duration::from_millis(run.timeout_ms),
-        tell: Vec::new(),
         retries: number,
         absent,
         schedule: String::new(),
+        rights,
     })
 }
 
-fn into_run(mut draft: Draft, caller: &Caller, request: &wire::StartRunRequest) -> Result<NewRun, Status> {
+fn into_run(mut draft: Draft, hand: &Hand, request: &wire::StartRunRequest) -> Result<NewRun, Status> {
     draft.hosts.sort_by(|left, right| left.1.cmp(&right.1));
     let count = draft.hosts.len();
     if count == 0 {
@@ -357,8 +350,8 @@ fn into_run(mut draft: Draft, caller: &Caller, request: &wire::StartRunRequest) 
         number: 0,
         task: task.clone(),
         title: draft.title,
-        by: caller.name().to_owned(),
-        reason: request.reason.chars().take(REASON_CHARACTERS_MAX).collect(),
+        by: hand.name().to_owned(),
+        reason: reason(hand, &request.reason),
         at,
         origin: draft.origin,
         chosen: draft.chosen,
@@ -377,9 +370,18 @@ fn into_run(mut draft: Draft, caller: &Caller, request: &wire::StartRunRequest) 
     let planned = |at: Timestamp| TaskReport::new(task.clone(), TaskState::Planned, at, "");
     let tasks = (0u32..).zip(draft.hosts).map(|(place, (id, name))| (id, Task::new(name, place, planned(at))));
     let run = Run::new(order, tasks.collect());
-    let Draft { system, retries, tell, absent, schedule, .. } = draft;
-    let extra = Extra { system, retries, tell, absent, schedule, due: None };
-    Ok(NewRun { run, about: About { steps: draft.steps, extra }, task: None, begun: None })
+    let Draft { system, retries, absent, schedule, .. } = draft;
+    let extra = Extra { system, retries, absent, schedule, due: None };
+    Ok(NewRun { run, about: About { steps: draft.steps, extra }, task: None, begun: None, sealed: Sealed::default() })
+}
+
+fn reason(hand: &Hand, given: &str) -> String {
+    let given: String = given.chars().take(REASON_CHARACTERS_MAX).collect();
+    match (given.as_str(), hand.approved_by()) {
+        (_, "") => given,
+        ("", who) => format!("approved by {who}"),
+        (given, who) => format!("{given} (approved by {who})"),
+    }
 }
 
 /// What would keep some of its nodes from their turn now.

@@ -204,6 +204,39 @@ fn nodes_plugins_and_secrets_wait_as_specs_do() {
 }
 
 #[test]
+fn a_run_on_many_waits_and_is_begun_once_somebody_agrees() {
+    let fleet = Fleet::started("2");
+    let control_plane = &fleet.control_plane;
+    let (anna, ben) =
+        (person(control_plane, "anna", &["--role", "admin"]), person(control_plane, "ben", &["--role", "admin"]));
+    let eve = person(control_plane, "eve", &["--role", "viewer"]);
+    let run = ["run", "--yes", "--detach", "-l", "role=web", "--reason", "tidy up", "--", "rm", "-rf", "/srv/old"];
+    let waiting = id(&anna.ctl(&run));
+    assert!(fleet.one(&waiting).to_string().contains("run rm -rf /srv/old"), "{:#}", fleet.one(&waiting));
+    let runs = || control_plane.ctl_json(&["run", "ls"]).as_array().unwrap().clone();
+    assert_eq!(runs().len(), 0);
+    anna.refused(&["approve", "yes", &waiting], "you asked for it yourself");
+    eve.refused(&["approve", "yes", &waiting], "may not");
+    ben.ok(&["approve", "yes", &waiting]);
+    let begun = runs();
+    assert_eq!((&begun[0]["by"], &begun[0]["reason"]), (&"anna".into(), &"tidy up (approved by ben)".into()));
+    ben.refused(&["approve", "yes", &waiting], "it is done");
+    assert_eq!((runs().len(), fleet.waiting().len()), (1, 0));
+
+    // Another node came under it meanwhile: not what was asked for any more.
+    let waiting = id(&anna.ctl(&run));
+    let late = Agent::new("web4");
+    assert_eq!(late.join(&control_plane.join_code(&["--label", "role=web"]), &[]).code, Some(0));
+    ben.refused(&["approve", "yes", &waiting], "nothing was done");
+    // Of few, and of what does nothing, nobody is asked.
+    anna.ok(&["run", "--yes", "--detach", "--node", "web1", "--node", "web2", "--", "true"]);
+    anna.ok(&["run", "--dry-run", "-l", "role=web", "--", "true"]);
+    fleet.admin().ok(&[&["--override-approval", "nobody is awake"], &run[..]].concat());
+    assert_eq!(runs().len(), 3);
+    assert!(fleet.said("did without the second approval that was due: run rm -rf /srv/old on 4 nodes"));
+}
+
+#[test]
 fn a_crash_between_yes_and_act_loses_nothing_and_does_nothing_twice() {
     const ROUNDS: u64 = 6;
     let mut fleet = Fleet::started("1");

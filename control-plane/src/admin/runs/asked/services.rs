@@ -1,13 +1,13 @@
 //! A run that starts, stops, restarts or reloads services.
 
-use super::{Draft, chosen, labels_only, named, taken_by};
-use crate::access::{Caller, require};
-use crate::admin::services::{Host, Service, ask, find, hosts};
+use super::{Draft, Right, chosen, labels_only, named, taken_by};
+use crate::admin::services::{Host, Service, find, hosts};
 use crate::app::App;
 use crate::world::World;
-use hostler_core::access::Verb;
+use hostler_core::access::Noun;
 use hostler_core::services::in_order;
 use hostler_proto::admin as wire;
+use hostler_types::spec::Kind;
 use hostler_types::{Name, NodeId, ServiceVerb, TaskStep};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use tonic::Status;
 
 const TIMEOUT: Duration = Duration::from_secs(900);
 
-pub fn draft(app: &App, world: &World, caller: &Caller, request: &wire::StartRunRequest) -> Result<Draft, Status> {
+pub fn draft(app: &App, world: &World, request: &wire::StartRunRequest) -> Result<Draft, Status> {
     labels_only(&request.selector)?;
     let unknown = |_| Status::invalid_argument(format!("{:?} is nothing that services do", request.verb));
     let verb: ServiceVerb = request.verb.parse().map_err(unknown)?;
@@ -28,7 +28,7 @@ pub fn draft(app: &App, world: &World, caller: &Caller, request: &wire::StartRun
         let spec = world.specs.applied.service(name);
         spec.map(|spec| spec.needs.iter().map(|need| &need.name).collect()).unwrap_or_default()
     });
-    let (mut taken, mut absent, mut is_running) = (Vec::new(), BTreeMap::new(), false);
+    let (mut taken, mut absent, mut rights, mut is_running) = (Vec::new(), BTreeMap::new(), Vec::new(), false);
     for host in hosts(world, &request.selector, &request.nodes)? {
         let (here, elsewhere): (Vec<&Service<'_>>, Vec<_>) =
             services.iter().partition(|service| service.takes(&host.labels));
@@ -36,9 +36,10 @@ pub fn draft(app: &App, world: &World, caller: &Caller, request: &wire::StartRun
             refuse_named(request, &host, &services)?;
             continue;
         }
-        for service in &here {
-            require(world, caller, &ask(Verb::Act, **service, &host.labels))?;
-        }
+        let right = |service: &&Service<'_>| {
+            Right::of(Noun::Spec(Kind::Service), Some(service.system()), service.name(), &host.labels)
+        };
+        rights.extend(here.iter().map(right));
         is_running |= runs(app, &host.member.id, &here);
         if !elsewhere.is_empty() {
             let names: BTreeSet<Name> = elsewhere.into_iter().map(|service| service.name().clone()).collect();
@@ -64,10 +65,10 @@ pub fn draft(app: &App, world: &World, caller: &Caller, request: &wire::StartRun
         canary: 0,
         hosts: named(taken.iter()),
         timeout: TIMEOUT,
-        tell: Vec::new(),
         retries: 0,
         absent,
         schedule: String::new(),
+        rights,
     })
 }
 
