@@ -223,7 +223,10 @@ impl Services {
             // The newest, also where others came since this was begun.
             let orders = orders.borrow().clone();
             if let Some(orders) = orders {
-                contents.keep_only(&orders.desired.services).await;
+                let files = orders.desired.services.iter().flat_map(|service| &service.files);
+                let wanted = files.map(|file| file.digest.clone()).collect();
+                contents.keep_only(&wanted);
+                contents.bring(&wanted).await;
             }
             Vec::new()
         });

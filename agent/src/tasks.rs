@@ -337,7 +337,7 @@ impl Worker {
                 self.view.lock().tasks.remove(report.id.as_str());
                 running.printing.remove(&report.id);
                 if running.ledger.reports().next().is_none() {
-                    drop(running.hands.scripts.forget_all());
+                    running.hands.scripts.keep_only(&running.alone.contents());
                 }
                 self.spool.append(vec![Body::Task((&*report).into())]).await;
                 // The report has the last of it.

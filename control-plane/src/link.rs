@@ -106,7 +106,8 @@ impl AgentLink for LinkService {
         let world = self.0.mirror.now();
         let assigned = self.0.desired_state(&world, &node).is_some_and(|(desired, _)| {
             let files = desired.services.iter().flat_map(|service| &service.files).map(|file| &file.digest);
-            desired.plugins.iter().map(|plugin| &plugin.digest).chain(files).any(|known| *known == digest)
+            let alone = desired.schedules.iter().any(|schedule| steps::need_content(&schedule.steps, &digest));
+            alone || desired.plugins.iter().map(|plugin| &plugin.digest).chain(files).any(|known| *known == digest)
         });
         if !assigned && !self.0.work.needs_content(&node, &digest) {
             return Err(Status::permission_denied(format!("{digest} is not assigned to this node")));

@@ -9,10 +9,11 @@ mod heartbeat;
 mod keeper;
 
 use crate::app::App;
+use crate::journal::Filter;
 use crate::{clock, deliveries};
 use hostler_core::notices::{Ack, Alerts, Notice, Notifier, Outbox, Rules, Silence, Subject};
 use hostler_types::notifier::is_built_in;
-use hostler_types::{Name, Now};
+use hostler_types::{EventKind, Name, Now, Timestamp};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -72,6 +73,23 @@ pub fn spawn(app: &Arc<App>) {
     }
     if let Some(url) = app.config.heartbeat_url.clone() {
         app.tracker.spawn(heartbeat::run(Arc::clone(app), url));
+    }
+}
+
+/// The events that show how something came about.
+pub fn about(subject: &Subject) -> Option<Filter> {
+    let since = Timestamp::default();
+    let of_node = |node: &Name, kind: &str, subject: String| {
+        Some(Filter { node: node.to_string(), kind: kind.to_owned(), subject, since })
+    };
+    match subject {
+        Subject::Fleet | Subject::Cause(_) => None,
+        Subject::Schedule(schedule) => {
+            let (kind, subject) = (EventKind::RUN.to_owned(), format!("schedule/{schedule}"));
+            Some(Filter { node: String::new(), kind, subject, since })
+        }
+        Subject::Node(node) => of_node(node, EventKind::NODE, String::new()),
+        Subject::Check { node, check } => of_node(node, EventKind::CHECK, check.to_string()),
     }
 }
 

@@ -13,7 +13,7 @@
 use hostler_types::calendar::{Admission, Recurrence, UnknownZone, Window, jittered};
 use hostler_types::{Name, NodeId, Now, ScheduleAssignment, Stamp, TaskId, TaskOffer, Timestamp};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// As late as the control plane itself is still on time.
@@ -132,6 +132,12 @@ impl Alone {
         &self.held
     }
 
+    /// The digests of what a node has to have for them.
+    pub fn contents(&self) -> BTreeSet<String> {
+        let steps = self.entries.values().flat_map(|entry| &entry.schedule.steps);
+        steps.filter_map(|step| step.content().map(str::to_owned)).collect()
+    }
+
     pub fn step(&mut self, now: Now, input: Input) -> Vec<Effect> {
         match input {
             Input::Tick => {}
@@ -228,7 +234,7 @@ impl Alone {
 
 impl Due {
     fn of(schedule: &ScheduleAssignment, node: &NodeId) -> Result<Self, UnknownZone> {
-        let recurrence = Recurrence::new(schedule.cron.clone(), &schedule.zone)?;
+        let recurrence = Recurrence::new(schedule.when.clone(), &schedule.zone)?;
         let window = schedule.window.as_ref().map(|window| -> Result<Window, UnknownZone> {
             let opens = Recurrence::new(window.cron.clone(), &window.zone)?;
             Ok(Window::new(opens, window.lasts, window.cutoff))

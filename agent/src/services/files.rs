@@ -72,22 +72,19 @@ impl Contents {
         Arc::clone(locks.entry(service.clone()).or_default())
     }
 
-    /// Whatever the services name is brought here, and all else removed.
-    pub async fn keep_only(&self, services: &[ServiceAssignment]) {
-        let wanted: BTreeSet<String> = services.iter().flat_map(|one| &one.files).map(|f| f.digest.clone()).collect();
-        if let Err(error) = self.remove_others(&wanted) {
-            tracing::warn!(error = %error, "removing files that are no longer assigned failed");
-        }
-        for digest in &wanted {
+    /// Brings it here before the host may be cut off.
+    pub async fn bring(&self, wanted: &BTreeSet<String>) {
+        for digest in wanted {
             if let Err(words) = self.get(digest).await {
-                tracing::warn!(digest, words, "a file of a service is not here yet");
+                tracing::warn!(digest, words, "what a service or a schedule needs is not here yet");
             }
         }
     }
 
-    /// Until it is asked for again.
-    pub fn forget_all(&self) -> io::Result<()> {
-        self.remove_others(&BTreeSet::new())
+    pub fn keep_only(&self, wanted: &BTreeSet<String>) {
+        if let Err(error) = self.remove_others(wanted) {
+            tracing::warn!(error = %error, "removing content that is no longer assigned failed");
+        }
     }
 
     fn remove_others(&self, wanted: &BTreeSet<String>) -> io::Result<()> {

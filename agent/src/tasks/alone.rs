@@ -1,7 +1,7 @@
 //! What the host begins by itself while it is cut off: does what
 //! [`hostler_agent_core::alone`] decides, and keeps what it must not forget.
 
-use super::{Running, Worker};
+use super::{Came, Running, Worker};
 use crate::files;
 use crate::gone::Standing;
 use hostler_agent_core::alone::{Effect, Input, Kept};
@@ -49,6 +49,18 @@ impl Worker {
         let Some(orders) = self.orders.borrow_and_update().clone() else { return };
         self.alone(running, Input::Schedules(orders.desired.schedules.clone())).await;
         self.view.lock().schedules = running.alone.held().to_vec();
+        self.bring_contents(running);
+    }
+
+    /// While it can be had: a host that is cut off has only what it holds.
+    fn bring_contents(&self, running: &mut Running) {
+        let (wanted, scripts) = (running.alone.contents(), running.hands.scripts.clone());
+        if !wanted.is_empty() {
+            running.doing.spawn(async move {
+                scripts.bring(&wanted).await;
+                Came::Nothing
+            });
+        }
     }
 
     pub(super) async fn link_changed(&mut self, running: &mut Running) {
@@ -57,7 +69,11 @@ impl Worker {
             Standing::Away => Input::Away,
             Standing::Refused => Input::Refused,
         };
+        let is_back = matches!(input, Input::Connected);
         self.alone(running, input).await;
+        if is_back {
+            self.bring_contents(running);
+        }
     }
 
     pub(super) async fn alone(&self, running: &mut Running, input: Input) {

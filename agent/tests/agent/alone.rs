@@ -28,7 +28,7 @@ fn tidy(node: &NodeId, left: Duration, steps: Vec<wire::TaskStep>) -> (wire::Sch
     let jitter = jitter_for("tidy", node, due.since(fire));
     let schedule = wire::ScheduleAssignment {
         name: "tidy".into(),
-        cron: "* * * * *".into(),
+        when: "* * * * *".into(),
         zone: "UTC".into(),
         jitter_ms: whole_millis(jitter),
         since_ms: fire.minus(MINUTE).as_millis(),

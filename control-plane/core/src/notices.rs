@@ -29,6 +29,8 @@ pub enum Subject {
     Fleet,
     /// A check that fails on many nodes at once, and waits to be looked at as one.
     Cause(Name),
+    /// A schedule whose newest run failed.
+    Schedule(Name),
     Node(Name),
     Check {
         node: Name,
@@ -38,11 +40,12 @@ pub enum Subject {
 
 /// No name is written in capitals, so that no node can be meant.
 const FLEET: &str = "FLEET";
+const SCHEDULE: &str = "SCHEDULE";
 
 impl Subject {
     pub fn node(&self) -> Option<&Name> {
         match self {
-            Self::Fleet | Self::Cause(_) => None,
+            Self::Fleet | Self::Cause(_) | Self::Schedule(_) => None,
             Self::Node(node) | Self::Check { node, .. } => Some(node),
         }
     }
@@ -50,11 +53,18 @@ impl Subject {
     pub fn check(&self) -> Option<&Name> {
         match self {
             Self::Cause(check) | Self::Check { check, .. } => Some(check),
-            Self::Fleet | Self::Node(_) => None,
+            Self::Fleet | Self::Schedule(_) | Self::Node(_) => None,
         }
     }
 
-    /// As it is printed: `web1`, `web1/disk`, `FLEET` or `FLEET/disk`.
+    pub fn schedule(&self) -> Option<&Name> {
+        match self {
+            Self::Schedule(schedule) => Some(schedule),
+            _ => None,
+        }
+    }
+
+    /// As it is printed: `web1`, `web1/disk`, `FLEET`, `FLEET/disk` or `SCHEDULE/nightly`.
     pub fn parse(text: &str) -> Option<Self> {
         if text == FLEET {
             return Some(Self::Fleet);
@@ -62,6 +72,7 @@ impl Subject {
         match text.split_once('/') {
             None => Some(Self::Node(Name::new(text).ok()?)),
             Some((FLEET, check)) => Some(Self::Cause(Name::new(check).ok()?)),
+            Some((SCHEDULE, schedule)) => Some(Self::Schedule(Name::new(schedule).ok()?)),
             Some((node, check)) => Some(Self::Check { node: Name::new(node).ok()?, check: Name::new(check).ok()? }),
         }
     }
@@ -72,6 +83,7 @@ impl fmt::Display for Subject {
         match self {
             Self::Fleet => f.write_str(FLEET),
             Self::Cause(check) => write!(f, "{FLEET}/{check}"),
+            Self::Schedule(schedule) => write!(f, "{SCHEDULE}/{schedule}"),
             Self::Node(node) => write!(f, "{node}"),
             Self::Check { node, check } => write!(f, "{node}/{check}"),
         }

@@ -47,7 +47,7 @@ fn assignment(
     };
     Some(ScheduleAssignment {
         name: name.clone(),
-        cron: spec.cron.clone(),
+        when: spec.when(),
         zone: zone(applied, owned, spec.zone.as_ref()),
         jitter: spec.jitter.0,
         since: standing.since.get(name).copied().unwrap_or_default(),

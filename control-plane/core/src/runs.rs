@@ -226,6 +226,16 @@ impl Run {
         self.tasks.values().filter(|task| is(task.state())).count()
     }
 
+    /// `task tidy failed (more than 1 failed): 3 ok, 2 failed`.
+    pub fn outcome(&self) -> String {
+        let why = match self.state {
+            RunState::Succeeded => String::new(),
+            _ if self.words.is_empty() => String::new(),
+            _ => format!(" ({})", self.words),
+        };
+        format!("{} {}{why}: {}", self.order.title, self.state.word(), self.tally())
+    }
+
     /// `3 ok, 1 failed, 1 unreachable`.
     pub fn tally(&self) -> String {
         tally(self.tasks.values().map(Task::state))

@@ -142,6 +142,15 @@ fn run(rules: Rules, script: &str) -> Vec<String> {
             }
             ["check", "gone", name] => world.see(Subject::parse(name).unwrap(), Seen::Gone),
             ["check", name, state] => world.check(name, state.parse().unwrap()),
+            ["run", name, outcome] => {
+                let subject = Subject::parse(name).unwrap();
+                let seen = Seen::Run {
+                    failed: *outcome == "failed",
+                    summary: format!("run/7 {outcome}"),
+                    ended: world.now.wall,
+                };
+                world.see(subject, seen);
+            }
             ["pass", span] => world.pass(hostler_types::units::parse_duration(span).unwrap()),
             ["silence", selector, check, span] => {
                 let silence =
@@ -182,6 +191,39 @@ fn silence(world: &World, id: &str, selector: &str, check: &str, span: Duration)
         created_at: world.now.wall,
         ends_at: world.now.wall.plus(span),
     }
+}
+
+#[test]
+fn a_schedule_that_fails_is_told_each_night_and_to_whom_it_names() {
+    let specs = "task: {tidy: {where: all, steps: [{run: bin/tidy}]}}
+schedule: {nightly: {cron: 0 2 * * *, task: tidy, tell: [night]}, hourly: {cron: 0 * * * *, task: tidy}}";
+    let told = run(
+        rules(specs),
+        "run SCHEDULE/nightly failed
+         run SCHEDULE/other failed
+         restart
+         pass 24h
+         run SCHEDULE/nightly failed
+         pass 1h
+         run SCHEDULE/nightly failed
+         pass 3h
+         run SCHEDULE/nightly succeeded
+         run SCHEDULE/hourly failed
+         pass 1h
+         run SCHEDULE/hourly failed
+         pass 2h
+         run SCHEDULE/hourly failed
+         pass 24h",
+    );
+    let expect = [
+        "0s warn [night] schedule nightly failed",
+        "1d warn [night] schedule nightly failed again, 24h after it first did",
+        "1d4h warn [night] schedule nightly failed again, 28h after it first did",
+        "1d4h warn [night] schedule nightly succeeds again, 28h after it failed",
+        "1d4h warn [ops] schedule hourly failed",
+        "1d8h warn [ops] schedule hourly failed again, 4h after it first did",
+    ];
+    assert_eq!(told, expect);
 }
 
 fn check(script: &str, expect: &[&str]) {

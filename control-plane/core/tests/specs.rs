@@ -203,7 +203,7 @@ fn a_node_holds_the_schedules_that_fire_without_the_control_plane() {
     assert_eq!(names, ["late", "nightly", "node"]);
     assert_eq!(both[2].steps[0].to_string(), "echo web1");
     let nightly = &both[1];
-    assert_eq!((nightly.cron.to_string().as_str(), nightly.zone.0.as_str()), ("0 2 * * *", "Europe/Berlin"));
+    assert_eq!((nightly.when.to_string().as_str(), nightly.zone.0.as_str()), ("0 2 * * *", "Europe/Berlin"));
     assert_eq!((nightly.jitter.as_secs(), nightly.timeout.as_secs(), nightly.steps.len()), (600, 300, 2));
     assert!(nightly.window.is_none() && nightly.origin.starts_with("s.yaml:"), "{nightly:?}");
     let window = both[0].window.as_ref().unwrap();

@@ -580,7 +580,7 @@ pub enum AlertCommand {
         #[arg(long)]
         all: bool,
     },
-    /// Everything about one alert: NODE, NODE/CHECK, FLEET or FLEET/CHECK
+    /// Everything about one alert: NODE, NODE/CHECK, FLEET, FLEET/CHECK or SCHEDULE/NAME
     Show {
         #[arg(value_name = "ALERT")]
         name: String,

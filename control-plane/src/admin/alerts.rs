@@ -3,7 +3,6 @@
 use crate::app::App;
 use crate::clock;
 use crate::enroll::store_status;
-use crate::journal::Filter;
 use crate::notices::{self, Board, Command, deliver};
 use crate::pki::random;
 use crate::records;
@@ -12,7 +11,7 @@ use hostler_proto::admin as wire;
 use hostler_store::Txn;
 use hostler_types::spec::nearest;
 use hostler_types::units::format_duration;
-use hostler_types::{EventKind, Name, Selector, Timestamp};
+use hostler_types::{Name, Selector, Timestamp};
 use std::time::{Duration, Instant};
 use tonic::Status;
 
@@ -83,7 +82,7 @@ fn find<'a>(board: &'a Board, name: &str) -> Result<&'a Alert, Status> {
         let names: Vec<String> = board.alerts.iter().map(|alert| alert.subject.to_string()).collect();
         let help = match nearest(name, names.iter().map(String::as_str)) {
             Some(near) => format!("; did you mean {near}?"),
-            None => "; hostlerctl alert ls --all shows them, by NODE or NODE/CHECK".to_owned(),
+            None => "; hostlerctl alert ls --all shows them, by NODE, NODE/CHECK or SCHEDULE/NAME".to_owned(),
         };
         Status::not_found(format!("there is no alert {name:?}{help}"))
     })
@@ -93,13 +92,7 @@ pub fn get(app: &App, request: &wire::GetAlertRequest) -> Result<wire::GetAlertR
     let now = clock::wall();
     let board = app.notices.board();
     let alert = find(&board, &request.name)?;
-    let about = |node: &Name| Filter {
-        node: node.to_string(),
-        kind: if alert.subject.check().is_some() { EventKind::CHECK } else { EventKind::NODE }.to_owned(),
-        subject: alert.subject.check().map(ToString::to_string).unwrap_or_default(),
-        since: Timestamp::default(),
-    };
-    let events = alert.subject.node().and_then(|node| app.journal.list(&about(node), None, EVENTS_SHOWN).ok());
+    let events = notices::about(&alert.subject).and_then(|filter| app.journal.list(&filter, None, EVENTS_SHOWN).ok());
     let of = format!("{}:", alert.subject);
     let waiting = board.outbox.iter().filter(|one| one.notice.id.starts_with(&of));
     Ok(wire::GetAlertResponse {

@@ -83,7 +83,7 @@ fn to_wire(world: &World, inside: &Inside, name: &Name, slot: &Slot, now: Timest
     wire::Schedule {
         name: name.to_string(),
         system: slot.reading.system.to_string(),
-        cron: spec.cron.to_string(),
+        when: spec.when().to_string(),
         zone: slot.reading.zone().0.clone(),
         does: does(spec),
         window: spec.window.as_ref().map(|window| window.name.to_string()).unwrap_or_default(),

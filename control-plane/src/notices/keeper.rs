@@ -1,19 +1,21 @@
 //! The task that owns alerts and outbox: it looks at what changed, writes what was
 //! decided, and has sent what waits.
 
-use super::{Asked, Board, Command, Refusal, deliver, now, way};
+use super::{Asked, Board, Command, Refusal, about, deliver, now, way};
 use crate::app::App;
 use crate::journal::Filter;
 use crate::pki::random;
 use crate::records::brakes::CAUSES;
+use crate::records::schedules::{FAILURES, Failure, decode_failure, failure_key};
 use crate::records::{self, NewEvent};
 use crate::world::World;
 use hostler_core::notices::notice::{EVENTS_MAX, of_alert};
 use hostler_core::notices::outbox::Effect as Sent;
 use hostler_core::notices::{Alert, Alerts, Effect, Input, Notice, Outbox, Outcome, Rules, Seen, Subject, Tell};
 use hostler_store::{Change, OPERATIONS_MAX, StoreError, Txn};
+use hostler_types::spec::Kind;
 use hostler_types::{CheckState, Deed, Event, EventKind, Name, NodeId, NodeState, Timestamp};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -52,7 +54,8 @@ struct Done {
 }
 
 pub async fn run(app: Arc<App>, mut asked: mpsc::Receiver<Asked>) {
-    let mut keeper = Keeper { app: Arc::clone(&app), tries: JoinSet::new(), told_up_to: (0, 0, 0) };
+    let mut keeper =
+        Keeper { app: Arc::clone(&app), tries: JoinSet::new(), told_up_to: (0, 0, 0), failures: BTreeMap::new() };
     let stop = app.stop.clone();
     let Some(mut watch) = keeper.load().await else { return };
     loop {
@@ -91,6 +94,8 @@ struct Keeper {
     tries: JoinSet<Done>,
     /// The newest event that was made a notice.
     told_up_to: (u64, u64, u64),
+    /// Of schedules whose newest time came to no success.
+    failures: BTreeMap<Name, Failure>,
 }
 
 impl Keeper {
@@ -108,7 +113,8 @@ impl Keeper {
         };
         let world = self.app.mirror.now();
         let watch = self.app.store.watch("/", world.revision);
-        let (alerts, outbox, told_up_to) = kept;
+        let (alerts, outbox, failures, told_up_to) = kept;
+        self.failures = failures;
         *self.app.notices.board() = Board { alerts, outbox };
         self.look_at_all().await;
         self.catch_up(told_up_to).await;
@@ -213,9 +219,16 @@ impl Keeper {
     /// What a commit changed, by its keys.
     async fn take(&mut self, revision: u64, changes: &[Change]) {
         let concerns = |change: &&Change| {
-            [records::MEMBERS, records::SYSTEMS, records::LIVENESS, records::HEALTH, CAUSES, records::EVENTS]
-                .iter()
-                .any(|prefix| change.key.starts_with(prefix))
+            const THOSE: [&str; 7] = [
+                records::MEMBERS,
+                records::SYSTEMS,
+                records::LIVENESS,
+                records::HEALTH,
+                CAUSES,
+                FAILURES,
+                records::EVENTS,
+            ];
+            THOSE.iter().any(|prefix| change.key.starts_with(prefix))
         };
         let changes: Vec<&Change> = changes.iter().filter(concerns).collect();
         if changes.is_empty() {
@@ -241,6 +254,13 @@ impl Keeper {
                 }
             } else if let Some(check) = key.strip_prefix(CAUSES) {
                 inputs.extend(Name::new(check).ok().map(|check| cause_input(&world, &check)));
+            } else if let Some(name) = key.strip_prefix(FAILURES).and_then(|name| Name::new(name).ok()) {
+                let failure = change.after.as_ref().and_then(|entry| decode_failure(key, &entry.value).ok());
+                match failure {
+                    Some((name, failure)) => drop(self.failures.insert(name, failure)),
+                    None => drop(self.failures.remove(&name)),
+                }
+                inputs.push(schedule_input(&world, &name, self.failures.get(&name)));
             } else if let Some(entry) = change.after.as_ref().filter(|_| key.starts_with(records::EVENTS)) {
                 let events = records::decode_events(key, &entry.value, self.app.lineage, revision).unwrap_or_default();
                 self.tell_events(events.into_iter().filter(is_told).collect()).await;
@@ -266,7 +286,11 @@ impl Keeper {
         let ended = known.iter().filter(|one| matches!(one, Subject::Cause(_))).filter_map(Subject::check).cloned();
         let causes: BTreeSet<Name> = world.brakes.causes.keys().cloned().chain(ended).collect();
         let causes = causes.iter().map(|check| cause_input(&world, check));
-        for input in causes.chain(nodes).chain(checks) {
+        let known_schedules = known.iter().filter_map(Subject::schedule).chain(self.failures.keys());
+        let schedules: BTreeSet<Name> = known_schedules.cloned().collect();
+        let schedules = schedules.iter().map(|name| schedule_input(&world, name, self.failures.get(name)));
+        let schedules: Vec<Input> = schedules.collect();
+        for input in causes.chain(nodes).chain(checks).chain(schedules) {
             if let Input::Seen { subject, .. } = &input {
                 known.remove(subject);
             }
@@ -275,6 +299,14 @@ impl Keeper {
         known.remove(&Subject::Fleet);
         inputs.extend(known.into_iter().map(|subject| Input::Seen { subject, seen: Seen::Gone }));
         self.step_all(inputs).await;
+        let is_applied = |name: &Name| world.specs.applied.get(Kind::Schedule, name).is_some();
+        let gone: Vec<Name> = self.failures.keys().filter(|name| !is_applied(name)).cloned().collect();
+        let mut group = Group::default();
+        for name in gone {
+            self.failures.remove(&name);
+            group.ops.push(Op::Delete(failure_key(&name)));
+        }
+        self.write(vec![group]).await;
     }
 
     async fn step(&mut self, input: Input) {
@@ -325,13 +357,8 @@ impl Keeper {
     }
 
     fn events_about(&self, alert: &Alert) -> Vec<Event> {
-        let Some(node) = alert.subject.node() else { return Vec::new() };
-        let (kind, subject) = match alert.subject.check() {
-            Some(check) => (EventKind::CHECK, check.to_string()),
-            None => (EventKind::NODE, String::new()),
-        };
-        let filter = Filter { node: node.to_string(), kind: kind.to_owned(), subject, since: Timestamp::default() };
-        self.app.journal.list(&filter, None, EVENTS_MAX).unwrap_or_default()
+        let filter = about(&alert.subject);
+        filter.and_then(|filter| self.app.journal.list(&filter, None, EVENTS_MAX).ok()).unwrap_or_default()
     }
 
     async fn tell_events(&mut self, events: Vec<Event>) {
@@ -453,7 +480,7 @@ fn is_told(event: &Event) -> bool {
     }
 }
 
-type Kept = (Alerts, Outbox, Option<String>);
+type Kept = (Alerts, Outbox, BTreeMap<Name, Failure>, Option<String>);
 
 /// A record that can't be read is left out, and said: the others must be told.
 async fn read(app: &App) -> Result<Kept, String> {
@@ -461,6 +488,8 @@ async fn read(app: &App) -> Result<Kept, String> {
     let said = |error: &records::RecordError| tracing::error!(error = %error, "left out");
     let (alerts, silences, waiting) =
         (scan(records::ALERTS).await?, scan(records::SILENCES).await?, scan(records::WAITING).await?);
+    let failures = scan(FAILURES).await?;
+    let failures = failures.entries.iter().map(|(key, entry)| decode_failure(key, &entry.value));
     let alerts = alerts.entries.iter().map(|(key, entry)| records::decode_alert(key, &entry.value));
     let silences = silences.entries.iter().map(|(key, entry)| records::decode_silence(key, &entry.value));
     let waiting = waiting.entries.iter().map(|(key, entry)| records::decode_waiting(key, &entry.value));
@@ -474,7 +503,8 @@ async fn read(app: &App) -> Result<Kept, String> {
         silences.filter_map(|one| one.inspect_err(said).ok()),
     );
     let outbox = Outbox::new(now(), waiting.filter_map(|one| one.inspect_err(said).ok()));
-    Ok((alerts, outbox, told))
+    let failures = failures.filter_map(|one| one.inspect_err(said).ok()).collect();
+    Ok((alerts, outbox, failures, told))
 }
 
 /// The node that a name means now: a revoked one's may have been taken over.
@@ -502,8 +532,20 @@ fn cause_input(world: &World, check: &Name) -> Input {
     Input::Seen { subject: Subject::Cause(check.clone()), seen }
 }
 
+fn schedule_input(world: &World, name: &Name, failure: Option<&Failure>) -> Input {
+    let is_applied = world.specs.applied.get(Kind::Schedule, name).is_some();
+    let seen = match failure {
+        _ if !is_applied => Seen::Gone,
+        Some(Failure { run: 0, words, at }) => Seen::Run { failed: true, summary: words.clone(), ended: *at },
+        Some(Failure { run, words, at }) => {
+            Seen::Run { failed: true, summary: format!("run/{run}: {words}"), ended: *at }
+        }
+        None => Seen::Run { failed: false, summary: String::new(), ended: now().wall },
+    };
+    Input::Seen { subject: Subject::Schedule(name.clone()), seen }
+}
+
 fn check_input(world: &World, id: &NodeId, check: &Name) -> Option<Input> {
-    use hostler_types::spec::Kind;
     let member = world.members.get(id)?;
     if world.names.get(&member.name) != Some(id) {
         return None;

@@ -54,7 +54,6 @@ pub struct Extra {
     pub due: Option<Timestamp>,
     /// The run whose failed nodes it tries again; 0: none.
     pub retries: u64,
-    pub tell: Vec<String>,
     /// Services that a node does not have: it leaves their steps out.
     pub absent: BTreeMap<NodeId, BTreeSet<Name>>,
 }
@@ -106,7 +105,6 @@ pub fn encode_run(run: &Run, steps: &[TaskStep], extra: &Extra) -> Bytes {
         task_id: order.task.to_string(),
         begin_by_ms: order.begin_by.map_or(0, Timestamp::as_millis),
         system: extra.system.clone(),
-        tell: extra.tell.clone(),
         absent: extra
             .absent
             .iter()
@@ -163,7 +161,6 @@ pub fn decode_run(key: &str, bytes: &[u8]) -> Result<Header, RecordError> {
             schedule: one.schedule,
             due: some_time(one.due_ms),
             retries: one.retries,
-            tell: one.tell,
             absent: absent_of(&one.absent).ok_or_else(|| damaged("a node that leaves services out".to_owned()))?,
         },
     })

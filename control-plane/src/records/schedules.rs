@@ -11,6 +11,7 @@ use prost::Message;
 pub const SCHEDULES: &str = "/schedule/";
 pub const FIRES: &str = "/schedule-fire/";
 pub const ENDS: &str = "/schedule-end/";
+pub const FAILURES: &str = "/schedule-failure/";
 
 pub fn schedule_key(name: &Name) -> String {
     format!("{SCHEDULES}{name}")
@@ -30,6 +31,10 @@ pub fn ends_prefix(name: &Name, due: Timestamp) -> String {
 }
 pub fn end_key(name: &Name, due: Timestamp, node: &NodeId) -> String {
     format!("{}{node}", ends_prefix(name, due))
+}
+
+pub fn failure_key(name: &Name) -> String {
+    format!("{FAILURES}{name}")
 }
 
 /// When that was due which a key is of.
@@ -59,6 +64,15 @@ pub struct Fire {
     pub at: Timestamp,
     pub first: Timestamp,
     pub count: u32,
+}
+
+/// Why its newest time came to no success.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Failure {
+    /// 0: none.
+    pub run: u64,
+    pub words: String,
+    pub at: Timestamp,
 }
 
 /// What is known of a schedule beside its spec.
@@ -130,6 +144,19 @@ pub fn decode_schedule(key: &str, bytes: &[u8]) -> Result<Record, RecordError> {
     })
 }
 
+pub fn encode_failure(failure: &Failure) -> Bytes {
+    let Failure { run, words, at } = failure;
+    encode(&rest::ScheduleFailure { run: *run, words: words.clone(), at_ms: at.as_millis() })
+}
+
+pub fn decode_failure(key: &str, bytes: &[u8]) -> Result<(Name, Failure), RecordError> {
+    let damaged = |problem: &str| RecordError::Damaged { key: key.to_owned(), problem: problem.to_owned() };
+    let name = key.strip_prefix(FAILURES).and_then(|name| Name::new(name).ok());
+    let rest::ScheduleFailure { run, words, at_ms } = decode(key, bytes)?;
+    let failure = Failure { run, words, at: Timestamp::from_millis(at_ms) };
+    Ok((name.ok_or_else(|| damaged("its key names no schedule"))?, failure))
+}
+
 pub fn encode_end(report: &TaskReport) -> Bytes {
     encode(&rest::ScheduleEnd { report: WireReport::from(report).encode_to_vec() })
 }
@@ -187,6 +214,9 @@ mod tests {
         let key = fire_key(&name, fire.due);
         assert_eq!(decode_fire(&key, &encode_fire(&fire)).expect("reads"), fire);
         assert!(fire_key(&name, at(9)) < fire_key(&name, at(10)));
+        let failure = Failure { run: 7, words: "1 failed".into(), at: at(70) };
+        let key = failure_key(&name);
+        assert_eq!(decode_failure(&key, &encode_failure(&failure)).expect("reads"), (name.clone(), failure));
         let node = NodeId::from_random([3; 10]);
         let report = TaskReport::new(TaskId::of_fire(&name, at(60)), TaskState::Succeeded, at(62), "");
         let key = end_key(&name, at(60), &node);

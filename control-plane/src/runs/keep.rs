@@ -2,21 +2,22 @@
 
 use super::{About, Inside};
 use crate::app::App;
+use crate::approvals::Sealed;
 use crate::clock;
 use crate::records::runs::{
     RUN_NOTES, RUN_NUMBER, RUN_TASKS, RUNS, decode_run, decode_task, encode_notes, encode_run, encode_task, restored,
     run_key, run_note_key, run_task_key,
 };
-use crate::records::schedules::{Begun, decode_fire, fire_key};
+use crate::records::schedules::{Begun, Failure, decode_fire, encode_failure, failure_key, fire_key};
 use crate::records::{self, NewEvent};
 use crate::schedules;
 use crate::world::WorldError;
 use bytes::Bytes;
 use futures_util::future::join_all;
-use hostler_core::runs::{Note, Run, SETTLE, Task};
+use hostler_core::runs::{Note, Run, RunState, SETTLE, Task};
 use hostler_proto::store as rest;
 use hostler_store::{OPERATIONS_MAX, Store, StoreError, TXN_BYTES_MAX, Txn};
-use hostler_types::{NodeId, TaskId, TaskReport, TaskState};
+use hostler_types::{Name, NodeId, TaskId, TaskReport, TaskState, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,13 +26,16 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// They are one value, of 64 KiB at most; one takes some hundred bytes.
 const EVENTS_AT_ONCE: usize = 40;
 
+/// A key, and what it holds from then on; none: it goes.
+type Beside = (String, Option<Bytes>);
+
 /// What one turn changed.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
     newest: u64,
     puts: BTreeMap<String, Bytes>,
     /// What is kept with the head of a run, in one commit.
-    beside: BTreeMap<String, Vec<(String, Bytes)>>,
+    beside: BTreeMap<String, Vec<Beside>>,
     pub events: Vec<NewEvent>,
     /// Ends that came after their run's.
     pub late: Vec<(NodeId, TaskReport)>,
@@ -54,7 +58,29 @@ impl Kept {
 
     /// A run that is there is decided, and what is decided is there: a fire happens once.
     pub fn fire(&mut self, number: u64, begun: Begun) {
-        self.beside.insert(run_key(number), begun.records(number));
+        let records = begun.records(number).into_iter().map(|(key, value)| (key, Some(value)));
+        self.beside.entry(run_key(number)).or_default().extend(records);
+    }
+
+    /// Whoever decides on such takes turns: nobody else changes the decision meanwhile.
+    pub fn sealed(&mut self, number: u64, sealed: Sealed) {
+        let decision = sealed.decision.map(|(key, _, done)| (key, Some(done)));
+        self.beside.entry(run_key(number)).or_default().extend(decision);
+        self.events.extend(sealed.event);
+    }
+
+    /// What came of a schedule's run, which whoever tells people reads. Of one that was ended by
+    /// somebody, or that only asked and heard of nothing, nothing is to be told.
+    pub fn outcome(&mut self, run: &Run, schedule: &Name, now: Timestamp) {
+        let failure = match run.state {
+            RunState::Failed => {
+                let failure = Failure { run: run.order.number, words: run.outcome(), at: now };
+                Some(encode_failure(&failure))
+            }
+            RunState::Succeeded if run.tasks.values().any(|task| task.state() == TaskState::Succeeded) => None,
+            _ => return,
+        };
+        self.beside.entry(run_key(run.order.number)).or_default().push((failure_key(schedule), failure));
     }
 
     /// As it stands when this turn is over, however often it changed in it.
@@ -85,12 +111,12 @@ impl Kept {
 
 /// As few commits as they fit into. What is beside a head is in its commit, and of two fires of
 /// one schedule the older one is in the earlier commit.
-fn batches(puts: BTreeMap<String, Bytes>, mut beside: BTreeMap<String, Vec<(String, Bytes)>>) -> Vec<Txn> {
+fn batches(puts: BTreeMap<String, Bytes>, mut beside: BTreeMap<String, Vec<Beside>>) -> Vec<Txn> {
     let (mut all, mut txn, mut bytes, mut keys) = (Vec::new(), Txn::new(), 0, BTreeSet::new());
     for (key, value) in puts {
         let mut unit = beside.remove(&key).unwrap_or_default();
-        unit.push((key, value));
-        let size: usize = unit.iter().map(|(key, value)| key.len() + value.len()).sum();
+        unit.push((key, Some(value)));
+        let size: usize = unit.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Bytes::len)).sum();
         let twice = unit.iter().any(|(key, _)| keys.contains(key));
         // One operation is left for events.
         if twice || txn.operations() + unit.len() + 1 > OPERATIONS_MAX || bytes + size > TXN_BYTES_MAX / 2 {
@@ -101,7 +127,10 @@ fn batches(puts: BTreeMap<String, Bytes>, mut beside: BTreeMap<String, Vec<(Stri
         bytes += size;
         for (key, value) in unit {
             keys.insert(key.clone());
-            txn = txn.put(key, value);
+            txn = match value {
+                Some(value) => txn.put(key, value),
+                None => txn.delete(key),
+            };
         }
     }
     all.push(txn);
@@ -254,7 +283,7 @@ mod tests {
                 puts.insert(format!("/run-task/{number:020}/{task:03}"), Bytes::new());
             }
             puts.insert(run_key(number), text(format!("run {number}")));
-            beside.insert(run_key(number), vec![(MARK.to_owned(), text(format!("mark {number}")))]);
+            beside.insert(run_key(number), vec![(MARK.to_owned(), Some(text(format!("mark {number}"))))]);
         }
         batches(puts, beside)
     }

@@ -5,7 +5,8 @@ use super::{Slot, ends, fire};
 use crate::app::App;
 use crate::records::NewEvent;
 use crate::records::schedules::{
-    Begun, Fire, Record, encode_fire, encode_schedule, ends_of, fire_key, fires_prefix, schedule_key,
+    Begun, Failure, Fire, Record, encode_failure, encode_fire, encode_schedule, ends_of, failure_key, fire_key,
+    fires_prefix, schedule_key,
 };
 use crate::runs::NewRun;
 use crate::world::World;
@@ -20,7 +21,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
-/// In one commit, with two records and an event each.
+/// In one commit, with three records and an event each.
 const WRITES_AT_ONCE: usize = 30;
 const DELETES_AT_ONCE: usize = 90;
 /// Fires of a schedule that are written before old ones are looked for.
@@ -34,8 +35,19 @@ pub struct Said {
 
 /// A part of it that is one commit.
 enum Unit {
-    Write { record: Bytes, fire: Option<Fire>, words: Option<String> },
-    Begin { new: Box<NewRun>, due: Timestamp, replaces: Vec<Timestamp>, asks: bool },
+    /// What is told of it, and whether people are told as of a failure.
+    Write {
+        record: Bytes,
+        fire: Option<Fire>,
+        words: Option<String>,
+        failed: bool,
+    },
+    Begin {
+        new: Box<NewRun>,
+        due: Timestamp,
+        replaces: Vec<Timestamp>,
+        asks: bool,
+    },
 }
 
 /// `None`: the control plane stops.
@@ -67,7 +79,12 @@ pub async fn out(
         {
             slot.is_kept = true;
             let record = encode_schedule(&slot.record);
-            queues.entry(name).or_default().push_back(Unit::Write { record, fire: None, words: Some(words) });
+            queues.entry(name).or_default().push_back(Unit::Write {
+                record,
+                fire: None,
+                words: Some(words),
+                failed: false,
+            });
         }
     }
     while !queues.is_empty() {
@@ -108,7 +125,7 @@ fn units(
         Decision::Wait { at, delay } => {
             made.slot.record.ledger.record(&decision);
             let words = format!("waits: {}", delay.words(&schedule.recurrence, now));
-            made.write(single(at), words, None);
+            made.write(single(at), words, None, false);
         }
         Decision::Skip { fires, ref reason } => {
             let alone = made.slot.reading.spec().is_some_and(|spec| spec.offline == Offline::Run);
@@ -145,11 +162,10 @@ impl Made<'_> {
     fn skip(&mut self, fires: Fires, reason: &Reason) {
         self.slot.record.ledger.record(&Decision::Skip { fires, reason: reason.clone() });
         let words = reason.words(&self.schedule.recurrence, self.now);
-        // What was lost is news; what people or runs hold back is not.
-        let is_news = matches!(
-            reason,
-            Reason::Missed { .. } | Reason::TooLate { .. } | Reason::TooMany | Reason::WindowClosed { .. }
-        );
+        // What was lost is news; what people or runs hold back is not. Where it says that it may be
+        // missed, nobody is told.
+        let is_failure = matches!(reason, Reason::TooLate { .. } | Reason::TooMany | Reason::WindowClosed { .. });
+        let is_news = is_failure || matches!(reason, Reason::Missed { .. });
         let say = |at| self.schedule.recurrence.say(at, self.now);
         let told = is_news.then(|| match fires.count {
             1 => format!("due {}, and did not run: {words}", say(fires.last)),
@@ -157,15 +173,15 @@ impl Made<'_> {
                 format!("due {count} times from {} to {}, and did not run: {words}", say(fires.first), say(fires.last))
             }
         });
-        self.write(fires, words, told);
+        self.write(fires, words, told, is_failure);
     }
 
-    fn write(&mut self, fires: Fires, words: String, told: Option<String>) {
+    fn write(&mut self, fires: Fires, words: String, told: Option<String>, failed: bool) {
         let fire = self.fire(fires, words);
         self.slot.record.last = Some(fire.clone());
         self.slot.is_kept = true;
         let record = encode_schedule(&self.slot.record);
-        self.units.push(Unit::Write { record, fire: Some(fire), words: told });
+        self.units.push(Unit::Write { record, fire: Some(fire), words: told, failed });
     }
 
     fn fire(&mut self, fires: Fires, words: String) -> Fire {
@@ -186,12 +202,12 @@ impl Made<'_> {
                 self.units.push(Unit::Begin { new: Box::new(new), due: at, replaces, asks });
             }
             // There is nobody to ask: it stays what it was.
-            Err(_) if asks => self.write(single(at), words, None),
+            Err(_) if asks => self.write(single(at), words, None, false),
             Err(words) => {
                 self.slot.record.ledger.finished(at);
                 self.failed.push(at);
                 let told = format!("due {}, and nothing ran: {words}", self.schedule.recurrence.say(at, self.now));
-                self.write(single(at), words, Some(told));
+                self.write(single(at), words, Some(told), true);
             }
         }
     }
@@ -205,7 +221,7 @@ async fn write(app: &App, now: Timestamp, writes: Vec<(Name, Unit)>) -> Option<(
     let (mut puts, mut events) = (BTreeMap::<String, Bytes>::new(), Vec::new());
     let mut count = 0;
     for (name, unit) in writes {
-        let Unit::Write { record, fire, words } = unit else { continue };
+        let Unit::Write { record, fire, words, failed } = unit else { continue };
         if count == WRITES_AT_ONCE {
             commit(app, now, std::mem::take(&mut puts), &std::mem::take(&mut events)).await?;
             count = 0;
@@ -215,6 +231,10 @@ async fn write(app: &App, now: Timestamp, writes: Vec<(Name, Unit)>) -> Option<(
         puts.insert(schedule_key(&name), record);
         if let Some(fire) = fire {
             puts.insert(fire_key(&name, fire.due), encode_fire(&fire));
+        }
+        if let Some(words) = words.as_ref().filter(|_| failed) {
+            let failure = Failure { run: 0, words: words.clone(), at: now };
+            puts.insert(failure_key(&name), encode_failure(&failure));
         }
         events.extend(words.map(|words| event(&name, now, format!("schedule {name}: {words}"))));
     }

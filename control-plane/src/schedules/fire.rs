@@ -1,6 +1,7 @@
 //! The run that a fire becomes.
 
 use super::Reading;
+use crate::approvals::Sealed;
 use crate::records::runs::Extra;
 use crate::runs::{About, NewRun, readable};
 use crate::world::World;
@@ -76,10 +77,9 @@ pub fn run(
         system: reading.system.to_string(),
         schedule: name.to_string(),
         due: Some(asked.at),
-        tell: spec.tell.iter().map(|notifier| notifier.name.to_string()).collect(),
         ..Extra::default()
     };
-    Ok(NewRun { run, about: About { steps, extra }, task: Some(id), begun: None })
+    Ok(NewRun { run, about: About { steps, extra }, task: Some(id), begun: None, sealed: Sealed::default() })
 }
 
 fn reason(schedule: &Schedule, asked: &Asked<'_>) -> String {

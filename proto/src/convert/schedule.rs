@@ -4,6 +4,7 @@ use super::WireError;
 use super::service::{line, millis, name};
 use super::task::STEPS_MAX;
 use crate::agent as wire;
+use hostler_types::calendar::When;
 use hostler_types::cron::Cron;
 use hostler_types::desired::SCHEDULES_MAX;
 use hostler_types::spec::Zone;
@@ -25,15 +26,11 @@ fn zone(text: String) -> Result<Zone, WireError> {
     if text.is_empty() { Err(WireError::new("schedule.zone", "is missing")) } else { Ok(Zone(text)) }
 }
 
-fn cron(text: &str) -> Result<Cron, WireError> {
-    Cron::parse(text).map_err(|error| WireError::new("schedule.cron", error))
-}
-
 impl From<&ScheduleAssignment> for wire::ScheduleAssignment {
     fn from(one: &ScheduleAssignment) -> Self {
         Self {
             name: one.name.to_string(),
-            cron: one.cron.to_string(),
+            when: one.when.to_string(),
             zone: one.zone.0.clone(),
             jitter_ms: whole_millis(one.jitter),
             since_ms: one.since.as_millis(),
@@ -60,7 +57,7 @@ fn assignment(one: wire::ScheduleAssignment) -> Result<ScheduleAssignment, WireE
     }
     Ok(ScheduleAssignment {
         name: name("schedule.name", &one.name)?,
-        cron: cron(&one.cron)?,
+        when: When::parse(&one.when).map_err(|error| WireError::new("schedule.when", error))?,
         zone: zone(one.zone)?,
         jitter: millis(one.jitter_ms),
         since: Timestamp::from_millis(one.since_ms),
@@ -85,7 +82,8 @@ impl From<&WindowAssignment> for wire::ScheduleWindow {
 impl TryFrom<wire::ScheduleWindow> for WindowAssignment {
     type Error = WireError;
     fn try_from(one: wire::ScheduleWindow) -> Result<Self, WireError> {
-        let (cron, zone) = (cron(&one.cron)?, zone(one.zone)?);
+        let cron = Cron::parse(&one.cron).map_err(|error| WireError::new("schedule.window", error))?;
+        let zone = zone(one.zone)?;
         Ok(Self { cron, zone, lasts: millis(one.for_ms), cutoff: millis(one.cutoff_ms) })
     }
 }
@@ -101,7 +99,7 @@ mod tests {
         let command = Command { argv: vec!["/bin/sh".into(), "-c".into(), "bin/tidy".into()], ..Command::default() };
         ScheduleAssignment {
             name: Name::new("patch").expect("a name"),
-            cron: Cron::parse("0 20 * * tue").expect("a line"),
+            when: When::parse("0 20 * * tue").expect("a line"),
             zone: Zone("Europe/Berlin".into()),
             jitter: Duration::from_secs(600),
             since: Timestamp::from_millis(7),
@@ -134,7 +132,7 @@ mod tests {
         let wire = || wire::ScheduleAssignment::from(&patch());
         let newer = vec![wire::TaskStep { does: None }];
         let wrong = [
-            (wire::ScheduleAssignment { cron: "often".into(), ..wire() }, "schedule.cron: of schedule \"patch\""),
+            (wire::ScheduleAssignment { when: "often".into(), ..wire() }, "schedule.when: of schedule \"patch\""),
             (wire::ScheduleAssignment { zone: String::new(), ..wire() }, "schedule.zone: of schedule \"patch\""),
             (wire::ScheduleAssignment { steps: Vec::new(), ..wire() }, "schedule.steps: of schedule \"patch\" are 0"),
             (wire::ScheduleAssignment { steps: newer, ..wire() }, "task.step: of schedule \"patch\" is of a kind"),

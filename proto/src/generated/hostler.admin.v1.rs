@@ -625,8 +625,9 @@ pub struct Schedule {
     pub name: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub system: ::prost::alloc::string::String,
+    /// Five fields of cron, or "every" and a span.
     #[prost(string, tag = "3")]
-    pub cron: ::prost::alloc::string::String,
+    pub when: ::prost::alloc::string::String,
     #[prost(string, tag = "4")]
     pub zone: ::prost::alloc::string::String,
     /// task NAME, or report and of what.

@@ -524,9 +524,9 @@ pub struct DesiredState {
 pub struct ScheduleAssignment {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
-    /// Five fields of cron, on the wall of the zone.
+    /// Five fields of cron, on the wall of the zone; or "every" and a span: "every 6h".
     #[prost(string, tag = "2")]
-    pub cron: ::prost::alloc::string::String,
+    pub when: ::prost::alloc::string::String,
     #[prost(string, tag = "3")]
     pub zone: ::prost::alloc::string::String,
     #[prost(uint64, tag = "4")]

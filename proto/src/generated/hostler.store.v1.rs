@@ -633,9 +633,6 @@ pub struct Run {
     /// Its schedule's or task's system.
     #[prost(string, tag = "24")]
     pub system: ::prost::alloc::string::String,
-    /// Names of notifiers.
-    #[prost(string, repeated, tag = "25")]
-    pub tell: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// Services that a node does not have, whose steps it leaves out: the node's id, a
     /// space, the service.
     #[prost(string, repeated, tag = "26")]
@@ -748,6 +745,18 @@ pub struct ScheduleEnd {
     /// As the node said it: hostler.agent.v1.TaskReport.
     #[prost(bytes = "vec", tag = "1")]
     pub report: ::prost::alloc::vec::Vec<u8>,
+}
+/// Why a schedule's newest time came to no success; there is none of one that succeeded
+/// since. Its key names the schedule.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ScheduleFailure {
+    /// 0: there was none.
+    #[prost(uint64, tag = "1")]
+    pub run: u64,
+    #[prost(string, tag = "2")]
+    pub words: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "3")]
+    pub at_ms: u64,
 }
 /// The number of the newest run.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

@@ -1,5 +1,5 @@
-//! When something is due: cron's fields on the wall of a zone, windows, and nodes
-//! spread over a span. Pure: both the control plane and a host that is cut off ask it,
+//! When something is due: cron's fields on the wall of a zone, or each so long; windows,
+//! and nodes spread over a span. Pure: both the control plane and a host that is cut off ask it,
 //! and both get the same answer.
 //!
 //! # When clocks are changed
@@ -19,6 +19,9 @@
 //! - A gap or a repetition is whatever the zone makes of it: half an hour (Lord Howe),
 //!   two (Troll), a whole day (Apia, the 30th of December 2011).
 //!
+//! What is due each so long (`every 6h`) is so at the multiples of that span since 1970 in
+//! UTC: whoever asks, wherever and after whatever restart, gets the same times.
+//!
 //! Where both day fields are set, either one is enough; where one begins with a star,
 //! both have to be so.
 //!
@@ -29,6 +32,7 @@
 mod civil;
 mod spoken;
 mod spread;
+mod when;
 mod window;
 mod words;
 mod zones;
@@ -39,6 +43,7 @@ mod oracle;
 mod tests;
 
 pub use spread::jittered;
+pub use when::{EVERY_MAX, EVERY_MIN, When, WhenError};
 pub use window::{Admission, Look, Opening, Window};
 pub use words::in_words;
 pub use zones::UnknownZone;
@@ -58,20 +63,16 @@ pub struct Fire {
     pub moved: bool,
 }
 
-/// A cron line in its zone.
+/// When something is due again, as it shows on the wall of a zone.
 #[derive(Clone, Debug)]
 pub struct Recurrence {
-    cron: Cron,
+    when: When,
     wall: Arc<Wall>,
 }
 
 impl Recurrence {
-    pub fn new(cron: Cron, zone: &Zone) -> Result<Self, UnknownZone> {
-        Ok(Self { cron, wall: Wall::of(zone)? })
-    }
-
-    pub fn cron(&self) -> &Cron {
-        &self.cron
+    pub fn new(when: impl Into<When>, zone: &Zone) -> Result<Self, UnknownZone> {
+        Ok(Self { when: when.into(), wall: Wall::of(zone)? })
     }
 
     pub fn zone(&self) -> &str {
@@ -80,8 +81,15 @@ impl Recurrence {
 
     /// The first fire later than `after`. None comes after the year 2149.
     pub fn next_after(&self, after: Timestamp) -> Option<Fire> {
+        match &self.when {
+            When::Cron(cron) => self.next_on_the_wall(cron, after),
+            When::Every(span) => when::next_multiple(*span, after).map(|at| Fire { at, moved: false }),
+        }
+    }
+
+    fn next_on_the_wall(&self, cron: &Cron, after: Timestamp) -> Option<Fire> {
         let second = i64::try_from(after.as_millis() / 1_000).ok()?;
-        let fixed = self.cron.is_fixed();
+        let fixed = cron.is_fixed();
         let stretches = self.wall.since(second);
         let first = stretches.first()?;
         let mut from = (second + first.offset).div_euclid(60) + 1;
@@ -93,13 +101,13 @@ impl Recurrence {
                 from = stretch.begins;
                 if fixed {
                     let skipped = stretch.seen..stretch.begins;
-                    if !skipped.is_empty() && skipped.contains(&self.cron.minute_from(stretch.seen)?) {
+                    if !skipped.is_empty() && skipped.contains(&cron.minute_from(stretch.seen)?) {
                         return Some(Fire { at: timestamp(stretch.from)?, moved: true });
                     }
                     from = from.max(stretch.seen);
                 }
             }
-            let at = self.cron.minute_from(from)? * 60 - stretch.offset;
+            let at = cron.minute_from(from)? * 60 - stretch.offset;
             if at < stretch.until {
                 return Some(Fire { at: timestamp(at)?, moved: false });
             }

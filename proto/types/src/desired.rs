@@ -1,5 +1,6 @@
 //! What a node is asked to do.
 
+use crate::calendar::When;
 use crate::cron::Cron;
 use crate::plugin::Grants;
 use crate::service::{Brake, ServiceAssignment};
@@ -48,7 +49,7 @@ pub const SCHEDULES_MAX: usize = 200;
 #[derive(Clone, Debug, PartialEq)]
 pub struct ScheduleAssignment {
     pub name: Name,
-    pub cron: Cron,
+    pub when: When,
     pub zone: Zone,
     /// Nodes begin spread over this time.
     pub jitter: Duration,

@@ -191,6 +191,16 @@ impl TaskStep {
         last.is_some_and(|last| !steps.iter().skip(last).any(|step| matches!(step, Self::Check { .. })))
     }
 
+    /// The digest of what its node has to have for it.
+    pub fn content(&self) -> Option<&str> {
+        match self {
+            Self::File(file) => Some(&file.digest),
+            Self::Firewall { rules, .. } => Some(rules),
+            Self::Command(command) => command.script.as_deref(),
+            _ => None,
+        }
+    }
+
     /// Whether it may be done again when nobody knows if it was done.
     pub const fn is_idempotent(&self) -> bool {
         match self {

@@ -65,7 +65,7 @@ struct World {
 impl World {
     fn new(line: &str, jitter: Duration) -> Self {
         let schedule = ScheduleAssignment { jitter, ..schedule(line) };
-        let recurrence = Recurrence::new(schedule.cron.clone(), &schedule.zone).expect("a zone");
+        let recurrence = Recurrence::new(schedule.when.clone(), &schedule.zone).expect("a zone");
         let place = jittered(schedule.name.as_str(), &node(), START, jitter).since(START);
         // A day is there to go back.
         let now = Now { monotonic: Duration::from_secs(3), wall: START.plus(Duration::from_secs(86_400)) };

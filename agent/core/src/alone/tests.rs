@@ -1,5 +1,6 @@
 use super::*;
 use hostler_types::WindowAssignment;
+use hostler_types::calendar::When;
 use hostler_types::cron::Cron;
 use hostler_types::spec::Zone;
 use hostler_types::task::{Command, TaskStep};
@@ -20,7 +21,7 @@ pub(super) fn node() -> NodeId {
 pub(super) fn schedule(line: &str) -> ScheduleAssignment {
     ScheduleAssignment {
         name: name("tidy"),
-        cron: Cron::parse(line).expect("a line"),
+        when: When::parse(line).expect("a line"),
         zone: Zone::utc(),
         jitter: Duration::ZERO,
         since: START,

@@ -65,6 +65,11 @@ impl Alert {
     pub fn is_open(&self) -> bool {
         self.closed_at.is_none()
     }
+
+    /// A schedule that fails each night is told each night.
+    fn failed_since(&self, told: &Told) -> bool {
+        matches!(self.subject, Subject::Schedule(_)) && self.since > told.at
+    }
 }
 
 /// What is known of a subject.
@@ -79,6 +84,12 @@ pub enum Seen {
         state: CheckState,
         summary: String,
         since: Timestamp,
+    },
+    /// What came of a schedule's newest run.
+    Run {
+        failed: bool,
+        summary: String,
+        ended: Timestamp,
     },
     /// It was removed, or runs there no more.
     Gone,
@@ -290,6 +301,10 @@ impl Alerts {
                 self.trouble(now, &subject, bad.map(|state| (state, since, summary)));
                 self.settle(now, &subject, effects);
                 self.settle_folded(now, &subject, effects);
+            }
+            Seen::Run { failed, summary, ended } => {
+                self.trouble(now, &subject, failed.then_some((State::Critical, ended, summary)));
+                self.settle(now, &subject, effects);
             }
             Seen::Gone => {
                 self.troubles.remove(&subject);
@@ -553,7 +568,7 @@ impl Alerts {
                 None => Some(What::Opened),
             },
             (true, Some(told)) if (alert.state, alert.severity) > (told.state, told.severity) => Some(What::Worse),
-            (true, Some(told)) if alert.severity == Severity::Page => {
+            (true, Some(told)) if alert.severity == Severity::Page || alert.failed_since(told) => {
                 let acked = alert.ack.as_ref().map(|ack| ack.until);
                 let due = told.at.plus(REMIND).max(acked.unwrap_or_default());
                 if due > now.wall { wait(due) } else { Some(What::Still) }

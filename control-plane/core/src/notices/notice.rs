@@ -50,6 +50,15 @@ fn title(what: What, alert: &Alert, at: Timestamp) -> String {
                 _ => format!("{}: a common cause; healing on it waits", alert.summary),
             };
         }
+        Subject::Schedule(schedule) => {
+            let first = format_age(at.since(alert.opened_at));
+            return match what {
+                What::Closed => format!("schedule {schedule} succeeds again, {first} after it failed"),
+                What::Gone => format!("schedule {schedule} is no more; its newest run had failed"),
+                What::Still => format!("schedule {schedule} failed again, {first} after it first did"),
+                _ => format!("schedule {schedule} failed{times}"),
+            };
+        }
         Subject::Node(node) => node.to_string(),
         Subject::Check { node, check } => format!("{check} on {node}"),
     };
@@ -67,6 +76,7 @@ fn next(subject: &Subject, over: bool) -> Vec<String> {
     let look = match subject {
         Subject::Fleet => "hostlerctl node ls".to_owned(),
         Subject::Cause(check) => format!("hostlerctl check show {check}"),
+        Subject::Schedule(schedule) => format!("hostlerctl why schedule/{schedule}"),
         Subject::Node(node) => format!("hostlerctl node show {node}"),
         Subject::Check { node, check } => format!("hostlerctl check show {check} --node {node}"),
     };

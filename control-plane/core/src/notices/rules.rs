@@ -33,6 +33,7 @@ pub struct Rules {
     alone_after: BTreeMap<Name, Duration>,
     node: Rule,
     cause: Rule,
+    schedules: BTreeMap<Name, Rule>,
     notifiers: BTreeSet<Name>,
     defaults: BTreeSet<Name>,
 }
@@ -80,13 +81,22 @@ impl Rules {
         let alone_after =
             |(check, spec): (&Name, &CheckSpec)| (check.clone(), ask::alone_after(spec.every.0, spec.timeout.0));
         let alone_after = applied.checks().map(alone_after).collect();
-        Self { by_check, otherwise, alone_after, node, cause, notifiers: all, defaults }
+        let schedules = applied.of_kind(Kind::Schedule).filter_map(|one| match &one.object.body {
+            Body::Schedule(spec) => {
+                let tell = spec.tell.iter().map(|notifier| notifier.name.clone()).collect();
+                Some((one.object.name.clone(), Rule { tell, ..rule(State::Critical, Duration::ZERO, Severity::Warn) }))
+            }
+            _ => None,
+        });
+        let schedules = schedules.collect();
+        Self { by_check, otherwise, alone_after, node, cause, schedules, notifiers: all, defaults }
     }
 
     pub fn of(&self, subject: &Subject) -> &[Rule] {
         match subject {
             Subject::Fleet | Subject::Node(_) => std::slice::from_ref(&self.node),
             Subject::Cause(_) => std::slice::from_ref(&self.cause),
+            Subject::Schedule(schedule) => self.schedules.get(schedule).map_or(&[], std::slice::from_ref),
             Subject::Check { check, .. } => self.by_check.get(check).unwrap_or(&self.otherwise),
         }
     }

@@ -108,12 +108,7 @@ pub fn on_node(steps: &[TaskStep], known: &Known<'_>) -> Vec<TaskStep> {
 
 /// Whether a node that does these is sent this content.
 pub fn need_content(steps: &[TaskStep], digest: &str) -> bool {
-    steps.iter().any(|step| match step {
-        TaskStep::File(file) => file.digest == digest,
-        TaskStep::Firewall { rules, .. } => rules == digest,
-        TaskStep::Command(command) => command.script.as_deref() == Some(digest),
-        _ => false,
-    })
+    steps.iter().any(|step| step.content() == Some(digest))
 }
 
 /// A line of a spec, for the shell.

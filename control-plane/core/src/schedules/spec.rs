@@ -14,7 +14,7 @@ pub fn read(
     window: Option<(&WindowSpec, &Zone)>,
     since: Timestamp,
 ) -> Result<Schedule, UnknownZone> {
-    let recurrence = Recurrence::new(spec.cron.clone(), spec.zone.as_ref().unwrap_or(zone))?;
+    let recurrence = Recurrence::new(spec.when(), spec.zone.as_ref().unwrap_or(zone))?;
     let window = match window {
         Some((spec, zone)) => {
             let opens = Recurrence::new(spec.cron.clone(), spec.zone.as_ref().unwrap_or(zone))?;

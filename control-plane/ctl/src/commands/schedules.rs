@@ -105,7 +105,7 @@ fn to_json(one: &wire::Schedule) -> Value {
     json!({
         "name": one.name,
         "system": one.system,
-        "cron": one.cron,
+        "when": one.when,
         "zone": one.zone,
         "does": one.does,
         "window": one.window,

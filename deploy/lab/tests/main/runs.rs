@@ -162,6 +162,8 @@ pub fn with_nodes(control_plane: &ControlPlane, parts: &[Part], ask: impl FnOnce
     let codes: Vec<String> = parts.iter().map(|_| control_plane.join_code(&["--label", "role=web"])).collect();
     let leaves: Vec<CancellationToken> = parts.iter().map(|_| CancellationToken::new()).collect();
     std::thread::scope(|scope| {
+        // They leave where a look at them fails as well.
+        let _leave: Vec<_> = leaves.iter().map(|leave| leave.clone().drop_guard()).collect();
         for ((code, part), leave) in codes.iter().zip(parts).zip(&leaves) {
             let (counts, part, leave) = (Arc::clone(&counts), *part, leave.clone());
             scope.spawn(move || block_on(Node::play(control_plane, code, part, counts, leave)));
@@ -172,7 +174,6 @@ pub fn with_nodes(control_plane: &ControlPlane, parts: &[Part], ask: impl FnOnce
             if ready == parts.len() { Ok(()) } else { Err(nodes) }
         });
         ask(&leaves);
-        leaves.iter().for_each(CancellationToken::cancel);
     });
     counts
 }

@@ -18,6 +18,7 @@ schedule:
   nobody: {cron: \"* * * * *\", task: nowhere}
   night: {cron: 30 2 * * *, zone: America/New_York, task: tidy}
   daily: {cron: 0 7 * * *, report: [errors]}
+  often: {every: 6h, task: tidy}
 ";
 
 #[test]
@@ -54,6 +55,7 @@ fn what_is_due_happens_once_through_a_kill() {
         "daily does nothing when it is due: reports are not made yet",
         "daily 02:30 America/New_York",
         "every minute Europe/Berlin",
+        "often   every 6h  ",
         "did not run: there is no node where role=db",
     ] {
         assert!(listed.contains(words), "{words}: {listed}");
@@ -87,4 +89,46 @@ fn what_is_due_happens_once_through_a_kill() {
         let ran = control_plane.ctl(args);
         assert!(ran.code != Some(0) && ran.err.contains(words), "{args:?}: {ran:#?}");
     }
+}
+
+const FAILING: &str = "
+task: {tidy: {where: role=web, steps: [{run: bin/tidy}]}}
+schedule: {yearly: {cron: 0 3 1 1 *, task: tidy}}
+";
+
+#[test]
+fn a_schedule_whose_run_failed_is_an_alert_until_one_succeeds() {
+    let mut control_plane = ControlPlane::started();
+    control_plane.apply(FAILING);
+    let alert = |control_plane: &ControlPlane, summary: Option<&str>| {
+        wait_for("the alert", Duration::from_secs(20), || {
+            let alerts = control_plane.ctl_json(&["alert", "ls"]);
+            let found = alerts.as_array().unwrap().iter().find(|one| one["name"] == "SCHEDULE/yearly").cloned();
+            let said = found.as_ref().and_then(|one| one["summary"].as_str());
+            let is_so = match (said, summary) {
+                (Some(said), Some(summary)) => said.starts_with(summary) && said.ends_with("0 ok, 1 failed"),
+                (None, None) => true,
+                _ => false,
+            };
+            if is_so { Ok(()) } else { Err(alerts) }
+        });
+    };
+    let failed = Some("run/1: task tidy, of schedule yearly failed (1 failed (");
+    with_nodes(&control_plane, &[Part::Fails], |_| {
+        let ran = control_plane.ctl(&["schedule", "run", "yearly", "--yes"]);
+        assert_eq!(ran.code, Some(1), "{ran:#?}");
+        alert(&control_plane, failed);
+    });
+    control_plane.kill();
+    control_plane.start();
+    alert(&control_plane, failed);
+    let shown = control_plane.ctl_ok(&["alert", "show", "SCHEDULE/yearly"]);
+    assert!(shown.contains("SCHEDULE/yearly"), "{shown}");
+    for node in control_plane.ctl_json(&["node", "ls"]).as_array().unwrap() {
+        control_plane.ctl_ok(&["node", "revoke", node["name"].as_str().unwrap(), "--yes"]);
+    }
+    with_nodes(&control_plane, &[Part::Says("tidied\n")], |_| {
+        control_plane.ctl_ok(&["schedule", "run", "yearly", "--yes"]);
+        alert(&control_plane, None);
+    });
 }

@@ -21,7 +21,7 @@ fn patch() -> wire::Schedule {
     wire::Schedule {
         name: "patch".into(),
         system: "shop".into(),
-        cron: "0 20 * * tue".into(),
+        when: "0 20 * * tue".into(),
         zone: "Europe/Berlin".into(),
         does: "task patch".into(),
         window: "evening".into(),
@@ -41,7 +41,7 @@ fn patch() -> wire::Schedule {
 fn others() -> [wire::Schedule; 3] {
     let report = wire::Schedule {
         name: "daily".into(),
-        cron: "0 7 * * *".into(),
+        when: "0 7 * * *".into(),
         zone: "UTC".into(),
         does: "report errors, backups".into(),
         problem: "reports are not made yet".into(),
@@ -49,7 +49,7 @@ fn others() -> [wire::Schedule; 3] {
     };
     let paused = wire::Schedule {
         name: "tidy".into(),
-        cron: "*/15 * * * *".into(),
+        when: "*/15 * * * *".into(),
         zone: "UTC".into(),
         does: "task tidy".into(),
         paused: true,

@@ -4,8 +4,7 @@ use super::super::why::at_right;
 use crate::output::{Cell, Out, Tone, plural};
 use hostler_proto::admin as wire;
 use hostler_types::Timestamp;
-use hostler_types::calendar::{Recurrence, in_words};
-use hostler_types::cron::Cron;
+use hostler_types::calendar::{Recurrence, When, in_words};
 use hostler_types::spec::Zone;
 use hostler_types::terminal::sanitize;
 use hostler_types::units::format_duration;
@@ -21,17 +20,19 @@ fn clean(text: &str) -> String {
 /// Times of one schedule, as its zone's wall shows them.
 struct Clock {
     recurrence: Option<Recurrence>,
-    cron: String,
+    /// `Tue 20:00 Europe/Berlin`, or `every 6h`.
+    due: String,
     zone: String,
     now: Timestamp,
 }
 
 impl Clock {
     fn of(one: &wire::Schedule, now_ms: u64) -> Self {
-        let cron = Cron::parse(&one.cron).ok();
-        let words = cron.as_ref().map_or_else(|| one.cron.clone(), Cron::words);
-        let recurrence = cron.and_then(|cron| Recurrence::new(cron, &Zone(one.zone.clone())).ok());
-        Self { recurrence, cron: words, zone: one.zone.clone(), now: Timestamp::from_millis(now_ms) }
+        let when = When::parse(&one.when).ok();
+        let words = when.as_ref().map_or_else(|| one.when.clone(), When::words);
+        let due = if matches!(when, Some(When::Every(_))) { words } else { format!("{words} {}", one.zone) };
+        let recurrence = when.and_then(|when| Recurrence::new(when, &Zone(one.zone.clone())).ok());
+        Self { recurrence, due, zone: one.zone.clone(), now: Timestamp::from_millis(now_ms) }
     }
 
     /// `Tue 24 Nov 20:00`.
@@ -93,13 +94,7 @@ pub fn listed(out: &Out, answer: &wire::ListSchedulesResponse) -> String {
             Some(fire) => Cell::new(format!("{}, {}", became(fire), clock.away(fire.due_ms))).tone(tone(fire)),
             None => Cell::new("-"),
         };
-        vec![
-            Cell::new(&one.name),
-            Cell::new(format!("{} {}", clock.cron, clock.zone)),
-            next,
-            last,
-            Cell::new(&one.does),
-        ]
+        vec![Cell::new(&one.name), Cell::new(&clock.due), next, last, Cell::new(&one.does)]
     };
     let rows: Vec<Vec<Cell>> = answer.schedules.iter().map(row).collect();
     let mut text = out.table(&["NAME", "WHEN", "NEXT", "LAST", "DOES"], &rows);
@@ -125,10 +120,7 @@ fn stands(one: &wire::Schedule) -> String {
 
 /// `Tue 20:00 Europe/Berlin (0 20 * * tue)`
 fn due(one: &wire::Schedule, clock: &Clock) -> String {
-    if clock.cron == one.cron {
-        return format!("{} {}", one.cron, clock.zone);
-    }
-    format!("{} {} ({})", clock.cron, clock.zone, one.cron)
+    if clock.due.starts_with(&one.when) { clock.due.clone() } else { format!("{} ({})", clock.due, one.when) }
 }
 
 pub fn shown(answer: &wire::GetScheduleResponse) -> String {

@@ -27,7 +27,7 @@ fn due_soon() -> (u64, String) {
 fn spec(line: &str) -> String {
     format!(
         "task:
-  stamp: {{where: role=app, max: 3, timeout: 1m, steps: [{{run: \"date +%s.%N >>/tmp/fired\"}}]}}
+  stamp: {{where: role=app, max: 3, timeout: 1m, steps: [{{file: {{path: /etc/night, from: night}}}}, {{run: \"date +%s.%N >>/tmp/fired\"}}]}}
   other: {{where: role=app, max: 3, timeout: 1m, steps: [{{run: \"date +%s.%N >>/tmp/waited\"}}]}}
 schedule:
   night: {{cron: {line}, zone: UTC, task: stamp, jitter: {}s, offline: run}}
@@ -53,7 +53,11 @@ fn what_is_due_at_night_runs_without_the_control_plane() {
         fleet.wait_state(host, "ready", SOON);
     }
     let (due, line) = due_soon();
-    fleet.apply(&spec(&line));
+    let spec = spec(&line);
+    fleet.cp(&format!(
+        "mkdir -p /root/night && echo dark >/root/night/night && cat >/root/night/spec.yaml <<'EOF'\n{spec}\nEOF\n\
+         hostlerctl apply -f /root/night"
+    ));
     for host in HOSTS {
         wait_for(&format!("{host} to hold its schedule"), SOON, || {
             let seen = status(&fleet, host)["schedules"].clone();
@@ -83,6 +87,8 @@ fn what_is_due_at_night_runs_without_the_control_plane() {
         println!("{host} began {after:?} s after it was due");
         assert_eq!(seen.len(), 1, "{host}: {after:?}");
         assert!((0.0..(JITTER + BEGUN).as_secs_f64()).contains(&after[0]), "{host}: {after:?}");
+        // Its content was brought while it could be had.
+        assert_eq!(fleet.hosts.exec(host, "cat /etc/night").out, "dark\n", "{host}");
         assert_ne!(fleet.hosts.exec(host, "cat /tmp/waited").code, Some(0), "it said offline: skip");
         let kept = status(&fleet, host);
         assert_eq!(kept["link"]["connected"], false, "{kept:#}");

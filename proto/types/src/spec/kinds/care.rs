@@ -3,6 +3,7 @@
 use super::fleet::{NotifierSpec, WindowSpec};
 use super::steps::Step;
 use super::{Age, Wait};
+use crate::calendar::{EVERY_MAX, When};
 use crate::cron::Cron;
 use crate::selector::Selector;
 use crate::spec::scalars::{Amount, Ref, Span, Template, Zone};
@@ -177,9 +178,11 @@ const DEADLINE: Age = Span(Duration::from_secs(3_600));
 
 record! {
     /// When a task runs or a report is made.
-    pub struct ScheduleSpec, one of (&[&["task", "report"]]) {
-        /// When it is due.
-        cron "cron": Cron, required, "cron: 0 20 * * tue";
+    pub struct ScheduleSpec, one of (&[&["cron", "every"], &["task", "report"]]), rules schedule_rules {
+        /// When it is due, on the wall of its zone.
+        cron "cron": Cron, optional, "cron: 0 20 * * tue";
+        /// How often it is due: at the multiples of this time since 1970, in no zone.
+        every "every": Age, optional, "every: 6h";
         /// The zone of its cron line; the system's without it.
         zone "zone": Zone, optional, "zone: Europe/Berlin";
         /// The task that runs.
@@ -200,6 +203,27 @@ record! {
         offline "offline": Offline, default(Offline::Skip), "offline: run";
         /// Who is told.
         tell "tell": Vec<Ref<NotifierSpec>>, default(Vec::new()), "tell: [ops]";
+    }
+}
+
+impl ScheduleSpec {
+    /// One of the two is given, and its rules have looked at both.
+    pub fn when(&self) -> When {
+        let every = self.every.map_or(EVERY_MAX, |every| every.0);
+        self.cron.clone().map_or(When::Every(every), When::Cron)
+    }
+}
+
+fn schedule_rules(spec: &ScheduleSpec, node: &Node, reader: &mut Reader<'_>) {
+    let Some(every) = spec.every else { return };
+    if let Err(error) = When::every(every.0) {
+        let at = node.get("every").map_or(node.at, |found| found.at);
+        reader.fault(at, error.to_string(), Some("write it like this: every: 6h".to_owned()));
+    }
+    if spec.zone.is_some() {
+        let at = node.get("zone").map_or(node.at, |found| found.at);
+        let help = "leave it out, or write cron: 0 */6 * * * for times on the zone's wall".to_owned();
+        reader.fault(at, "means nothing beside every", Some(help));
     }
 }
 
