@@ -58,4 +58,6 @@ enum Sabotage {
     ActsFirst,
     /// It does not tell its ledger who rules.
     ForgetsStamp,
+    /// Up to when a schedule is decided is not there after the control plane's end.
+    LosesMark,
 }

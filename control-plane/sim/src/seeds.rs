@@ -111,7 +111,13 @@ fn worlds_are_as_hostile_as_they_say() {
         assert!(sum.tasks.contains_key(state), "no task was {state}: {sum:?}");
     }
     assert!(
-        sum.runs.len() == 3 && sum.effects > 1_000 && sum.terms > 100 && sum.held > 100 && sum.stale > 0,
+        sum.runs.len() == 3
+            && sum.effects > 1_000
+            && sum.terms > 100
+            && sum.held > 100
+            && sum.stale > 0
+            && sum.fires > 0
+            && sum.alone > 0,
         "{sum:?}"
     );
 }
@@ -145,6 +151,11 @@ fn a_journal_that_is_lost_is_noticed() {
 #[test]
 fn acting_before_writing_is_noticed() {
     noticed(Sabotage::ActsFirst, &["has not written"]);
+}
+
+#[test]
+fn a_mark_that_is_lost_is_noticed() {
+    noticed(Sabotage::LosesMark, &["decides twice"]);
 }
 
 #[test]

@@ -28,9 +28,9 @@ pub struct Timer {
     max: usize,
 }
 
-/// None yet.
+/// Some worlds have none.
 pub fn timers(dice: &mut Dice) -> Vec<Timer> {
-    if dice.chance(1_000) {
+    if dice.chance(600) {
         return Vec::new();
     }
     (0..dice.between(1, 2)).map(|number| timer(dice, number)).collect()

@@ -2,6 +2,7 @@
 //! commit with it; what comes to no run is kept with its mark before anything later.
 
 use super::Word;
+use crate::Sabotage;
 use crate::plan::{Ms, SECOND, Wish, node};
 use crate::store::{Became, Beside};
 use crate::world::{Event, World};
@@ -221,7 +222,9 @@ impl World {
     }
 
     pub fn keep_ledger(&mut self, index: usize, timer: usize, ledger: &Ledger) {
-        self.controls[index].store.put_ledger(timer, ledger);
+        if self.sabotage != Sabotage::LosesMark {
+            self.controls[index].store.put_ledger(timer, ledger);
+        }
     }
 
     /// What a fire came to is on the disk.
