@@ -166,7 +166,9 @@ impl Worker {
         let journal = Arc::clone(&running.journal);
         let loaded = tokio::task::spawn_blocking(move || journal.load(clock::wall())).await;
         let loaded = loaded.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
-        let mut found = Found { open: loaded.open, over: loaded.over, boot: host::boot_id(), on_host: Vec::new() };
+        let (open, over) = (loaded.open, loaded.over);
+        let uptime = Duration::from_millis(hostler_executor::clock::boottime_ms());
+        let mut found = Found { open, over, boot: host::boot_id(), uptime, on_host: Vec::new() };
         // Nothing is left of tasks where there never was one.
         if !(found.open.is_empty() && found.over.is_empty()) {
             found.on_host = running.hands.on_host().await;
@@ -322,7 +324,7 @@ impl Worker {
                 running.doing.spawn(async move { ended(id, step, hands.reboot(when).await) });
             }
             Effect::LookAtService { id, step, service } => {
-                return Some(Input::ServiceSeen { id, step, started: self.started(&service) });
+                return Some(Input::ServiceSeen { id, step, runs_for: self.runs_for(&service) });
             }
             Effect::LookAtCheck { id, step, check } => {
                 let seen = self.check(&check);
@@ -388,13 +390,15 @@ impl Worker {
         Reach { state_dir: self.state_dir.clone(), address: self.view.lock().link.address.clone() }
     }
 
-    /// Since when all of it runs.
-    fn started(&self, service: &Name) -> Option<Timestamp> {
+    /// For how long its oldest program runs, if all of it does.
+    fn runs_for(&self, service: &Name) -> Option<Duration> {
         let view = self.view.lock();
         let all: Vec<_> = view.services.values().filter(|seen| seen.standing.key.service == *service).collect();
         let runs = all.iter().all(|seen| seen.standing.state == ServiceState::Running);
-        let oldest = all.iter().map(|seen| seen.standing.started).min().flatten();
-        oldest.filter(|_| runs)
+        let pids: Option<Vec<u32>> = all.iter().map(|seen| seen.standing.pid).collect();
+        drop(view);
+        let ages: Option<Vec<Duration>> = pids.filter(|_| runs)?.into_iter().map(services::process::age).collect();
+        ages?.into_iter().max()
     }
 
     fn check(&self, check: &Name) -> Option<CheckStands> {

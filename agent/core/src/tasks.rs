@@ -53,6 +53,10 @@ pub struct Record {
     pub step_began: Timestamp,
     /// In which life of the host.
     pub boot: String,
+    /// For how long the host had been up then: nobody sets that clock.
+    pub uptime: Duration,
+    /// How much was left then of the time that all of it may take.
+    pub left: Duration,
     /// What its steps said that are done.
     pub said: String,
     /// Why it is to end, by somebody's wish.
@@ -153,11 +157,11 @@ pub enum Input {
         step: u32,
         seen: Option<CheckStands>,
     },
-    /// Since when all of it runs, if it does.
+    /// For how long all of it runs, if it does.
     ServiceSeen {
         id: TaskId,
         step: u32,
-        started: Option<Timestamp>,
+        runs_for: Option<Duration>,
     },
     /// What holds acts back on this host, all of it.
     Brakes(Vec<Brake>),

@@ -7,11 +7,13 @@
 use crate::files;
 use hostler_agent_core::tasks::{Kept, Over, Record};
 use hostler_proto::agent as wire;
+use hostler_types::time::whole_millis;
 use hostler_types::{Stamp, TaskId, TaskOffer, TaskReport, Timestamp};
 use prost::Message;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 const FOLDER: &str = "tasks";
 const VERSION: u16 = 1;
@@ -33,9 +35,18 @@ struct Head {
 struct Step {
     began_ms: u64,
     boot: String,
+    #[serde(default = "unknown")]
+    uptime_ms: u64,
+    #[serde(default = "unknown")]
+    left_ms: u64,
     said: String,
     cancel: Option<String>,
     offer_bytes: usize,
+}
+
+/// Older agents did not write it: so nothing that runs began since, and all time is left.
+const fn unknown() -> u64 {
+    u64::MAX
 }
 
 #[derive(Debug, Default)]
@@ -120,6 +131,8 @@ fn encode(kept: &Kept) -> io::Result<Vec<u8>> {
     let step = offer.map(|record| Step {
         began_ms: record.step_began.as_millis(),
         boot: record.boot.clone(),
+        uptime_ms: whole_millis(record.uptime),
+        left_ms: whole_millis(record.left),
         said: record.said.clone(),
         cancel: record.cancel.clone(),
         offer_bytes: bytes.len(),
@@ -145,10 +158,11 @@ fn decode(bytes: &[u8]) -> Option<Kept> {
         let report = Box::new(report);
         return Some(Kept::Over { report, stamp: Stamp { lineage, term, generation: 0 } });
     };
-    let Step { began_ms, boot, said, cancel, .. } = step;
+    let Step { began_ms, boot, uptime_ms, left_ms, said, cancel, .. } = step;
     let offer = TaskOffer::try_from(wire::TaskOffer::decode(offer).ok()?).ok()?;
     let step_began = Timestamp::from_millis(began_ms);
-    Some(Kept::Open(Box::new(Record { offer, report, step_began, boot, said, cancel })))
+    let (uptime, left) = (Duration::from_millis(uptime_ms), Duration::from_millis(left_ms).min(offer.timeout));
+    Some(Kept::Open(Box::new(Record { offer, report, step_began, boot, uptime, left, said, cancel })))
 }
 
 #[cfg(test)]
@@ -174,7 +188,8 @@ mod tests {
         let mut report = TaskReport::new(id, TaskState::Running, Timestamp::from_millis(7), "step 1 of 2");
         report.began = Some(Timestamp::from_millis(6));
         let (boot, said, cancel) = ("one".to_owned(), "well".to_owned(), Some("by ada".to_owned()));
-        Record { offer, report, step_began: Timestamp::from_millis(6), boot, said, cancel }
+        let (uptime, left) = (Duration::from_millis(9), Duration::from_millis(29_999));
+        Record { offer, report, step_began: Timestamp::from_millis(6), boot, uptime, left, said, cancel }
     }
 
     #[test]

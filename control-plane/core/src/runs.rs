@@ -455,10 +455,7 @@ impl Runs {
             run.age_before = now.wall.since(run.order.at);
             for (node, task) in run.tasks.iter().filter(|(_, task)| run.order.disturbs && task.is_unsettled(&run.order))
             {
-                // Its host's clock says when it ended, and may be wrong: it was over when it
-                // was offered and all patience had gone by.
-                let patience = decide::silent_after(run.order.timeout) + SETTLE;
-                let left = task.offered.map_or(SETTLE, |at| at.plus(patience).since(now.wall).min(SETTLE));
+                let left = settles_for(now, &run.order, task);
                 self.settles(node.clone(), Settling { number, until: now.monotonic + left });
             }
         } else {
@@ -512,6 +509,18 @@ impl Runs {
             None => drop(self.settling.insert(node, one)),
         }
     }
+}
+
+/// How much longer a task of before a restart is not known to have left its node well. Its
+/// host's clock says when it ended, and may be wrong: it was over, or the host was away,
+/// when it was offered and all patience had gone by. A host that came back later says so,
+/// and where its clock is ahead it is not believed.
+fn settles_for(now: Now, order: &Order, task: &Task) -> Duration {
+    let patience = decide::silent_after(order.timeout) + SETTLE;
+    let at_most = task.offered.map_or(SETTLE, |at| at.plus(patience).since(now.wall).min(SETTLE));
+    let ended = task.report.at;
+    let since_end = if ended <= now.wall { SETTLE.saturating_sub(now.wall.since(ended)) } else { Duration::ZERO };
+    at_most.max(since_end)
 }
 
 impl Run {

@@ -1,15 +1,18 @@
 //! What must be so, looked at from outside: from what hosts really did, and from what
 //! control planes had written down.
 
-use super::control::Fleet;
-use super::host::{Host, Place};
-use super::plan::{Ms, node};
+mod end;
+mod fires;
+mod hosts;
+
+use super::control::{Control, Fleet};
+use super::host::Place;
+use super::plan::{Ms, SECOND, node};
 use super::store::{Put, Store};
-use super::world::World;
-use hostler_agent_core::tasks::{Effect as HostEffect, Kept};
-use hostler_core::runs::{Effect, Link, Order, Run, RunState, Runs, SETTLE, View};
-use hostler_types::{NodeId, Stamp, TaskId, TaskReport, TaskState, TaskStep};
-use std::collections::BTreeMap;
+use hostler_core::runs::{BEGIN_WITHIN, Effect, Link, Order, REPORT_PATIENCE, Run, RunState, Runs, SETTLE, View};
+use hostler_types::{NodeId, Stamp, TaskId, TaskState};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// What happened in a world, so that nobody takes a quiet one for a safe one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,6 +23,9 @@ pub struct Tally {
     pub terms: u64,
     pub held: u64,
     pub stale: u64,
+    /// Fires that became runs, and those that hosts began by themselves.
+    pub fires: u64,
+    pub alone: u64,
 }
 
 #[derive(Default)]
@@ -33,16 +39,51 @@ pub struct Judge {
     pub aborted: Vec<(usize, TaskId)>,
     /// When a control plane let a task begin on a host.
     first: BTreeMap<(usize, TaskId, usize), Ms>,
-    /// For which control plane, since it was let begin, until when.
-    settling: BTreeMap<(usize, usize), (Ms, Ms)>,
+    /// By control plane and host.
+    settling: BTreeMap<(usize, usize), Settling>,
+    /// Since when a control plane, in its present life, has waited for a task to end.
+    out: BTreeMap<(usize, u64, usize), Ms>,
+    /// When each control plane began last.
+    started: BTreeMap<usize, Ms>,
+    /// Programs that were begun, which may not have come to run.
+    programs: BTreeSet<(usize, Place)>,
     begun: BTreeMap<TaskId, Ms>,
-    /// When each host was switched on last.
+    /// When each host was switched on last, or had all its services after that.
     pub booted: BTreeMap<usize, Ms>,
     accepted: BTreeMap<(usize, TaskId), Ms>,
-    ended: BTreeMap<(usize, TaskId), Ms>,
+    /// And how far its clock was off.
+    ended: BTreeMap<(usize, TaskId), (Ms, i64)>,
+    /// When somebody last put a host's clock back.
+    pub put_back: BTreeMap<usize, Ms>,
+    /// What hosts began by themselves.
+    alone: BTreeSet<(usize, TaskId)>,
     /// When somebody last set the clock of the control plane.
     pub clock_set: Ms,
     pub tally: Tally,
+}
+
+/// What one left behind.
+struct Settling {
+    task: TaskId,
+    /// When it was let begin.
+    since: Ms,
+    until: Ms,
+    /// Where nobody can say when it ended, it was over then.
+    at_most: Ms,
+    /// How far the clock was off that says when it ended.
+    skew: Option<i64>,
+}
+
+/// Longer than a turn of a control plane may take.
+const GRACE: Ms = 2 * SECOND;
+
+fn millis(span: Duration) -> Ms {
+    u64::try_from(span.as_millis()).expect("a span")
+}
+
+/// After that nobody waits any more for a task that was let begin.
+fn silent_after(order: &Order) -> Ms {
+    millis(BEGIN_WITHIN + order.timeout + REPORT_PATIENCE)
 }
 
 fn is_older(stamp: Stamp, than: Stamp) -> bool {
@@ -59,7 +100,8 @@ fn is_unsettled(order: &Order, state: TaskState) -> bool {
 
 impl Judge {
     /// A control plane knows what was kept, and what it counts after the clock.
-    pub fn begins_anew(&mut self, now: Ms, index: usize, store: &Store, places: &BTreeMap<NodeId, usize>) {
+    pub fn begins_anew(&mut self, now: Ms, index: usize, control: &Control, places: &BTreeMap<NodeId, usize>) {
+        let store = &control.store;
         self.tally.terms += 1;
         let kept = |task: &TaskId, host: usize| {
             let mut offered = store.tasks.iter().filter(|(_, row)| row.offered.is_some());
@@ -70,13 +112,39 @@ impl Judge {
         self.first.retain(|(control, task, host), _| *control != index || kept(task, *host));
         for ((number, node), row) in &store.tasks {
             if let Some(head) = store.heads.get(number).filter(|_| row.offered.is_some()) {
-                self.first.entry((index, head.order.task.clone(), places[node])).or_insert(now);
+                let (id, host) = (&head.order.task, places[node]);
+                // One that takes over knows when another let it begin.
+                let others = (0..index).filter_map(|one| self.first.get(&(one, id.clone(), host))).min().copied();
+                self.first.entry((index, id.clone(), host)).or_insert(others.unwrap_or(now));
             }
         }
         self.begun.retain(|id, _| store.heads.values().any(|head| head.order.task == *id));
+        self.out.retain(|(control, ..), _| *control != index);
+        self.started.insert(index, now);
         let set = self.clock_set;
-        // Spans over a restart are counted by a clock that somebody may have set.
-        self.settling.retain(|(control, _), (since, until)| *control != index || (*until > now && *since > set));
+        // Spans over a restart are counted by a clock that somebody may have set. And what
+        // was taken for lost may have ended well, as is known now.
+        let unsettled = |one: &Settling, host: usize| {
+            let head = store.heads.values().find(|head| head.order.task == one.task);
+            let state = store.state_of(&one.task, &node(host));
+            head.zip(state).is_some_and(|(head, state)| is_unsettled(&head.order, state))
+        };
+        self.settling.retain(|(of, host), one| {
+            if *of != index {
+                return true;
+            }
+            match one.skew {
+                Some(skew) if skew != control.skew => one.until = one.until.min(one.at_most),
+                Some(_) => {}
+                // What was taken for lost has said since when it ended.
+                None if store.state_of(&one.task, &node(*host)) != Some(TaskState::Lost) => {
+                    let ended = self.ended.get(&(*host, one.task.clone())).map_or(now, |(ended, _)| *ended);
+                    one.until = one.until.min(ended + millis(SETTLE));
+                }
+                None => {}
+            }
+            one.until > now && one.since > set && unsettled(one, *host)
+        });
     }
 
     pub fn decided(
@@ -89,12 +157,18 @@ impl Judge {
     ) -> Vec<String> {
         let mut wrong = Vec::new();
         for run in runs.iter() {
-            // What another one let begin is heard of, and may be too much.
-            let own = run.tasks.values().filter(|task| task.offered.is_some() && task.state().is_out());
-            let out = own.count();
+            // What another one let begin is heard of, and may be too much. And one that ended
+            // is not at work, though who heard of it may have died before that was kept.
+            let is_over = |node: &NodeId| self.ended.contains_key(&(fleet.host(node), run.order.task.clone()));
+            let own = || run.tasks.iter().filter(|(_, task)| task.offered.is_some() && task.state().is_out());
+            let mut out = own().count();
+            if out > run.order.max {
+                out = own().filter(|(node, _)| !is_over(node)).count();
+            }
             if out > run.order.max {
                 wrong.push(format!("{} has {out} out at once, and may have {}", run.order.title, run.order.max));
             }
+            wrong.extend(self.in_time((now, index), fleet, run));
         }
         for effect in effects {
             match effect {
@@ -106,16 +180,8 @@ impl Judge {
                 Effect::SaveTask { number, node } => {
                     let Some(run) = runs.get(*number).filter(|run| run.order.disturbs) else { continue };
                     if run.tasks.get(node).is_some_and(|task| is_unsettled(&run.order, task.state())) {
-                        let host = fleet.host(node);
-                        let key = (host, run.order.task.clone());
-                        let ended = self.ended.get(&key).copied().unwrap_or(now);
-                        let first = self.first.get(&(index, key.1.clone(), host));
-                        let since = first.copied().unwrap_or(now);
-                        let until = ended + u64::try_from(SETTLE.as_millis()).expect("a minute");
-                        let known = self.settling.get(&(index, host)).is_some_and(|(_, known)| *known >= until);
-                        if !known {
-                            self.settling.insert((index, host), (since, until));
-                        }
+                        let lost = run.tasks.get(node).is_some_and(|task| task.state() == TaskState::Lost);
+                        self.left((now, index), fleet.host(node), &run.order, lost);
                     }
                 }
                 Effect::Offer { number, node, .. } => {
@@ -134,6 +200,45 @@ impl Judge {
                 Effect::Note { note, .. } if note.what == hostler_core::runs::What::Held => self.tally.held += 1,
                 _ => {}
             }
+        }
+        wrong
+    }
+
+    /// What a task left behind may not be well yet, and nor is who was given up.
+    fn left(&mut self, (now, index): (Ms, usize), host: usize, order: &Order, lost: bool) {
+        let task = order.task.clone();
+        let since = self.first.get(&(index, task.clone(), host)).copied().unwrap_or(now);
+        let ended = self.ended.get(&(host, task.clone())).copied().filter(|_| !lost);
+        let until = ended.map_or(now, |(ended, _)| ended) + millis(SETTLE);
+        let at_most = since + silent_after(order) + millis(SETTLE);
+        let known = self.settling.get(&(index, host)).is_some_and(|known| known.until >= until);
+        if !known {
+            let skew = ended.map(|(_, skew)| skew);
+            self.settling.insert((index, host), Settling { task, since, until, at_most, skew });
+        }
+    }
+
+    /// Nobody is waited for longer than is said, and no run goes on behind its deadline but
+    /// for what began before.
+    fn in_time(&mut self, (now, index): (Ms, usize), fleet: &Fleet<'_>, run: &Run) -> Vec<String> {
+        let (order, limit) = (&run.order, silent_after(&run.order) + GRACE);
+        let mut wrong = Vec::new();
+        for (node, task) in run.tasks.iter().filter(|(_, task)| task.state().is_out()) {
+            let since = *self.out.entry((index, order.number, fleet.host(node))).or_insert(now);
+            if now > since + limit {
+                wrong.push(format!("{} is waited for on {} since {since}, and it is {now}", order.task, task.name));
+            }
+        }
+        let Some(begun) = self.begun.get(&order.task).copied().filter(|begun| self.clock_set <= *begun) else {
+            return wrong;
+        };
+        let Some(due) = order.deadline.map(|deadline| begun + millis(deadline)) else { return wrong };
+        let started = self.started.get(&index).copied().unwrap_or(0);
+        if now > due + GRACE && run.count(|state| state == TaskState::Planned) > 0 {
+            wrong.push(format!("{} has something to begin still at {now}, behind its deadline at {due}", order.title));
+        }
+        if !run.state.is_over() && now > due.max(started) + limit {
+            wrong.push(format!("{} is not over at {now}, long behind its deadline at {due}", order.title));
         }
         wrong
     }
@@ -160,7 +265,7 @@ impl Judge {
         let mut canaries = run.tasks.values().filter(|task| is_canary(task.place));
         must(is_canary(own) || canaries.all(|task| task.state() == TaskState::Succeeded), "before its canaries");
         let since = self.begun.get(&run.order.task).copied().unwrap_or(now);
-        let age = std::time::Duration::from_millis(now - since);
+        let age = Duration::from_millis(now - since);
         let in_time = run.order.deadline.is_none_or(|deadline| age <= deadline);
         must(in_time || self.clock_set > since, "behind its deadline");
         if run.order.disturbs && fleet.down(node).is_none() {
@@ -186,7 +291,7 @@ impl Judge {
         let host = fleet.host(node);
         let mut disturbing = runs.iter().filter(|run| run.order.disturbs);
         let out = disturbing.any(|run| run.tasks.get(node).is_some_and(|task| task.state().is_out()));
-        let settles = self.settling.get(&(index, host)).is_some_and(|(_, until)| *until > now);
+        let settles = self.settling.get(&(index, host)).is_some_and(|one| one.until > now);
         let why = match (fleet.down(node), out, settles, fleet.is_at_work(host)) {
             (Some(why), ..) => why,
             (None, true, ..) => "is out".to_owned(),
@@ -204,166 +309,12 @@ impl Judge {
                 let final_ = was.is_over() && !was.may_be_another();
                 (final_ && was != is).then(|| format!("run/{number} on {}: it was {was}, and is {is}", row.name))
             }),
-            Put::Head(number, head) => store.heads.get(number).and_then(|before| {
+            Put::Head(number, head, _) => store.heads.get(number).and_then(|before| {
                 let again = before.state.is_over();
                 again.then(|| format!("run/{number} ended {}, and is {}", before.state.word(), head.state.word()))
             }),
-            Put::Newest(_) | Put::Note(_) => None,
+            Put::Newest(_) | Put::Note(_) | Put::End(..) => None,
         };
         wrong.into_iter().collect()
-    }
-
-    pub fn ruled(&mut self, host: usize, stamp: Stamp) {
-        let highest = self.highest.entry(host).or_default();
-        if is_older(*highest, stamp) {
-            *highest = stamp;
-        }
-    }
-
-    /// Before a host writes something down.
-    pub fn keeps(&mut self, now: Ms, host: &Host, kept: &Kept, asked: Option<&(TaskId, Stamp)>) -> Vec<String> {
-        let mut wrong = Vec::new();
-        let (id, index) = (kept.id(), host.index);
-        let accepted = *self.accepted.entry((index, id.clone())).or_insert(now);
-        let booted = self.booted.get(&index).is_some_and(|at| *at > accepted);
-        if let Some((_, stamp)) = asked.filter(|(asked, _)| asked == id) {
-            let highest = self.highest.get(&index).copied().unwrap_or_default();
-            if is_older(*stamp, highest) {
-                let words = (stamp.lineage, stamp.term, highest.lineage, highest.term);
-                wrong.push(format!(
-                    "web{index} does what {id} asks, from {}.{} after {}.{}",
-                    words.0, words.1, words.2, words.3
-                ));
-            }
-            self.ruled(index, *stamp);
-        }
-        let Kept::Over { report, .. } = kept else { return wrong };
-        self.ended.insert((index, id.clone()), now);
-        if host.end_of(id).is_some() {
-            wrong.push(format!("web{index} ends {id} twice"));
-        }
-        let count = |step: usize| {
-            let place = (id.clone(), u32::try_from(step).expect("few"));
-            self.effects.get(&(index, place)).copied().unwrap_or_default()
-        };
-        match (report.state, host.disk.get(id)) {
-            (TaskState::Succeeded, Some(Kept::Open(record))) => {
-                for (step, what) in record.offer.steps.iter().enumerate() {
-                    // A host that began anew has restarted all that it has.
-                    let by_boot = booted && !matches!(what, TaskStep::Command(_));
-                    if counts(what) && count(step) != 1 && !by_boot {
-                        wrong.push(format!(
-                            "web{index}: {id} is well, and step {step} took effect {} times",
-                            count(step)
-                        ));
-                    }
-                }
-            }
-            (TaskState::Undelivered, _) if (0..3).any(|step| count(step) > 0) => {
-                wrong.push(format!("web{index}: {id} is undelivered, and took effect"));
-            }
-            _ => {}
-        }
-        wrong
-    }
-
-    pub fn tells(&mut self, index: usize, report: &TaskReport) -> Vec<String> {
-        let before = self.told.insert((index, report.id.clone()), report.state);
-        let changed = before.filter(|before| *before != report.state);
-        changed
-            .map(|was| format!("web{index} told {} as {was}, and now as {}", report.id, report.state))
-            .into_iter()
-            .collect()
-    }
-}
-
-/// What is not done twice, and is seen from outside.
-fn counts(step: &TaskStep) -> bool {
-    match step {
-        TaskStep::Command(_) | TaskStep::Reboot(_) => true,
-        TaskStep::Service { verb, .. } => *verb == hostler_types::ServiceVerb::Restart,
-        _ => false,
-    }
-}
-
-impl World {
-    pub fn took_effect(&mut self, index: usize, place: &Place) {
-        self.tell(|| format!("web{index}: {} takes effect, step {}", place.0, place.1));
-        self.judge.tally.effects += 1;
-        let count = self.judge.effects.entry((index, place.clone())).or_default();
-        *count += 1;
-        if *count > 1 {
-            self.fail(format!("{} took effect twice on web{index}, step {}", place.0, place.1));
-        }
-    }
-
-    /// The agent is about to do this.
-    pub fn begins(&mut self, index: usize, effect: &HostEffect) {
-        let (HostEffect::Start { id, step, .. }
-        | HostEffect::Service { id, step, .. }
-        | HostEffect::Packages { id, step, .. }
-        | HostEffect::Reboot { id, step, .. }) = effect
-        else {
-            return;
-        };
-        let (id, step) = (id.clone(), *step);
-        match self.hosts[index].disk.get(&id) {
-            Some(Kept::Open(record)) if record.report.done == step => {}
-            _ => self.fail(format!("web{index} does {id}, step {step}, and has not written that down")),
-        }
-        // Where two of them rule, one may have begun what the other knows nothing of.
-        if self.controls.len() > 1 || self.removed.contains(&index) {
-            return;
-        }
-        let state = self.controls[0].store.state_of(&id, &node(index));
-        if !state.is_some_and(TaskState::is_out) {
-            let words = state.map_or("unknown", TaskState::word);
-            self.fail(format!("web{index} does {id}, step {step}, which is {words} for its control plane"));
-        }
-    }
-
-    /// All is over: what is written down is what hosts did.
-    pub fn judge_the_end(&mut self) -> Result<(), String> {
-        let (store, one) = (&self.controls[self.main].store, self.controls.len() == 1);
-        let mut tally = self.judge.tally.clone();
-        for (number, head) in &store.heads {
-            if !head.state.is_over() {
-                return Err(format!("run/{number} is kept as {}", head.state.word()));
-            }
-            *tally.runs.entry(head.state.word()).or_default() += 1;
-            let id = &head.order.task;
-            if self.judge.aborted.contains(&(self.main, id.clone())) && head.state != RunState::Aborted {
-                return Err(format!("run/{number} was aborted, and is {}", head.state.word()));
-            }
-        }
-        for ((number, node), row) in &store.tasks {
-            let Some(head) = store.heads.get(number) else { continue };
-            let (host, state, id) = (self.places[node], row.report.state, &head.order.task);
-            *tally.tasks.entry(state).or_default() += 1;
-            if !state.is_over() {
-                return Err(format!("run/{number} is over, and web{host} is {state}"));
-            }
-            if self.removed.contains(&host) {
-                continue;
-            }
-            let real = self.hosts[host].end_of(id).map(|report| report.state);
-            let wrong = match real {
-                Some(real) => state != real && (one || state == TaskState::Succeeded),
-                None => {
-                    let touched = (0..3).any(|step| self.judge.effects.contains_key(&(host, (id.clone(), step))));
-                    let nothing = matches!(
-                        state,
-                        TaskState::Undelivered | TaskState::Skipped | TaskState::Lost | TaskState::Refused
-                    );
-                    touched || !nothing
-                }
-            };
-            if wrong {
-                let real = real.map_or("nothing", TaskState::word);
-                return Err(format!("run/{number} says that web{host} is {state}, and the host says {real}"));
-            }
-        }
-        self.judge.tally = tally;
-        Ok(())
     }
 }

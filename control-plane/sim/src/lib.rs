@@ -10,15 +10,15 @@
 //!
 //! Not here: sockets, disks, programs. The shells around the cores are played as they
 //! are: `control-plane/src/runs.rs` by `control.rs`, `agent/src/tasks.rs` by `host.rs`.
-//! Schedules, deploys and the healing of services are not played yet.
+//! Deploys and the healing of services are not played yet.
 //!
 //! A span that goes over a restart of the control plane is counted by its wall clock: where
 //! somebody set that meanwhile, neither the rest of such a span nor a deadline is judged.
 //! Where two control planes rule one after the other, each is judged by what it let begin.
 //!
-//! `HOSTLER_SEEDS=10000 cargo nextest run -p hostler-sim` plays that many worlds, and
-//! `HOSTLER_SEED=7 cargo nextest run -p hostler-sim one_world --no-capture` tells the
-//! whole story of one.
+//! `HOSTLER_SEEDS=10000 cargo nextest run -p hostler-sim` plays that many worlds, those
+//! from `HOSTLER_FIRST_SEED` on where that is said. The whole story of one is told by
+//! `HOSTLER_SEED=7 cargo nextest run -p hostler-sim one_world --no-capture`.
 
 #[cfg(test)]
 mod control;
@@ -36,6 +36,8 @@ mod plan;
 mod seeds;
 #[cfg(test)]
 mod store;
+#[cfg(test)]
+mod timers;
 #[cfg(test)]
 mod wire;
 #[cfg(test)]
@@ -56,4 +58,6 @@ enum Sabotage {
     ActsFirst,
     /// It does not tell its ledger who rules.
     ForgetsStamp,
+    /// Up to when a schedule is decided is not there after the control plane's end.
+    LosesMark,
 }

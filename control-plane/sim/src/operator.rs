@@ -15,7 +15,7 @@ impl World {
     pub fn wish(&mut self, wish: Wish) {
         self.begun += 1;
         if self.controls[self.main].up {
-            self.word(self.main, Word::Begin(Box::new(wish)));
+            self.word(self.main, Word::Begin(Box::new(wish), None));
         } else {
             self.begun -= 1;
             self.at(self.now + SECOND, Event::Deed(super::plan::Deed::Begin(Box::new(wish))));

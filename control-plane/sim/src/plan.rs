@@ -1,6 +1,7 @@
 //! What a seed makes of a world: its budgets, what operators ask for, and what goes wrong.
 
 use super::dice::Dice;
+use super::timers::{Timer, timers};
 use hostler_core::runs::budget::Budget;
 use hostler_core::runs::{Order, Verb};
 use hostler_types::spec::{Packages, Reboot};
@@ -47,6 +48,13 @@ pub enum Deed {
     /// After so many effects more, and for so long.
     AgentDies(usize, usize, Ms),
     PowerCut(usize, Ms),
+    /// So long after so many effects more, and for so long.
+    PowerFails {
+        host: usize,
+        after: usize,
+        delay: Ms,
+        span: Ms,
+    },
     HostClock(usize, i64),
     /// Nobody knows whether what is asked next of the host is done.
     Lose(usize),
@@ -65,6 +73,7 @@ pub enum Deed {
 
 pub struct Plan {
     pub budgets: Vec<Budget>,
+    pub timers: Vec<Timer>,
     pub deeds: Vec<(Ms, Deed)>,
     /// From then on nothing goes wrong any more.
     pub heals: Ms,
@@ -80,7 +89,7 @@ pub fn name(host: usize) -> Name {
 
 impl Plan {
     pub fn new(dice: &mut Dice) -> Self {
-        let heals = dice.between(2, 6) * MINUTE;
+        let heals = dice.between(2, 8) * MINUTE;
         let mut deeds = Vec::new();
         for number in 0..dice.between(3, 6) {
             let at = if number == 0 { SECOND } else { dice.between(SECOND, heals * 3 / 4) };
@@ -101,7 +110,7 @@ impl Plan {
             let (age, span) = (dice.between(0, MINUTE), dice.between(10 * SECOND, 3 * MINUTE));
             deeds.push((dice.between(20 * SECOND, heals * 3 / 4), Deed::Split { age, span }));
         }
-        Self { budgets: budgets(dice), deeds, heals }
+        Self { budgets: budgets(dice), timers: timers(dice), deeds, heals }
     }
 }
 
@@ -119,15 +128,20 @@ fn trouble(dice: &mut Dice, at: Ms, deeds: &mut Vec<(Ms, Deed)>) {
         4..=6 => {
             let hosts = if dice.chance(300) { dice.some(25, HOSTS) } else { dice.some(3, HOSTS) };
             let (down, up) = dice.pick(&[(true, true), (true, true), (true, false), (false, true)]);
-            let longest = if dice.chance(200) { 4 * MINUTE } else { MINUTE };
-            let span = dice.between(SECOND, longest);
+            // Some are longer than anybody waits for a host.
+            let (least, most) = if dice.chance(300) { (MINUTE, 4 * MINUTE) } else { (SECOND, MINUTE) };
+            let span = dice.between(least, most);
             deeds.push((at, Deed::Cut { hosts, down, up, span }));
         }
         7..=11 => {
-            let span = if dice.chance(200) { 4 * MINUTE } else { MINUTE };
+            let span = dice.pick(&[4 * MINUTE, MINUTE, MINUTE, MINUTE, SECOND / 10]);
             deeds.push((at, Deed::AgentDies(host, dice.index(12), dice.between(50, span))));
         }
-        12..=13 => deeds.push((at, Deed::PowerCut(host, dice.between(5 * SECOND, 4 * MINUTE)))),
+        12 => deeds.push((at, Deed::PowerCut(host, dice.between(5 * SECOND, 4 * MINUTE)))),
+        13 => {
+            let (after, delay, span) = (dice.index(12), dice.between(0, 5 * SECOND), dice.between(SECOND, 4 * MINUTE));
+            deeds.push((at, Deed::PowerFails { host, after, delay, span }));
+        }
         14..=15 => deeds.push((at, Deed::HostClock(host, jump(dice)))),
         16 => deeds.push((at, Deed::Lose(host))),
         17 => deeds.push((at, Deed::Busy(host, dice.between(SECOND, 20 * SECOND)))),

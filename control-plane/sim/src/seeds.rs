@@ -15,24 +15,34 @@ fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().expect("a number"))
 }
 
+/// A core that panics is as wrong as one that does what must not be.
+fn outcome(world: &mut World) -> Result<(), String> {
+    let played = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.play()));
+    played.unwrap_or_else(|panic| {
+        let words = panic.downcast_ref::<String>().map(String::as_str);
+        let words = words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or_default();
+        Err(format!("it panics: {words}"))
+    })
+}
+
 fn play(seed: u64, sabotage: Sabotage) -> Result<Tally, String> {
     let mut world = World::new(seed, sabotage, false);
-    world.play().map(|()| world.judge.tally)
+    outcome(&mut world).map(|()| world.judge.tally)
 }
 
 /// The same world once more, told.
 fn story(seed: u64, sabotage: Sabotage) -> Vec<String> {
     let mut world = World::new(seed, sabotage, true);
-    let outcome = world.play();
+    let outcome = outcome(&mut world);
     let mut story: Vec<String> = world.story.into();
     story.push(format!("seed {seed}: {outcome:?}, {:?}", world.judge.tally));
     story
 }
 
 fn part(part: u64) {
-    let seeds = number("HOSTLER_SEEDS").unwrap_or(SEEDS);
+    let (first, seeds) = (number("HOSTLER_FIRST_SEED").unwrap_or(0), number("HOSTLER_SEEDS").unwrap_or(SEEDS));
     let mut failed = Vec::new();
-    for seed in (0..seeds).filter(|seed| seed % PARTS == part) {
+    for seed in (first..first + seeds).filter(|seed| seed % PARTS == part) {
         if let Err(what) = play(seed, Sabotage::None) {
             println!("seed {seed}: {what}");
             failed.push(seed);
@@ -92,7 +102,7 @@ fn worlds_are_as_hostile_as_they_say() {
         }
         (sum.effects, sum.terms, sum.held) =
             (sum.effects + tally.effects, sum.terms + tally.terms, sum.held + tally.held);
-        sum.stale += tally.stale;
+        (sum.stale, sum.fires, sum.alone) = (sum.stale + tally.stale, sum.fires + tally.fires, sum.alone + tally.alone);
     }
     println!("{sum:?}");
     // A brake that comes while an offer is on its way is seldom.
@@ -101,7 +111,13 @@ fn worlds_are_as_hostile_as_they_say() {
         assert!(sum.tasks.contains_key(state), "no task was {state}: {sum:?}");
     }
     assert!(
-        sum.runs.len() == 3 && sum.effects > 1_000 && sum.terms > 100 && sum.held > 100 && sum.stale > 0,
+        sum.runs.len() == 3
+            && sum.effects > 1_000
+            && sum.terms > 100
+            && sum.held > 100
+            && sum.stale > 0
+            && sum.fires > 0
+            && sum.alone > 0,
         "{sum:?}"
     );
 }
@@ -135,6 +151,11 @@ fn a_journal_that_is_lost_is_noticed() {
 #[test]
 fn acting_before_writing_is_noticed() {
     noticed(Sabotage::ActsFirst, &["has not written"]);
+}
+
+#[test]
+fn a_mark_that_is_lost_is_noticed() {
+    noticed(Sabotage::LosesMark, &["decides twice"]);
 }
 
 #[test]

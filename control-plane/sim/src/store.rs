@@ -2,8 +2,9 @@
 
 use super::plan::Ms;
 use hostler_core::runs::{Order, Run, RunState, SETTLE, Task};
+use hostler_core::schedules::Ledger;
 use hostler_types::{Name, NodeId, Now, TaskId, TaskReport, TaskState, TaskStep, Timestamp};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Clone, Debug)]
 pub struct Head {
@@ -34,7 +35,26 @@ pub enum Put {
     Newest(u64),
     Note(u64),
     Task(u64, NodeId, Box<Row>),
-    Head(u64, Box<Head>),
+    /// What a host did alone, of which no run is known.
+    End(TaskId, usize, Box<TaskReport>),
+    /// With the fire that it is of, if it is one.
+    Head(u64, Box<Head>, Option<Box<Beside>>),
+}
+
+/// What is kept in one commit with a run.
+#[derive(Clone, Debug)]
+pub struct Beside {
+    pub timer: usize,
+    pub due: Timestamp,
+    pub ledger: Ledger,
+    pub asks: bool,
+}
+
+/// What a fire came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Became {
+    Run { number: u64, at: Ms, asks: bool },
+    Nothing,
 }
 
 impl Put {
@@ -43,7 +63,8 @@ impl Put {
             Self::Newest(_) => (0, 0, None),
             Self::Note(number) => (1, *number, None),
             Self::Task(number, node, _) => (2, *number, Some(node.clone())),
-            Self::Head(number, _) => (3, *number, None),
+            Self::End(_, host, _) => (3, *host as u64, None),
+            Self::Head(number, ..) => (4, *number, None),
         }
     }
 }
@@ -56,6 +77,10 @@ pub struct Store {
     pub heads: BTreeMap<u64, Head>,
     /// Up to where the spool of each host is kept.
     pub marks: BTreeMap<usize, u64>,
+    /// Of schedules, without what runs.
+    pub ledgers: BTreeMap<usize, Ledger>,
+    pub fires: BTreeMap<(usize, Timestamp), Became>,
+    pub ends: BTreeMap<(TaskId, usize), TaskReport>,
 }
 
 impl Store {
@@ -64,8 +89,20 @@ impl Store {
             Put::Newest(newest) => self.newest = newest,
             Put::Note(number) => *self.notes.entry(number).or_default() += 1,
             Put::Task(number, node, row) => drop(self.tasks.insert((number, node), *row)),
-            Put::Head(number, head) => drop(self.heads.insert(number, *head)),
+            Put::End(id, host, report) => drop(self.ends.insert((id, host), *report)),
+            Put::Head(number, head, _) => drop(self.heads.insert(number, *head)),
         }
+    }
+
+    /// What runs is read from the runs.
+    pub fn put_ledger(&mut self, timer: usize, ledger: &Ledger) {
+        let running = BTreeSet::new();
+        self.ledgers.insert(timer, Ledger { running, ..ledger.clone() });
+    }
+
+    /// Whether there is a run of it.
+    pub fn has(&self, id: &TaskId) -> bool {
+        self.heads.values().any(|head| head.order.task == *id)
     }
 
     pub fn row(&self, id: &TaskId, node: &NodeId) -> Option<&Row> {

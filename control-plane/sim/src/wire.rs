@@ -4,6 +4,7 @@
 use super::plan::{Ms, SECOND};
 use super::world::{Event, World};
 use hostler_types::{Stamp, TaskId, TaskOffer, TaskReport};
+use std::collections::VecDeque;
 
 /// Three heartbeats of three seconds, as both sides have it.
 pub const LEASE: Ms = 9 * SECOND;
@@ -48,15 +49,26 @@ pub struct Stream {
     down: Ms,
     up: Ms,
     spool: Ms,
+    /// What a cut holds back: whatever is sent later comes after it.
+    held_down: VecDeque<Box<Down>>,
+    held_up: VecDeque<Box<Up>>,
+}
+
+impl Stream {
+    fn up_lane(&mut self, message: &Up) -> &mut Ms {
+        if matches!(message, Up::Spool { .. }) { &mut self.spool } else { &mut self.up }
+    }
 }
 
 impl World {
     pub fn connect(&mut self, host: usize, control: usize) -> u64 {
         self.streams_made += 1;
         let (agent_life, control_life) = (self.hosts[host].life, self.controls[control].life);
+        let (held_down, held_up) = (VecDeque::new(), VecDeque::new());
         let (down, up, spool) = (self.now, self.now, self.now);
-        let stream = Stream { host, agent_life, control, control_life, broken: false, down, up, spool };
-        self.streams.insert(self.streams_made, stream);
+        let ends =
+            Stream { host, agent_life, control, control_life, broken: false, down, up, spool, held_down, held_up };
+        self.streams.insert(self.streams_made, ends);
         self.streams_made
     }
 
@@ -84,7 +96,7 @@ impl World {
         let (extra, lost) = (self.dice.between(1, 5_000), self.dice.chance(50));
         let now = self.now;
         let Some(line) = self.streams.get_mut(&stream).filter(|line| !line.broken) else { return };
-        let lane = if matches!(message, Up::Spool { .. }) { &mut line.spool } else { &mut line.up };
+        let lane = line.up_lane(&message);
         *lane = (*lane).max(now + delay);
         let at = *lane;
         if matches!(message, Up::Task(_)) && lost {
@@ -97,25 +109,26 @@ impl World {
     }
 
     pub fn comes_down(&mut self, stream: u64, message: Box<Down>) {
-        let Some(line) = self.streams.get(&stream).filter(|line| !line.broken) else { return };
+        let Some(line) = self.streams.get_mut(&stream).filter(|line| !line.broken) else { return };
         let (host, life) = (line.host, line.agent_life);
-        if !self.lives(host, life) || self.hosts[host].stream != Some(stream) {
+        let agent = &self.hosts[host];
+        if !agent.up || agent.life != life || agent.stream != Some(stream) {
             return;
         }
-        if self.hosts[host].cut_down {
-            return self.at(self.now + RETRANSMIT, Event::Down { stream, message });
+        if self.hosts[host].cut_down || !line.held_down.is_empty() {
+            return line.held_down.push_back(message);
         }
         self.hears(host, stream, *message);
     }
 
     pub fn comes_up(&mut self, stream: u64, message: Box<Up>) {
-        let Some(line) = self.streams.get(&stream).filter(|line| !line.broken) else { return };
+        let Some(line) = self.streams.get_mut(&stream).filter(|line| !line.broken) else { return };
         let (host, control) = (line.host, line.control);
         if !self.controls[control].lives(line.control_life) {
             return;
         }
-        if self.hosts[host].cut_up {
-            return self.at(self.now + RETRANSMIT, Event::Up { stream, message });
+        if self.hosts[host].cut_up || !line.held_up.is_empty() {
+            return line.held_up.push_back(message);
         }
         self.hears_of(control, host, stream, *message);
     }
@@ -154,6 +167,29 @@ impl World {
             (self.hosts[host].cut_down, self.hosts[host].cut_up) = (false, false);
             for control in 0..self.controls.len() {
                 self.heard_again(control, host);
+            }
+            let held = |line: &Stream| line.host == host && !line.broken;
+            let streams: Vec<u64> =
+                self.streams.iter().filter(|(_, line)| held(line)).map(|(stream, _)| *stream).collect();
+            streams.into_iter().for_each(|stream| self.later(0, RETRANSMIT, Event::Resent { stream }));
+        }
+    }
+
+    /// What was held back comes in the order in which it was sent.
+    pub fn resent(&mut self, stream: u64) {
+        while let Some(line) = self.streams.get_mut(&stream).filter(|line| !line.broken) {
+            let (host, life, control, control_life) = (line.host, line.agent_life, line.control, line.control_life);
+            let host_hears = !self.hosts[host].cut_down && self.hosts[host].stream == Some(stream);
+            if let Some(message) = line.held_down.pop_front_if(|_| host_hears) {
+                if self.lives(host, life) {
+                    self.hears(host, stream, *message);
+                }
+                continue;
+            }
+            let is_cut = self.hosts[host].cut_up;
+            let Some(message) = line.held_up.pop_front_if(|_| !is_cut) else { return };
+            if self.controls[control].lives(control_life) {
+                self.hears_of(control, host, stream, *message);
             }
         }
     }

@@ -6,12 +6,15 @@ use super::dice::Dice;
 use super::host::{Host, Place};
 use super::judge::Judge;
 use super::plan::{Deed, HOSTS, Ms, Plan, SECOND, node};
+use super::timers::Timer;
 use super::wire::{Down, Stream, Up};
 use hostler_agent_core::tasks::{Fate, Input};
 use hostler_core::runs::budget::Budget;
 use hostler_types::NodeId;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+/// After all is well schedules go on for so long.
+const FIRES_ON: Ms = 4 * 60 * SECOND;
 /// Of a story that nobody reads, the end is enough.
 const STORY_LINES: usize = 400_000;
 /// Far more than a run of this size takes: a world that does not come to rest is wrong.
@@ -20,6 +23,8 @@ const EVENTS_MAX: u64 = 3_000_000;
 pub enum Event {
     Deed(Deed),
     Heals,
+    /// Schedules are paused, so that all comes to rest.
+    Holds,
     Uncut(Vec<usize>),
     Down {
         stream: u64,
@@ -28,6 +33,10 @@ pub enum Event {
     Up {
         stream: u64,
         message: Box<Up>,
+    },
+    /// A cut is over, and what it held back comes.
+    Resent {
+        stream: u64,
     },
     /// One end of a connection hears that it is over.
     HostHears {
@@ -48,6 +57,15 @@ pub enum Event {
         control: usize,
         life: u32,
         at: Ms,
+    },
+    Schedules {
+        control: usize,
+        life: u32,
+        at: Ms,
+    },
+    ScheduleWritten {
+        control: usize,
+        life: u32,
     },
     LeaseEnds {
         control: usize,
@@ -85,6 +103,11 @@ pub enum Event {
         input: Box<Input>,
     },
     Tick {
+        host: usize,
+        life: u32,
+        at: Ms,
+    },
+    Alone {
         host: usize,
         life: u32,
         at: Ms,
@@ -146,10 +169,14 @@ pub struct World {
     pub streams: BTreeMap<u64, Stream>,
     pub streams_made: u64,
     pub budgets: Vec<Budget>,
+    pub timers: Vec<Timer>,
     pub frozen: BTreeSet<usize>,
     pub removed: BTreeSet<usize>,
     pub begun: u64,
+    pub heals: Ms,
     pub healed: bool,
+    /// All schedules are.
+    pub held: bool,
     pub judge: Judge,
     pub wrong: Option<String>,
     tells: bool,
@@ -173,10 +200,13 @@ impl World {
             streams: BTreeMap::new(),
             streams_made: 0,
             budgets: plan.budgets,
+            timers: plan.timers,
             frozen: BTreeSet::new(),
             removed: BTreeSet::new(),
             begun: 0,
+            heals: plan.heals,
             healed: false,
+            held: false,
             judge: Judge::default(),
             wrong: None,
             tells,
@@ -186,6 +216,7 @@ impl World {
             world.at(at, Event::Deed(deed));
         }
         world.at(plan.heals, Event::Heals);
+        world.at(plan.heals + if world.timers.is_empty() { 0 } else { FIRES_ON }, Event::Holds);
         world.control_begins(0);
         (0..HOSTS).for_each(|host| world.power_on(host));
         world
@@ -244,14 +275,18 @@ impl World {
             Event::Deed(deed) if !self.healed => self.does(deed),
             Event::Deed(_) => {}
             Event::Heals => self.heal(),
+            Event::Holds => self.hold_schedules(),
             Event::Uncut(hosts) => self.uncut(&hosts),
             Event::Down { stream, message } => self.comes_down(stream, message),
             Event::Up { stream, message } => self.comes_up(stream, message),
+            Event::Resent { stream } => self.resent(stream),
             Event::HostHears { stream } => self.host_hears(stream),
             Event::ControlHears { stream } => self.control_hears(stream),
             Event::Turn { control, life } => self.turn(control, life),
             Event::Written { control, life } => self.written(control, life),
             Event::Look { control, life, at } => self.look(control, life, at),
+            Event::Schedules { control, life, at } => self.schedules(control, life, at),
+            Event::ScheduleWritten { control, life } => self.schedule_written(control, life),
             Event::LeaseEnds { control, life, host, renewed } => self.lease_ends(control, life, host, renewed),
             Event::ControlBack { control } => {
                 if control == self.main {
@@ -269,6 +304,7 @@ impl World {
                 }
             }
             Event::Tick { host, life, at } => self.tick(host, life, at),
+            Event::Alone { host, life, at } => self.look_alone(host, life, at),
             Event::Measured { host, life } => self.measured(host, life),
             Event::AgentBack { host, life } => self.agent_back(host, life),
             Event::PowerBack { host, boot } => self.power_back(host, boot),
@@ -295,6 +331,7 @@ impl World {
             Deed::Cut { hosts, down, up, span } => self.cut(hosts, down, up, span),
             Deed::AgentDies(host, after, span) => self.hosts[host].dies_in = Some((after, span)),
             Deed::PowerCut(host, span) => self.power_cut(host, span),
+            Deed::PowerFails { host, after, delay, span } => self.hosts[host].fails_in = Some((after, delay, span)),
             Deed::HostClock(host, by) => self.host_clock(host, by),
             Deed::Lose(host) => self.hosts[host].loses = true,
             Deed::Busy(host, span) => {
@@ -317,13 +354,14 @@ impl World {
             self.control_begins(self.main);
         }
         for host in 0..HOSTS {
-            (self.hosts[host].dies_in, self.hosts[host].loses) = (None, false);
+            (self.hosts[host].dies_in, self.hosts[host].fails_in) = (None, None);
+            self.hosts[host].loses = false;
             self.sick(host, false);
             self.freeze(host, false);
             self.heal_host(host);
         }
         self.uncut(&(0..HOSTS).collect::<Vec<_>>());
-        let newest = self.begun + 1;
+        let newest = self.controls[self.main].newest + 1;
         (1..=newest).for_each(|run| self.operator(run, hostler_core::runs::Verb::Resume));
     }
 
@@ -341,7 +379,10 @@ impl World {
         let control = &self.controls[self.main];
         let quiet =
             control.up && control.flight.is_none() && control.inbox.is_empty() && control.runs.iter().next().is_none();
-        quiet && self.hosts.iter().all(|host| self.removed.contains(&host.index) || host.is_quiet())
+        quiet
+            && self.held
+            && control.schedules.is_quiet()
+            && self.hosts.iter().all(|host| self.removed.contains(&host.index) || host.is_quiet())
     }
 
     fn still_open(&self, why: &str) -> String {

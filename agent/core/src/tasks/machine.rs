@@ -66,6 +66,8 @@ pub struct Ledger {
     highest: Stamp,
     brakes: Vec<Brake>,
     pub(super) boot: String,
+    /// For how long the host was up, and what its monotonic clock showed then.
+    pub(super) up: (Duration, Duration),
     pub(super) effects: Vec<Effect>,
 }
 
@@ -80,7 +82,7 @@ impl Ledger {
             Input::Printed { id, bytes } => self.printed(now, &id, bytes),
             Input::Ended { id, step, fate, output } => self.ended(now, &id, step, fate, output),
             Input::CheckSeen { id, step, seen } => self.check_seen(now, &id, step, seen),
-            Input::ServiceSeen { id, step, started } => self.service_seen(now, &id, step, started),
+            Input::ServiceSeen { id, step, runs_for } => self.service_seen(now, &id, step, runs_for),
             Input::Brakes(brakes) => self.brakes = brakes,
             Input::Ruled(stamp) => self.ruled(stamp),
             Input::Tick => {}
@@ -91,6 +93,12 @@ impl Ledger {
 
     pub fn next_deadline(&self) -> Option<Duration> {
         self.open.values().filter_map(Task::next).min()
+    }
+
+    /// For how long the host has been up.
+    pub(super) fn uptime(&self, now: Now) -> Duration {
+        let (up, at) = self.up;
+        up.saturating_add(now.monotonic.saturating_sub(at))
     }
 
     /// Those that are not over.
@@ -165,8 +173,9 @@ impl Ledger {
         let mut report = TaskReport::new(id.clone(), TaskState::Running, now.wall, "");
         report.began = Some(now.wall);
         let deadline = now.monotonic.saturating_add(offer.timeout);
-        let boot = self.boot.clone();
-        let record = Record { offer, report, step_began: now.wall, boot, said: String::new(), cancel: None };
+        let (boot, uptime, left) = (self.boot.clone(), self.uptime(now), offer.timeout);
+        let (step_began, said) = (now.wall, String::new());
+        let record = Record { offer, report, step_began, boot, uptime, left, said, cancel: None };
         self.open.insert(id.clone(), Task { record, deadline, doing: Doing::Waiting, ending: None });
         self.go_on(now, &id);
     }

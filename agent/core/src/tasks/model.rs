@@ -153,7 +153,8 @@ impl World {
             }
         }
         self.ledger = Ledger::default();
-        let mut found = Found { boot: format!("boot {}", self.boot), ..Found::default() };
+        let (boot, uptime) = (format!("boot {}", self.boot), self.now.monotonic);
+        let mut found = Found { boot, uptime, ..Found::default() };
         for kept in self.disk.values() {
             match kept {
                 Kept::Open(record) => found.open.push((**record).clone()),
@@ -248,8 +249,9 @@ impl World {
                 self.answer(2_000, place, Fate::Done { words: String::new(), changed: true });
             }
             Effect::LookAtService { id, step, .. } => {
-                let started = Some(self.service_started);
-                self.later(1, Coming::ToAgent(Input::ServiceSeen { id, step, started }));
+                // It is older by the time that this is heard of.
+                let runs_for = Some(self.now.wall.since(self.service_started).saturating_add(Duration::from_millis(1)));
+                self.later(1, Coming::ToAgent(Input::ServiceSeen { id, step, runs_for }));
             }
             Effect::LookAtCheck { id, step, .. } => {
                 let well = self.count.is_multiple_of(3);

@@ -13,6 +13,8 @@ pub struct Found {
     pub open: Vec<Record>,
     pub over: Vec<Over>,
     pub boot: String,
+    /// For how long the host has been up.
+    pub uptime: Duration,
     pub on_host: Vec<OnHost>,
 }
 
@@ -39,7 +41,7 @@ pub enum Stands {
 
 impl Ledger {
     pub(super) fn restored(&mut self, now: Now, found: Found) {
-        self.boot = found.boot;
+        (self.boot, self.up) = (found.boot, (found.uptime, now.monotonic));
         for Over { id, at, stamp } in found.over {
             self.ruled(stamp);
             self.remember(id, at);
@@ -50,8 +52,7 @@ impl Ledger {
         for record in found.open {
             self.ruled(record.offer.stamp);
             let id = record.offer.id.clone();
-            let age = record.report.began.map_or(Duration::ZERO, |began| now.wall.since(began));
-            let deadline = now.monotonic.saturating_add(record.offer.timeout.saturating_sub(age));
+            let deadline = now.monotonic.saturating_add(record.left.saturating_sub(self.age(now, &record)));
             let stands = on_host.remove(&(id.clone(), record.report.done));
             self.open.insert(id.clone(), Task { record, deadline, doing: Doing::Waiting, ending: None });
             resumed.push((id, stands));
@@ -68,10 +69,20 @@ impl Ledger {
         self.forget_some(now);
     }
 
+    /// For how long its present step has gone on. Over a reboot only a clock knows that
+    /// somebody may have set.
+    fn age(&self, now: Now, record: &Record) -> Duration {
+        if record.boot == self.boot {
+            self.uptime(now).saturating_sub(record.uptime)
+        } else {
+            now.wall.since(record.step_began)
+        }
+    }
+
     fn resume(&mut self, now: Now, id: &TaskId, stands: Option<Stands>) {
+        let Some(age) = self.open.get(id).map(|task| self.age(now, &task.record)) else { return };
         let Some(task) = self.open.get_mut(id) else { return };
         let other_boot = task.record.boot != self.boot;
-        let age = now.wall.since(task.record.step_began);
         let cancel = task.record.cancel.clone().map(|why| words::cancelled(&why));
         let interrupted = |words: &str| words::said(&task.record, words);
         match task.step() {
@@ -84,6 +95,13 @@ impl Ledger {
             Some(TaskStep::Reboot(_)) if other_boot => {
                 task.record.report.changed = true;
                 self.done(now, id, "rebooted".to_owned());
+            }
+            // How much of its time is left nobody knows. A reboot that was wanted goes on,
+            // also where the clock begins anew with each.
+            Some(_) if other_boot && now.wall < task.record.step_began => {
+                let words = interrupted("the host was rebooted meanwhile, and its clock was put back");
+                let (state, words) = cancel.map_or((TaskState::Interrupted, words), |why| (TaskState::Cancelled, why));
+                self.finish(now, id, state, words);
             }
             // Nobody expects it any more.
             Some(_) if task.is_late(now) => {

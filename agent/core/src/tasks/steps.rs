@@ -3,7 +3,7 @@
 use super::machine::{Ledger, Task};
 use super::{CheckStands, Effect, Kept, LOOK_AGAIN, words};
 use hostler_types::units::format_duration;
-use hostler_types::{Name, Now, TaskId, TaskState, TaskStep, Timestamp};
+use hostler_types::{Name, Now, TaskId, TaskState, TaskStep};
 use std::time::Duration;
 
 /// What the present step waits for.
@@ -58,6 +58,7 @@ impl Ledger {
 
     /// Begins the next step, or ends the task if there is none.
     pub(super) fn go_on(&mut self, now: Now, id: &TaskId) {
+        let uptime = self.uptime(now);
         let Some(task) = self.open.get_mut(id) else { return };
         task.doing = Doing::Waiting;
         loop {
@@ -78,7 +79,8 @@ impl Ledger {
             }
             task.pass("no load balancer is told yet");
         }
-        task.record.step_began = now.wall;
+        (task.record.step_began, task.record.uptime) = (now.wall, uptime);
+        task.record.left = task.deadline.saturating_sub(now.monotonic);
         task.record.boot.clone_from(&self.boot);
         task.record.report.at = now.wall;
         task.record.report.words = words::at_step(&task.record.offer, task.record.report.done);
@@ -132,9 +134,12 @@ impl Ledger {
         }
     }
 
-    pub(super) fn service_seen(&mut self, now: Now, id: &TaskId, step: u32, started: Option<Timestamp>) {
+    pub(super) fn service_seen(&mut self, now: Now, id: &TaskId, step: u32, runs_for: Option<Duration>) {
+        let uptime = self.uptime(now);
         let Some(task) = self.open.get_mut(id).filter(|task| task.record.report.done == step) else { return };
-        let since = started.is_some_and(|started| started >= task.record.step_began);
+        // What runs began to in this life of the host.
+        let since = runs_for
+            .is_some_and(|span| task.record.boot != self.boot || span <= uptime.saturating_sub(task.record.uptime));
         if since && matches!(task.doing, Doing::Service { .. }) {
             task.record.report.changed = true;
             self.done(now, id, String::new());

@@ -294,7 +294,8 @@ fn after_a_restart_nothing_is_begun_twice() {
         let mut host = Host::new();
         host.offer(1, offer(1, vec![step]));
         let on_host = on_host.map(|stands| OnHost { id: id(1), step: 0, stands }).into_iter().collect();
-        let found = Found { open: vec![record(&host, 1)], boot: boot.into(), on_host, ..Found::default() };
+        let uptime = Duration::from_secs(5);
+        let found = Found { open: vec![record(&host, 1)], boot: boot.into(), uptime, on_host, ..Found::default() };
         let mut after = Host { ledger: Ledger::default(), effects: Vec::new() };
         after.step(5, Input::Restored(Box::new(found)));
         after
@@ -319,16 +320,63 @@ fn after_a_restart_nothing_is_begun_twice() {
     let reloaded = check(service(ServiceVerb::Reload), "one", None);
     assert_eq!(reloaded.end(), Some((TaskState::Interrupted, "reload api: the agent ended in the middle of it")));
 
-    let seen = |started| Input::ServiceSeen { id: id(1), step: 0, started: Some(at(started).wall) };
+    let seen = |seconds| Input::ServiceSeen { id: id(1), step: 0, runs_for: Some(Duration::from_secs(seconds)) };
     let mut restarted = check(service(ServiceVerb::Restart), "two", None);
     assert!(matches!(&restarted.effects[..], [Effect::LookAtService { .. }]));
     restarted.step(6, seen(2));
     assert_eq!(restarted.end(), Some((TaskState::Succeeded, "")));
     let mut not = check(service(ServiceVerb::Restart), "one", None);
-    not.step(6, seen(0));
+    not.step(6, seen(7));
     assert_eq!(not.end(), None);
     not.step(66, Input::Tick);
     assert!(not.end().is_some_and(|(state, _)| state == TaskState::TimedOut || state == TaskState::Interrupted));
+}
+
+#[test]
+fn a_clock_that_is_set_changes_nothing() {
+    let after = |clock: fn(Timestamp) -> Timestamp, runs_for: u64| {
+        let mut host = Host::new();
+        host.offer(10, offer(1, vec![service(ServiceVerb::Restart)]));
+        let found = Found {
+            open: vec![record(&host, 1)],
+            boot: "one".into(),
+            uptime: Duration::from_secs(20),
+            ..Found::default()
+        };
+        // The agent's own clock begins anew with it.
+        let now = Now { wall: clock(at(20).wall), ..at(3) };
+        let mut ledger = Ledger::default();
+        ledger.step(now, Input::Restored(Box::new(found)));
+        let runs_for = Some(Duration::from_secs(runs_for));
+        let effects = ledger.step(now, Input::ServiceSeen { id: id(1), step: 0, runs_for });
+        effects.iter().any(|effect| matches!(effect, Effect::End(_)))
+    };
+    let hour = |wall: Timestamp| wall.minus(Duration::from_secs(3_600));
+    for clock in [|wall| wall, hour, |wall: Timestamp| wall.plus(Duration::from_secs(3_600))] {
+        assert!(!after(clock, 11), "it ran before");
+        assert!(after(clock, 9), "it was restarted");
+    }
+}
+
+#[test]
+fn after_a_reboot_with_the_clock_put_back_nothing_goes_on() {
+    let after = |step: TaskStep, clock: fn(Timestamp) -> Timestamp| {
+        let mut host = Host::new();
+        host.offer(10, offer(1, vec![step]));
+        let found = Found { open: vec![record(&host, 1)], boot: "two".into(), ..Found::default() };
+        let now = Now { wall: clock(at(20).wall), ..at(3) };
+        let effects = Ledger::default().step(now, Input::Restored(Box::new(found)));
+        effects.into_iter().find_map(|effect| match effect {
+            Effect::End(report) => Some((report.state, report.words)),
+            _ => None,
+        })
+    };
+    let hour = |wall: Timestamp| wall.minus(Duration::from_secs(3_600));
+    let words = "restart api: the host was rebooted meanwhile, and its clock was put back".to_owned();
+    assert_eq!(after(service(ServiceVerb::Restart), hour), Some((TaskState::Interrupted, words)));
+    assert_eq!(after(service(ServiceVerb::Restart), |wall| wall), None);
+    let rebooted = Some((TaskState::Succeeded, "rebooted".to_owned()));
+    assert_eq!(after(TaskStep::Reboot(Reboot::Always), hour), rebooted);
 }
 
 #[test]
@@ -337,7 +385,8 @@ fn after_the_deadline_nothing_is_begun() {
         let mut host = Host::new();
         host.offer(1, offer(1, steps));
         let on_host = stands.map(|stands| OnHost { id: id(1), step: 0, stands }).into_iter().collect();
-        let found = Found { open: vec![record(&host, 1)], boot: boot.into(), on_host, ..Found::default() };
+        let uptime = Duration::from_secs(90_000);
+        let found = Found { open: vec![record(&host, 1)], boot: boot.into(), uptime, on_host, ..Found::default() };
         let mut after = Host { ledger: Ledger::default(), effects: Vec::new() };
         after.step(90_000, Input::Restored(Box::new(found)));
         after

@@ -273,6 +273,11 @@ fn a_restart_goes_by_its_own_clock_and_not_by_that_of_hosts() {
     // It is an hour ahead, and all patience was over long ago.
     let mut bench = taken_up(&[(7, 600_000, 4_600_000)]);
     assert_eq!(bench.step(begin(disturbs(9), [2])), ["offer 9 web2"]);
+    // It was off for longer than anybody waited for it, and came back ten seconds ago.
+    let mut bench = taken_up(&[(7, 600_000, 990_000)]);
+    assert_eq!(bench.step(begin(disturbs(9), [2])), Vec::<String>::new());
+    assert_eq!(bench.pass(SETTLE - 11 * SECOND), Vec::<String>::new());
+    assert_eq!(bench.pass(SECOND), ["offer 9 web2"]);
     // What ended there long ago does not hide what ended since.
     let mut bench = taken_up(&[(7, 990_000, 999_000), (8, 600_000, 640_000)]);
     assert_eq!(bench.step(begin(disturbs(9), [2])), Vec::<String>::new());
