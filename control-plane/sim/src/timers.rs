@@ -73,7 +73,7 @@ impl Timer {
     pub fn assignment(&self) -> ScheduleAssignment {
         ScheduleAssignment {
             name: self.name.clone(),
-            cron: self.cron.clone(),
+            when: self.cron.clone().into(),
             zone: Zone::utc(),
             jitter: self.jitter,
             since: SINCE,
