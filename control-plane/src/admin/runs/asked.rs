@@ -21,7 +21,7 @@ use hostler_core::runs::{Link, Order, Run, Task, View};
 use hostler_proto::admin as wire;
 use hostler_types::spec::{Body, Kind, TaskSpec, nearest};
 use hostler_types::task::Command;
-use hostler_types::{Labels, Name, NodeId, Selector, TaskId, TaskReport, TaskState, TaskStep, Timestamp};
+use hostler_types::{FetchPath, Labels, Name, NodeId, Selector, TaskId, TaskReport, TaskState, TaskStep, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,6 +72,9 @@ pub async fn start(
         return Err(Status::invalid_argument(
             "say one thing to run: a task, a schedule, services, a command, or a run to retry",
         ));
+    }
+    if !request.fetch.is_empty() && request.command.is_empty() && request.script.is_empty() {
+        return Err(Status::invalid_argument("files come back from a command or a script alone"));
     }
     let draft = if !request.task.is_empty() {
         of_spec(&world, caller, &request)?
@@ -166,15 +169,17 @@ fn of_command(
         require(world, caller, &on_node(Ask::new(Verb::Act, Noun::Command), host.member.name.as_str(), &host.labels))?;
     }
     let user = Some(request.user.clone()).filter(|user| !user.is_empty());
+    let fetch = FetchPath::all(request.fetch.iter().map(String::as_str));
+    let fetch = fetch.map_err(|error| Status::invalid_argument(format!("--fetch: {error}")))?;
     let (step, title) = match script {
         Some(script) => {
-            let command =
-                Command { argv: request.command.clone(), script: Some(script), user, free: true, ..Command::default() };
+            let (argv, script) = (request.command.clone(), Some(script));
+            let command = Command { argv, script, user, free: true, fetch, ..Command::default() };
             let title = format!("script {} {}", request.script_name, request.command.join(" "));
             (TaskStep::Command(command), title.trim_end().to_owned())
         }
         None => {
-            let step = TaskStep::Command(free(&request.command, user));
+            let step = TaskStep::Command(Command { fetch, ..free(&request.command, user) });
             let title = step.to_string();
             (step, title)
         }
