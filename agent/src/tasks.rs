@@ -2,6 +2,7 @@
 //! know is seen here.
 
 mod alone;
+mod bring;
 mod firewall;
 mod hands;
 mod journal;
@@ -16,6 +17,7 @@ use crate::spool::Spool;
 use crate::vault::Vault;
 use crate::view::View;
 use crate::{clock, host};
+use bring::Brings;
 use firewall::Reach;
 use hands::Hands;
 use hostler_agent_core::alone::{self as core_alone, Alone};
@@ -26,12 +28,12 @@ use hostler_types::{
     CheckState, Name, NodeId, Now, ServiceState, Stamp, Status, TaskId, TaskOffer, TaskReport, TaskState, Timestamp,
 };
 use journal::Journal;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
@@ -85,6 +87,10 @@ struct Running {
     /// Whose program runs, and how much it had printed at the last look.
     printing: BTreeMap<TaskId, Printing>,
     looked: Duration,
+    /// What the ends of programs bring, as long as their tasks are not over.
+    brings: BTreeMap<(TaskId, u32), Brings>,
+    /// The end of a task is kept, and its files may go.
+    files: Arc<Notify>,
 }
 
 struct Printing {
@@ -104,6 +110,7 @@ impl Worker {
             tracing::error!(error, "what was kept of tasks can't be read, and so none is begun");
             return self.refuse_all(&running, &error, &stop).await;
         }
+        self.send_files(&mut running).await;
         self.hold_schedules(&mut running).await;
         loop {
             let deadline = running.ledger.next_deadline();
@@ -142,6 +149,8 @@ impl Worker {
             doing: JoinSet::new(),
             printing: BTreeMap::new(),
             looked: Duration::ZERO,
+            brings: BTreeMap::new(),
+            files: Arc::default(),
         }
     }
 
@@ -171,10 +180,31 @@ impl Worker {
         let mut found = Found { open, over, boot: host::boot_id(), uptime, on_host: Vec::new() };
         // Nothing is left of tasks where there never was one.
         if !(found.open.is_empty() && found.over.is_empty()) {
-            found.on_host = running.hands.on_host().await;
+            let brings = |id: &TaskId, step| {
+                let record = found.open.iter().find(|record| record.offer.id == *id)?;
+                record.fetch_of(step).map(Brings::new)
+            };
+            found.on_host = running.hands.on_host(brings).await;
         }
         self.step(running, Input::Restored(Box::new(found))).await;
         Ok(())
+    }
+
+    /// Also those that an agent before this one took.
+    async fn send_files(&self, running: &mut Running) {
+        let open: BTreeSet<TaskId> = running.ledger.reports().map(|report| report.id.clone()).collect();
+        running.hands.sweep(|id| running.ledger.knows(id), |id| open.contains(id)).await;
+        let sender = bring::Sender {
+            hands: running.hands.clone(),
+            journal: Arc::clone(&running.journal),
+            channel: self.channel.clone(),
+            spool: self.spool.clone(),
+            wake: Arc::clone(&running.files),
+        };
+        running.doing.spawn(async move {
+            sender.run().await;
+            Came::Nothing
+        });
     }
 
     async fn asked(&self, running: &mut Running, ask: Ask) {
@@ -290,8 +320,9 @@ impl Worker {
             }
             Effect::Follow { id, step } => running.follow(id, step),
             Effect::Stop { id, step } => {
+                let brings = running.brings(&id, step);
                 running.doing.spawn(async move {
-                    match hands.stop(&id, step).await {
+                    match hands.stop(&id, step, brings).await {
                         Some((fate, output)) => Came::Tell(Input::Ended { id, step, fate, output }),
                         None => Came::Nothing,
                     }
@@ -338,6 +369,8 @@ impl Worker {
                 tracing::info!(task = %report.id, state = %report.state, words = report.words, "a task is over");
                 self.view.lock().tasks.remove(report.id.as_str());
                 running.printing.remove(&report.id);
+                running.brings.retain(|(id, _), _| *id != report.id);
+                running.files.notify_one();
                 if running.ledger.reports().next().is_none() {
                     running.hands.scripts.keep_only(&running.alone.contents());
                 }
@@ -422,11 +455,16 @@ fn stands(state: CheckState, report: &wire::CheckReport) -> CheckStands {
 }
 
 impl Running {
+    fn brings(&mut self, id: &TaskId, step: u32) -> Option<Brings> {
+        let fetch = self.ledger.fetch_of(id, step)?;
+        Some(self.brings.entry((id.clone(), step)).or_insert_with(|| Brings::new(fetch)).clone())
+    }
+
     fn follow(&mut self, id: TaskId, step: u32) {
         self.printing.insert(id.clone(), Printing { step, length: 0 });
-        let hands = self.hands.clone();
+        let (hands, brings) = (self.hands.clone(), self.brings(&id, step));
         self.doing.spawn(async move {
-            match hands.follow(&id, step).await {
+            match hands.follow(&id, step, brings).await {
                 Some((fate, output)) => Came::Tell(Input::Ended { id, step, fate, output }),
                 None => Came::Nothing,
             }

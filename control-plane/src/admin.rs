@@ -184,6 +184,15 @@ impl Admin for AdminService {
         runs::control(&self.0, &caller, request.into_inner()).await.map(Response::new)
     }
 
+    type FetchFilesStream = runs::Fetched;
+
+    async fn fetch_files(&self, request: Request<wire::FetchFilesRequest>) -> Answer<Self::FetchFilesStream> {
+        on(&request, "run", &request.get_ref().number.to_string());
+        request.get_ref().nodes.iter().for_each(|node| on(&request, "node", node));
+        let caller = caller(&request)?;
+        runs::fetch(&self.0, &caller, request.into_inner()).await.map(Response::new)
+    }
+
     async fn list_schedules(
         &self,
         request: Request<wire::ListSchedulesRequest>,

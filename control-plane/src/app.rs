@@ -11,7 +11,7 @@ use crate::journal::{Journal, JournalError};
 use crate::notices::{self, Notices};
 use crate::pki::{Pki, PkiError};
 use crate::records::{self, NewEvent};
-use crate::runs::{self, Work};
+use crate::runs::{self, RunFiles, Work};
 use crate::schedules::{self, Schedules};
 use crate::vault::{KeyError, Vault};
 use crate::watchers::Duties;
@@ -57,6 +57,8 @@ pub struct App {
     pub blobs: Blobs,
     /// The objects of each kept version of a system.
     pub documents: Blobs,
+    /// What runs brought back.
+    pub run_files: RunFiles,
     /// Changes of specs take turns: a large one is not overtaken for ever by small
     /// ones.
     pub spec_turn: tokio::sync::Mutex<()>,
@@ -174,6 +176,9 @@ impl App {
         let documents_folder = data.join("documents");
         let documents =
             Blobs::open(&documents_folder).map_err(|source| StartError::Folder { path: documents_folder, source })?;
+        let files_folder = data.join("run-files");
+        let run_files =
+            RunFiles::open(&files_folder).map_err(|source| StartError::Folder { path: files_folder, source })?;
         let path = data.join("store");
         let (notify, told) = listen_to_store();
         let options = Options { probe: probe_in_child(), notify, ..Options::new(&path) };
@@ -220,6 +225,7 @@ impl App {
             proving: Proving::default(),
             blobs,
             documents,
+            run_files,
             spec_turn: tokio::sync::Mutex::default(),
             approvals_turn: tokio::sync::Mutex::default(),
             lineage,

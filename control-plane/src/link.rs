@@ -1,6 +1,7 @@
 //! The server's end of an agent's stream: one session a node.
 
 mod spool;
+mod upload;
 
 use self::spool::Mark;
 use crate::app::App;
@@ -120,6 +121,14 @@ impl AgentLink for LinkService {
             }
         });
         Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    async fn upload(
+        &self,
+        request: Request<Streaming<wire::UploadChunk>>,
+    ) -> Result<Response<wire::UploadResponse>, Status> {
+        let node = calling_node(&request)?;
+        upload::take(&self.0, &node, request.into_inner()).await.map(Response::new)
     }
 }
 

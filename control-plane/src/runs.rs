@@ -1,12 +1,14 @@
 //! The task that owns runs: it takes what operators and nodes say in turns, keeps what
 //! the core decides, and only then sends it.
 
+mod files;
 mod keep;
 mod offer;
 mod retention;
 mod view;
 
-pub use keep::load;
+pub use files::{RunFiles, RunFilesError};
+pub use keep::{load, told};
 pub use offer::readable;
 
 use self::keep::Kept;

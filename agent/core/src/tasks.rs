@@ -18,7 +18,9 @@ pub use restored::{Found, OnHost, Over, Stands};
 use hostler_types::service::{FileAssignment, ServiceVerb};
 use hostler_types::spec::{Packages, Reboot};
 use hostler_types::task::{Command, SystemUser};
-use hostler_types::{Brake, Name, Stamp, TaskId, TaskOffer, TaskReport, TaskState, Timestamp};
+use hostler_types::{
+    Brake, FetchPath, Name, Stamp, TaskFile, TaskId, TaskOffer, TaskReport, TaskState, TaskStep, Timestamp,
+};
 use std::time::Duration;
 
 /// Tasks under way at once: more of them would only wait for one disk.
@@ -73,6 +75,17 @@ pub enum Kept {
     },
 }
 
+impl Record {
+    /// What the program of that step is to bring back, while it is the present one.
+    pub fn fetch_of(&self, step: u32) -> Option<Fetch> {
+        let present = self.offer.steps.get(usize::try_from(step).ok()?).filter(|_| self.report.done == step);
+        let Some(TaskStep::Command(Command { fetch, user, free, .. })) = present else { return None };
+        let first = self.report.files.len();
+        let all = || Fetch { paths: fetch.clone(), user: user.clone(), free: *free, first };
+        (!fetch.is_empty()).then(all)
+    }
+}
+
 impl Kept {
     pub const fn id(&self) -> &TaskId {
         match self {
@@ -82,12 +95,27 @@ impl Kept {
     }
 }
 
-/// The last of what a task's programs printed.
+/// What a task's programs left.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Output {
+    /// The last of what they printed.
     pub text: String,
     /// So much came before that.
     pub cut_bytes: u64,
+    /// Those of one program that were asked to come back, in their order.
+    pub files: Vec<TaskFile>,
+}
+
+/// What the present program is to bring back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetch {
+    pub paths: Vec<FetchPath>,
+    /// Who has to be able to read them.
+    pub user: Option<String>,
+    /// The program stands in no spec.
+    pub free: bool,
+    /// Files of the steps before: by its place among all, each is known.
+    pub first: usize,
 }
 
 /// How a step came to its end.

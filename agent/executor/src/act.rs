@@ -7,6 +7,7 @@ use crate::parent::Parent;
 use crate::protocol::{Act, Done, Environment, FileFound, LookAt, Outcome, Process, Stands, print_of};
 use crate::rotate::{self, Due, Rotated};
 use crate::systemd::{Systemd, environment};
+use crate::take::Take;
 use crate::{firewall, packages, program};
 use crate::{units, usage};
 use std::collections::BTreeMap;
@@ -101,13 +102,8 @@ impl Hand {
                 Services::Systemd(systemd) => systemd.reboot().await,
                 Services::Parent(_) => Err("systemd does not run on this host, and nobody else reboots it".into()),
             },
-            Act::RemoveOutput { path } => changed(
-                blocking(move || {
-                    let place = Place::of(&path)?;
-                    place.remove(place.name())
-                })
-                .await?,
-            ),
+            Act::RemoveOutput { path } => changed(blocking(move || Place::of(&path)?.remove_all()).await?),
+            Act::TakeFile { path, user, bytes_max, copy, .. } => self.take_file(path, user, bytes_max, &copy).await,
             Act::Tail { unit, lines } => self.tail(&unit, lines).await,
             Act::RotateOutput { path, keep, compress, over_bytes, older_s } => {
                 let due = Due { over_bytes, older: older_s.map(Duration::from_secs) };
@@ -168,6 +164,20 @@ impl Hand {
             }
             Services::Parent(parent) => parent.start_process(unit, process, account.as_ref(), &output).await,
         }
+    }
+
+    async fn take_file(
+        &self,
+        path: PathBuf,
+        user: Option<String>,
+        bytes_max: u64,
+        copy: &Path,
+    ) -> Result<Done, String> {
+        let reader = self.user.as_ref().map(|name| account::find(name)).transpose()?;
+        let account = user.map(|name| account::find(&name)).transpose()?.or_else(|| reader.clone());
+        let take = Take::of(path, account.as_ref(), bytes_max);
+        take.copy(&Place::of(copy)?, reader.map(|account| account.gid)).await?;
+        changed(true)
     }
 
     fn systemd(&self) -> Result<&Systemd, String> {

@@ -3,6 +3,7 @@
 use crate::launch;
 use crate::policy::Policy;
 use crate::run::{Files, Run};
+use crate::take;
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand, ValueEnum};
 use hostler_types::terminal::sanitize;
@@ -28,6 +29,8 @@ enum Command {
         #[arg(last = true)]
         argv: Vec<String>,
     },
+    #[command(hide = true)]
+    Take { spec: String },
 }
 
 #[derive(clap::Args, Debug)]
@@ -53,6 +56,10 @@ impl Cli {
                 let words = launch::launched(&spec, &argv);
                 eprintln!("hostler-executor: {}", sanitize(&words));
                 Ok(launch::FAILED_CODE)
+            }
+            Command::Take { spec } => {
+                let taken = take::taken(&spec).inspect_err(|words| eprintln!("{}", sanitize(words)));
+                Ok(i32::from(taken.is_err()))
             }
         }
     }

@@ -5,7 +5,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 mod look;
@@ -92,6 +92,21 @@ impl Place {
         match rustix::fs::unlinkat(&self.folder, name, AtFlags::empty()) {
             Ok(()) => Ok(true),
             Err(Errno::NOENT) => Ok(false),
+            Err(error) => Err(self.failed("remove", error)),
+        }
+    }
+
+    /// The file, or the folder with all in it; of a symlink, the symlink alone.
+    pub fn remove_all(&self) -> Result<bool, String> {
+        match rustix::fs::unlinkat(&self.folder, &self.name, AtFlags::empty()) {
+            Ok(()) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            // By the folder that was opened: nobody can put another in its place.
+            Err(Errno::ISDIR) => {
+                std::fs::remove_dir_all(format!("/proc/self/fd/{}/{}", self.folder.as_raw_fd(), self.name))
+                    .map(|()| true)
+                    .map_err(|error| self.failed("remove", error))
+            }
             Err(error) => Err(self.failed("remove", error)),
         }
     }

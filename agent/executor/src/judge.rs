@@ -18,6 +18,9 @@ mod names;
 mod places;
 mod text;
 
+/// What prints a file, on the hosts there are.
+const CAT: [&str; 2] = ["/usr/bin/cat", "/bin/cat"];
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct Refusal {
     pub rule: &'static str,
@@ -124,6 +127,14 @@ pub fn allowed(policy: &Policy, act: &Act) -> Result<(), String> {
         }
         Act::Reboot => Ok(()),
         Act::RotateOutput { path, .. } | Act::RemoveOutput { path } => path_of(policy, path),
+        Act::TakeFile { path, within, user, free, copy, .. } => {
+            user.as_deref().map_or(Ok(()), |user| run_as(policy, user))?;
+            path_of(policy, copy)?;
+            match within {
+                Some(folder) => path_of(policy, folder),
+                None => print_out(policy, path, *free),
+            }
+        }
         Act::InspectContainer { .. } => Ok(()),
         Act::StartContainer { name, container } => {
             containers::touch(policy, name)?;
@@ -149,6 +160,26 @@ fn run_process(policy: &Policy, process: &Process) -> Result<(), String> {
     }
     listed("command", program, "commands", policy.commands.as_ref())?;
     path_of(policy, &process.output)
+}
+
+/// Whoever may run any program could print the file; who may run some, if `cat` is one.
+fn print_out(policy: &Policy, path: &Path, free: bool) -> Result<(), String> {
+    let text = path.display();
+    if let Some(own) = places::own_path(path) {
+        return Err(format!("path {text}: {own} is Hostler's own: nothing in {FILE} would allow it"));
+    }
+    match &policy.commands {
+        Some(commands) if CAT.iter().any(|cat| commands.has(cat)) => Ok(()),
+        Some(commands) => Err(format!(
+            "path {text}: {} is not in commands (line {} of {FILE}), and to fetch a file from outside of the \
+             command's own folder takes as much; added there, it would be allowed",
+            CAT[0], commands.line
+        )),
+        None if free && policy.profile != Profile::Full => {
+            Err(format!("path {text}: {} refuses free commands, and what they fetch", profile(policy)))
+        }
+        None => Ok(()),
+    }
 }
 
 /// In `operate` nothing is root unless it is listed.
@@ -273,6 +304,7 @@ pub fn verb(act: &Act) -> &'static str {
         Act::KeepFirewall => "keep_firewall",
         Act::Reboot => "reboot",
         Act::RemoveOutput { .. } => "remove_output",
+        Act::TakeFile { .. } => "take_file",
         Act::Tail { .. } => "tail",
         Act::RotateOutput { .. } => "rotate_output",
         Act::Inspect { .. } => "inspect",

@@ -167,7 +167,7 @@ fn said<E: std::fmt::Display>(verb: &str) -> impl Fn(E) -> String {
     move |error| format!("{verb}: {error}")
 }
 
-fn become_user(uid: u32, gid: u32, groups: &[u32]) -> Result<(), String> {
+pub fn become_user(uid: u32, gid: u32, groups: &[u32]) -> Result<(), String> {
     use rustix::process::{Gid, Uid};
     let groups: Vec<Gid> = groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));

@@ -28,6 +28,7 @@ mod seccomp;
 pub mod serve;
 mod signals;
 mod systemd;
+pub mod take;
 mod units;
 pub mod usage;
 mod wait;

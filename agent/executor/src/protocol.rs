@@ -153,9 +153,25 @@ pub enum Act {
         #[serde(default)]
         older_s: Option<u64>,
     },
-    /// What a task left beside the output of services: `FOLDER/task.NAME`.
+    /// What a task left beside the output of services: `FOLDER/task.NAME`, with all in it.
     RemoveOutput {
         path: PathBuf,
+    },
+    /// A copy of a file for the agent, as the user of a task can read it.
+    TakeFile {
+        path: PathBuf,
+        /// The task's own folder, `FOLDER/task.NAME`, if it is a file in there.
+        #[serde(default)]
+        within: Option<PathBuf>,
+        /// Without one: whoever the agent runs as.
+        #[serde(default)]
+        user: Option<String>,
+        /// Its task stands in no spec.
+        #[serde(default)]
+        free: bool,
+        bytes_max: u64,
+        /// `FOLDER/task.NAME`.
+        copy: PathBuf,
     },
     Inspect {
         unit: String,

@@ -155,7 +155,8 @@ fn key(act: &Act) -> Option<String> {
         Act::PutFile { path, .. }
         | Act::MakeFolder { path, .. }
         | Act::RotateOutput { path, .. }
-        | Act::RemoveOutput { path } => Some(path.display().to_string()),
+        | Act::RemoveOutput { path }
+        | Act::TakeFile { copy: path, .. } => Some(path.display().to_string()),
         Act::TryFirewall { .. } | Act::KeepFirewall => Some("the firewall".into()),
         Act::MakeUser { .. } | Act::InstallPackages { .. } | Act::UpgradePackages { .. } | Act::Reboot => {
             Some("the host".into())

@@ -1,5 +1,6 @@
 //! What a step does on the host, mostly through the executor.
 
+use super::bring::{Brings, folder_of};
 use super::reboot;
 use crate::executor::{Executor, Lost};
 use crate::services::{self, Contents, HOME_MODE, OUTPUT_FOLDER_MODE, process, user_default};
@@ -20,6 +21,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 const SCRIPT_MODE: u32 = 0o755;
+/// For its program alone.
+const OWN_FOLDER_MODE: u32 = 0o700;
 const ROOT: &str = "root";
 /// Between the end of a program and the word of it: its parent is about to know.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -89,7 +92,7 @@ impl Hands {
 
     pub async fn start(&self, id: &TaskId, step: u32, command: Command) -> Result<(), Unfit> {
         self.output_folder().await?;
-        let Command { argv, script, user, env, free } = command;
+        let Command { argv, script, user, env, free, fetch } = command;
         let env = services::resolved(&self.vault, &env);
         let env = env.map_err(|words| Some(Fate::Failed(format!("its environment: {words}"))))?;
         let user = match user {
@@ -100,10 +103,14 @@ impl Hands {
             Some(digest) => self.script(id, step, &digest, argv).await?,
             None => program(argv).map_err(|words| Some(Fate::Failed(words)))?,
         };
+        let folder = match fetch.as_slice() {
+            [] => None,
+            _ => Some(self.own_folder(id, step, user.clone()).await?),
+        };
         let process = Process {
             command,
             user,
-            folder: None,
+            folder: folder.as_ref().map(|folder| folder.to_string_lossy().into_owned()),
             env: Environment(env),
             limits: Limits::default(),
             stop_signal: "SIGTERM".to_owned(),
@@ -112,12 +119,23 @@ impl Hands {
             ready_notify: false,
             free,
         };
-        match self.done(Act::StartProcess { unit: unit_of(id, step), process }).await {
+        let started = self.done(Act::StartProcess { unit: unit_of(id, step), process }).await;
+        if let (Err(Some(_)), Some(folder)) = (&started, folder) {
+            self.remove(folder).await;
+        }
+        match started {
             Ok(_) => Ok(()),
             // What expired was not begun.
             Err(Some(Fate::Unknown(words))) => Err(Some(Fate::Failed(words))),
             Err(unfit) => Err(unfit),
         }
+    }
+
+    /// What it writes there by name comes back by that name.
+    async fn own_folder(&self, id: &TaskId, step: u32, owner: Option<String>) -> Result<PathBuf, Unfit> {
+        let path = folder_of(&self.output, id, step);
+        self.done(Act::MakeFolder { path: path.clone(), owner, mode: Some(OWN_FOLDER_MODE) }).await?;
+        Ok(path)
     }
 
     /// Whom services run as that name nobody: never the agent itself.
@@ -145,8 +163,13 @@ impl Hands {
         Ok(std::iter::once(path.to_string_lossy().into_owned()).chain(argv).collect())
     }
 
-    /// Until its program has ended.
-    pub async fn follow(&self, id: &TaskId, step: u32) -> Option<(Fate, Option<Output>)> {
+    /// Until its program has ended, and what it brings is taken.
+    pub async fn follow(&self, id: &TaskId, step: u32, brings: Option<Brings>) -> Option<(Fate, Option<Output>)> {
+        let (fate, output) = self.end_of(id, step).await?;
+        Some((fate, self.bring(id, step, output, brings).await?))
+    }
+
+    async fn end_of(&self, id: &TaskId, step: u32) -> Option<(Fate, Option<Output>)> {
         for _ in 0..LOOKS_MAX {
             let unit = self.seen(Act::Inspect { unit: unit_of(id, step) }).await?.into_iter().next();
             let gone = || Fate::Unknown("somebody removed its unit, and nobody knows how it ended".to_owned());
@@ -162,17 +185,18 @@ impl Hands {
     }
 
     /// With all that it started, and what it needed.
-    pub async fn stop(&self, id: &TaskId, step: u32) -> Option<(Fate, Option<Output>)> {
+    pub async fn stop(&self, id: &TaskId, step: u32, brings: Option<Brings>) -> Option<(Fate, Option<Output>)> {
         let unit = unit_of(id, step);
         let fate = match self.done(Act::Stop { unit: unit.clone() }).await {
             Ok(Done { ended: Some(ended), .. }) => fate(&ended),
             Ok(_) => Fate::Unknown("it was stopped".to_owned()),
             Err(unfit) => unfit?,
         };
-        let output = self.output(id).await;
+        let output = self.bring(id, step, self.output(id).await, brings).await?;
         // Where systemd remembers how it failed, it is told to forget that.
         let _ = self.done(Act::ResetFailed { unit }).await;
         self.remove(self.script_of(id, step)).await;
+        self.remove(folder_of(&self.output, id, step)).await;
         Some((fate, output))
     }
 
@@ -191,12 +215,12 @@ impl Hands {
 
     async fn last_of(&self, path: PathBuf) -> Option<Output> {
         let read = tokio::task::spawn_blocking(move || tail(&path)).await.ok()?;
-        let Output { text, cut_bytes } = read.ok()?;
-        Some(Output { text: self.vault.redact(text), cut_bytes })
+        let Output { text, cut_bytes, files } = read.ok()?;
+        Some(Output { text: self.vault.redact(text), cut_bytes, files })
     }
 
-    /// The units of tasks that are there.
-    pub async fn on_host(&self) -> Vec<OnHost> {
+    /// The units of tasks that are there; of those that ended, what they bring.
+    pub async fn on_host(&self, brings: impl Fn(&TaskId, u32) -> Option<Brings>) -> Vec<OnHost> {
         let mut all = Vec::new();
         if self.executor.is_absent() {
             return all;
@@ -206,7 +230,11 @@ impl Hands {
         for Unit { name, pid, ended, .. } in units {
             let Some((id, step)) = step_of(&name) else { continue };
             let stands = match (pid, ended) {
-                (None, Some(ended)) => Stands::Ended { fate: fate(&ended), output: self.output(&id).await },
+                (None, Some(ended)) => {
+                    let output = self.bring(&id, step, self.output(&id).await, brings(&id, step)).await;
+                    let Some(output) = output else { return std::future::pending().await };
+                    Stands::Ended { fate: fate(&ended), output }
+                }
                 _ => Stands::Runs,
             };
             all.push(OnHost { id, step, stands });
@@ -334,7 +362,7 @@ fn tail(path: &Path) -> io::Result<Output> {
     file.take(OUTPUT_BYTES_MAX as u64).read_to_end(&mut bytes)?;
     let torn = if from > 0 { bytes.iter().take_while(|byte| **byte & 0xc0 == 0x80).count() } else { 0 };
     let text = String::from_utf8_lossy(bytes.get(torn..).unwrap_or_default()).into_owned();
-    Ok(Output { text, cut_bytes: from + torn as u64 })
+    Ok(Output { text, cut_bytes: from + torn as u64, files: Vec::new() })
 }
 
 #[cfg(test)]
@@ -346,9 +374,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("log");
         std::fs::write(&path, "well\n").expect("written");
-        assert_eq!(tail(&path).expect("read"), Output { text: "well\n".into(), cut_bytes: 0 });
+        assert_eq!(tail(&path).expect("read"), Output { text: "well\n".into(), ..Output::default() });
         std::fs::write(&path, format!("{}end", "ä".repeat(OUTPUT_BYTES_MAX))).expect("written");
-        let Output { text, cut_bytes } = tail(&path).expect("read");
+        let Output { text, cut_bytes, .. } = tail(&path).expect("read");
         assert!(text.starts_with('ä') && text.ends_with("end"), "{}", &text[..10]);
         assert_eq!(text.len() as u64 + cut_bytes, 2 * OUTPUT_BYTES_MAX as u64 + 3);
     }

@@ -349,6 +349,10 @@ impl AgentLink for Fake {
         let _ = out.send(Ok(chunk)).await;
         Ok(Response::new(ReceiverStream::new(stream)))
     }
+
+    async fn upload(&self, _: Request<Streaming<wire::UploadChunk>>) -> Result<Response<wire::UploadResponse>, Status> {
+        Err(Status::unavailable("it keeps nothing"))
+    }
 }
 
 /// A connection that a stop cuts at once, as a crash would.

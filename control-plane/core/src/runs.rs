@@ -13,7 +13,7 @@ pub mod steps;
 
 use self::budget::Budget;
 use hostler_types::units::format_duration;
-use hostler_types::{Name, NodeId, Now, TaskId, TaskReport, TaskState, Timestamp};
+use hostler_types::{Name, NodeId, Now, TaskFile, TaskId, TaskReport, TaskState, Timestamp, fetch};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -489,9 +489,12 @@ impl Runs {
         let mut runs = self.runs.values_mut();
         let Some(run) = runs.find(|run| run.order.task == report.id && run.tasks.contains_key(node)) else { return };
         let number = run.order.number;
+        let files = |task: &Task| task.report.files.iter().map(TaskFile::bytes).sum::<u64>();
+        let brought = if report.files.is_empty() { 0 } else { run.tasks.values().map(files).sum() };
         let Some(task) = run.tasks.get_mut(node).filter(|task| task.is_news(report.state)) else { return };
         let is_over = report.state.is_over();
         task.report = report;
+        fetch::limit(&mut task.report.files, brought);
         if is_over {
             task.held = None;
             effects.push(Effect::SaveTask { number, node: node.clone() });

@@ -86,6 +86,7 @@ pub const CALLS: &[Call] = &[
     call("GetRun", Anyone),
     call("WatchRun", Anyone),
     call("ControlRun", Anyone),
+    call("FetchFiles", Anyone),
     call("ListSchedules", InSystem(Read, SCHEDULE)),
     call("GetSchedule", InSystem(Read, SCHEDULE)),
     call("SetSchedule", InSystem(Act, SCHEDULE)),

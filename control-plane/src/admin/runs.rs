@@ -1,9 +1,11 @@
 //! Runs: beginning them, looking at them, and saying when they are to stop.
 
 mod asked;
+mod files;
 mod show;
 
 pub use asked::{Right, start, weigh};
+pub use files::{Fetched, fetch};
 pub use show::{get, list, watch};
 
 use crate::access::{self, Caller};

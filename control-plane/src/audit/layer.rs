@@ -88,7 +88,7 @@ pub fn names<T>(request: &tonic::Request<T>) -> Call {
 /// A call that only looks. Whatever is not known to is taken to change something.
 fn only_looks(call: &str) -> bool {
     const FIRST_WORDS: [&str; 5] = ["Get", "List", "Find", "Watch", "Verify"];
-    const NAMES: [&str; 7] = ["Plan", "Connect", "Fetch", "WhoAmI", "Can", "Diagnose", "TailService"];
+    const NAMES: [&str; 8] = ["Plan", "Connect", "Fetch", "FetchFiles", "WhoAmI", "Can", "Diagnose", "TailService"];
     NAMES.contains(&call) || FIRST_WORDS.iter().any(|word| call.starts_with(word))
 }
 

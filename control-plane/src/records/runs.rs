@@ -1,12 +1,14 @@
 //! Runs, their tasks and what was decided about them, at rest.
 
 use super::{RecordError, decode, encode};
+use crate::blobs::is_digest;
 use bytes::Bytes;
 use hostler_core::runs::{Fire, Note, Order, Run, RunState, Task};
 use hostler_proto::agent::TaskStep as WireStep;
 use hostler_proto::store as rest;
+use hostler_types::fetch::Taken;
 use hostler_types::time::whole_millis;
-use hostler_types::{Name, NodeId, TaskId, TaskReport, TaskState, TaskStep, Timestamp};
+use hostler_types::{FetchPath, Name, NodeId, TaskFile, TaskId, TaskReport, TaskState, TaskStep, Timestamp};
 use prost::Message;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -190,7 +192,28 @@ pub fn encode_task(task: &Task) -> Bytes {
         output: report.output.clone(),
         output_cut_bytes: report.output_cut_bytes,
         changed: report.changed,
+        files: report.files.iter().map(encode_file).collect(),
     })
+}
+
+fn encode_file(file: &TaskFile) -> rest::RunFile {
+    let path = file.path.to_string();
+    match &file.taken {
+        Ok(Taken { bytes, digest }) => {
+            rest::RunFile { path, size_bytes: *bytes, digest: digest.clone(), words: String::new() }
+        }
+        Err(words) => rest::RunFile { path, words: words.clone(), ..rest::RunFile::default() },
+    }
+}
+
+fn decode_file(one: rest::RunFile) -> Result<TaskFile, String> {
+    let path = FetchPath::new(&one.path).map_err(|error| error.to_string())?;
+    let taken = match one.digest.as_str() {
+        "" => Err(one.words),
+        digest if is_digest(digest) => Ok(Taken { bytes: one.size_bytes, digest: one.digest }),
+        other => return Err(format!("{other:?} is no digest")),
+    };
+    Ok(TaskFile { path, taken })
 }
 
 /// What had begun on its host is out, as far as anybody knows: it is asked again.
@@ -206,6 +229,7 @@ pub fn decode_task(key: &str, bytes: &[u8], id: &TaskId) -> Result<(NodeId, Task
         output: one.output,
         output_cut_bytes: one.output_cut_bytes,
         changed: one.changed,
+        files: one.files.into_iter().map(decode_file).collect::<Result<_, _>>().map_err(damaged)?,
         ..TaskReport::new(id.clone(), state, Timestamp::from_millis(one.at_ms), one.words)
     };
     let name = Name::new(one.node).map_err(|error| damaged(error.to_string()))?;
@@ -275,6 +299,9 @@ mod tests {
         let node = NodeId::from_random([3; 10]);
         let mut report = TaskReport::new(order.task.clone(), TaskState::Failed, Timestamp::from_millis(9), "exit 2");
         (report.exit, report.output) = (Some(2), "no such file\n".into());
+        let file = |path: &str, taken| TaskFile { path: FetchPath::new(path).expect("a path"), taken };
+        let there = Taken { bytes: 7, digest: "0".repeat(64) };
+        report.files = vec![file("a/b", Ok(there)), file("/etc/shadow", Err("its user may not read it".into()))];
         let mut task = Task::new(hello, 1, report);
         task.offered = Some(Timestamp::from_millis(8));
         let mut run = Run::new(order, [(node.clone(), task.clone())].into());

@@ -178,19 +178,7 @@ async fn pause(app: &App) -> Option<()> {
 
 /// What was taken for lost was not: its record says how it really ended.
 async fn mend(app: &App, node: &NodeId, report: &TaskReport, kept: &mut Kept) -> Result<(), StoreError> {
-    let number = match report.id.fire() {
-        Some((schedule, due)) => {
-            let key = fire_key(&schedule, due);
-            let entry = app.store.get(&key).await?;
-            entry.and_then(|entry| decode_fire(&key, &entry.value).ok()).map(|fire| fire.run).filter(|run| *run != 0)
-        }
-        None => report.id.as_str().rsplit('-').next().and_then(|text| text.parse::<u64>().ok()),
-    };
-    let task = match number {
-        Some(number) => kept_task(app, number, node, &report.id).await?.map(|task| (number, task)),
-        None => None,
-    };
-    let Some((number, mut task)) = task else {
+    let Some((number, mut task)) = task_of(app, node, &report.id).await? else {
         let end = schedules::unknown_end(app, node, report);
         kept.puts.extend(end.put);
         kept.events.extend(end.event);
@@ -201,6 +189,35 @@ async fn mend(app: &App, node: &NodeId, report: &TaskReport, kept: &mut Kept) ->
         kept.task(number, node, &task);
     }
     Ok(())
+}
+
+/// How a node's task stands, and of which run it is, whether that is over or not.
+pub async fn told(app: &App, node: &NodeId, id: &TaskId) -> Result<Option<(u64, TaskReport)>, StoreError> {
+    let at_work = {
+        let inside = app.work.inside();
+        let run = inside.runs.iter().find(|run| run.order.task == *id);
+        run.and_then(|run| Some((run.order.number, run.tasks.get(node)?.report.clone())))
+    };
+    if at_work.is_some() {
+        return Ok(at_work);
+    }
+    Ok(task_of(app, node, id).await?.map(|(number, task)| (number, task.report)))
+}
+
+/// That node's part of the run that the id names.
+async fn task_of(app: &App, node: &NodeId, id: &TaskId) -> Result<Option<(u64, Task)>, StoreError> {
+    let number = match id.fire() {
+        Some((schedule, due)) => {
+            let key = fire_key(&schedule, due);
+            let entry = app.store.get(&key).await?;
+            entry.and_then(|entry| decode_fire(&key, &entry.value).ok()).map(|fire| fire.run).filter(|run| *run != 0)
+        }
+        None => id.as_str().rsplit('-').next().and_then(|text| text.parse::<u64>().ok()),
+    };
+    match number {
+        Some(number) => Ok(kept_task(app, number, node, id).await?.map(|task| (number, task))),
+        None => Ok(None),
+    }
 }
 
 /// That node's part of a run, if the run is of this id.

@@ -47,6 +47,11 @@ impl Retention {
             }
         }
         for number in outdated(past, clock::wall()).into_iter().take(RUNS_AT_ONCE) {
+            // What it brought back goes first: without a run nobody would find it again.
+            if let Err(error) = app.run_files.forget(number) {
+                tracing::error!(run = number, error = %error, "the files of an old run can't be removed");
+                continue;
+            }
             for prefix in [run_tasks_prefix(number), run_notes_prefix(number)] {
                 self.left
                     .extend(app.store.scan(&prefix, None).await?.entries.into_iter().map(|(key, _)| key.to_string()));

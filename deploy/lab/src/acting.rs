@@ -11,6 +11,8 @@ use std::process::{Child, Command, Stdio};
 
 /// Whom root's agent runs as: there on every Linux.
 const USER: &str = "daemon";
+/// An executor starts its agent again after a second.
+const STARTED: std::time::Duration = std::time::Duration::from_secs(20);
 
 pub struct Acting {
     pub agent: Agent,
@@ -64,6 +66,20 @@ impl Acting {
             terminate(&executor);
             let _ = executor.wait();
         }
+    }
+
+    /// As a crash ends it; its executor starts another.
+    pub fn kill_agent(&self) {
+        let pid = self.executor.as_ref().map_or(0, Child::id);
+        let children = || fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        let is_agent = |pid: &&str| {
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&line).contains("hostler-agent\0run")
+        };
+        let agent = || children().split_whitespace().find(|pid| is_agent(pid)).map(str::to_owned);
+        let before = crate::wait_for("the agent to run", STARTED, || agent().ok_or_else(children));
+        let _ = Command::new("kill").args(["-9", &before]).status();
+        crate::wait_for("another agent", STARTED, || agent().filter(|now| *now != before).ok_or_else(children));
     }
 
     fn end_services(&self) {

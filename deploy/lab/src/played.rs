@@ -60,6 +60,17 @@ impl Member {
     }
 }
 
+impl Member {
+    /// A file that a task brings back, in small pieces behind its name.
+    pub async fn upload(&self, head: wire::UploadChunk, content: &[u8]) -> Result<(), tonic::Status> {
+        let connected = transport::connect(&self.address, &self.trust, Some(self.identity.clone())).await;
+        let channel = connected.map_err(|error| tonic::Status::internal(error.to_string()))?;
+        let pieces = content.chunks(5).map(|data| wire::UploadChunk { data: data.to_vec(), ..Default::default() });
+        let chunks: Vec<_> = std::iter::once(head).chain(pieces).collect();
+        AgentLinkClient::new(channel).upload(tokio_stream::iter(chunks)).await.map(drop)
+    }
+}
+
 /// The stream of one node.
 pub struct Link {
     outbound: mpsc::Sender<wire::FromAgent>,

@@ -4,10 +4,11 @@ use super::service::{above_zero, line, millis, name, parsed, some, word};
 use super::{WireError, checked_digest};
 use crate::agent as wire;
 use crate::agent::task_step::Does;
+use hostler_types::fetch::{FILES_MAX, Taken};
 use hostler_types::spec::{Packages, Reboot};
 use hostler_types::task::{Command, SystemUser, TaskId, TaskOffer, TaskReport, TaskStep};
 use hostler_types::time::whole_millis;
-use hostler_types::{Stamp, Timestamp};
+use hostler_types::{FetchPath, Stamp, TaskFile, Timestamp};
 use std::collections::BTreeMap;
 
 /// The last of what a task printed: with it a report stays below the 16 KiB of a
@@ -19,6 +20,8 @@ const ARGUMENTS_MAX: usize = 256;
 const ARGUMENT_BYTES_MAX: usize = 64 * 1024;
 /// The kernel's are far more; nobody's are.
 const GROUPS_MAX: usize = 32;
+/// Why one file does not come; with all of them a report stays below its limit.
+const FILE_WORDS_BYTES_MAX: usize = 200;
 
 impl From<&TaskStep> for wire::TaskStep {
     fn from(step: &TaskStep) -> Self {
@@ -29,6 +32,7 @@ impl From<&TaskStep> for wire::TaskStep {
                 user: one.user.clone().unwrap_or_default(),
                 free: one.free,
                 env: one.env.clone().into_iter().collect(),
+                fetch: one.fetch.iter().map(ToString::to_string).collect(),
             }),
             TaskStep::Service { service, verb } => {
                 Does::Service(wire::TaskService { service: service.to_string(), verb: verb.word().to_owned() })
@@ -94,7 +98,9 @@ fn command(one: wire::TaskCommand) -> Result<Command, WireError> {
     if env.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > ARGUMENT_BYTES_MAX {
         return Err(WireError::new("task.command", "has a larger environment than a command takes"));
     }
-    Ok(Command { argv: one.argv, script, user: some(one.user), env, free: one.free })
+    let fetch = FetchPath::all(one.fetch.iter().map(String::as_str));
+    let fetch = fetch.map_err(|error| WireError::new("task.fetch", error))?;
+    Ok(Command { argv: one.argv, script, user: some(one.user), env, free: one.free, fetch })
 }
 
 impl From<&TaskOffer> for wire::TaskOffer {
@@ -144,6 +150,7 @@ impl From<&TaskReport> for wire::TaskReport {
             output: one.output.clone(),
             output_cut_bytes: one.output_cut_bytes,
             changed: one.changed,
+            files: one.files.iter().map(Into::into).collect(),
         }
         .clipped()
     }
@@ -154,6 +161,10 @@ impl wire::TaskReport {
     #[must_use]
     pub fn clipped(mut self) -> Self {
         self.words = line(self.words);
+        self.files.truncate(FILES_MAX);
+        for file in &mut self.files {
+            file.words.truncate(file.words.floor_char_boundary(FILE_WORDS_BYTES_MAX));
+        }
         if self.output.len() > OUTPUT_BYTES_MAX {
             let from = self.output.ceil_char_boundary(self.output.len() - OUTPUT_BYTES_MAX);
             self.output_cut_bytes += from as u64;
@@ -178,7 +189,32 @@ impl TryFrom<wire::TaskReport> for TaskReport {
             output: one.output,
             output_cut_bytes: one.output_cut_bytes,
             changed: one.changed,
+            files: one.files.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
         })
+    }
+}
+
+impl From<&TaskFile> for wire::TaskFile {
+    fn from(one: &TaskFile) -> Self {
+        let path = one.path.to_string();
+        match &one.taken {
+            Ok(Taken { bytes, digest }) => {
+                Self { path, size_bytes: *bytes, digest: digest.clone(), words: String::new() }
+            }
+            Err(words) => Self { path, words: words.clone(), ..Self::default() },
+        }
+    }
+}
+
+impl TryFrom<wire::TaskFile> for TaskFile {
+    type Error = WireError;
+    fn try_from(one: wire::TaskFile) -> Result<Self, WireError> {
+        let path = FetchPath::new(&one.path).map_err(|error| WireError::new("task.files", error))?;
+        let taken = match one.digest.as_str() {
+            "" => Err(one.words),
+            _ => Ok(Taken { bytes: one.size_bytes, digest: checked_digest(one.digest)? }),
+        };
+        Ok(Self { path, taken })
     }
 }
 
@@ -204,6 +240,7 @@ mod tests {
                 user: Some("shop".into()),
                 env: BTreeMap::from([("KEY".to_owned(), "${secret:key}".to_owned())]),
                 free: true,
+                fetch: vec![FetchPath::new("out/report.txt").expect("a path")],
             }),
             TaskStep::Service { service: hello(), verb: ServiceVerb::Restart },
             TaskStep::Packages(Packages::Security),
@@ -241,6 +278,11 @@ mod tests {
         assert_eq!(TaskOffer::try_from(wire::TaskOffer::from(&offer)), Ok(offer.clone()));
         let none = wire::TaskOffer { steps: Vec::new(), ..(&offer).into() };
         assert!(TaskOffer::try_from(none).is_err_and(|error| error.to_string().contains("task.steps")));
+        let above =
+            wire::TaskCommand { argv: vec!["df".into()], fetch: vec!["../x".into()], ..wire::TaskCommand::default() };
+        let steps = vec![wire::TaskStep { does: Some(Does::Command(above)) }];
+        let above = wire::TaskOffer { steps, ..(&offer).into() };
+        assert!(TaskOffer::try_from(above).is_err_and(|error| error.to_string().contains("leads out")));
         let newer = wire::TaskOffer { steps: vec![wire::TaskStep { does: None }], ..(&offer).into() };
         assert!(TaskOffer::try_from(newer).is_err_and(|error| error.to_string().contains("upgrade")));
     }
@@ -252,5 +294,23 @@ mod tests {
         let read = TaskReport::try_from(wire::TaskReport::from(&report)).expect("readable");
         assert!(read.output.ends_with("end") && read.output.len() <= OUTPUT_BYTES_MAX);
         assert_eq!(read.output.len() as u64 + read.output_cut_bytes, report.output.len() as u64);
+    }
+
+    #[test]
+    fn a_report_with_all_its_files_fits_a_record() {
+        /// A spool's.
+        const RECORD_BYTES_MAX: usize = 16 * 1024;
+        let mut report = TaskReport::new(TaskId::of_run(5, 7), TaskState::Failed, Timestamp::from_millis(3), "exit 2");
+        (report.output, report.words) = ("x".repeat(OUTPUT_BYTES_MAX), "ä".repeat(9_000));
+        let path = |number: usize| FetchPath::new(&format!("{number}{}", "x".repeat(511))).expect("a path");
+        let there = Ok(Taken { bytes: 7, digest: "0".repeat(64) });
+        report.files =
+            (0..FILES_MAX).map(|number| TaskFile { path: path(number), taken: Err("ö".repeat(999)) }).collect();
+        report.files[0].taken = there;
+        let wire = wire::TaskReport::from(&report);
+        assert!(prost::Message::encoded_len(&wire) < RECORD_BYTES_MAX, "{}", prost::Message::encoded_len(&wire));
+        let read = TaskReport::try_from(wire).expect("readable");
+        assert_eq!(read.files[0], report.files[0]);
+        assert!(read.files[7].taken.as_ref().is_err_and(|words| words.len() <= FILE_WORDS_BYTES_MAX));
     }
 }

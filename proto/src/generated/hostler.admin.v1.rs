@@ -456,6 +456,9 @@ pub struct StartRunRequest {
     /// The task of that schedule, now.
     #[prost(string, tag = "19")]
     pub schedule: ::prost::alloc::string::String,
+    /// Files that a command or script brings back: paths from its own folder, or from /.
+    #[prost(string, repeated, tag = "21")]
+    pub fetch: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct StartRunResponse {
@@ -523,8 +526,11 @@ pub struct Run {
     pub held: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(string, tag = "24")]
     pub system: ::prost::alloc::string::String,
+    /// Files that it brings back from each node.
+    #[prost(string, repeated, tag = "25")]
+    pub fetch: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RunTask {
     #[prost(string, tag = "1")]
     pub node: ::prost::alloc::string::String,
@@ -552,6 +558,45 @@ pub struct RunTask {
     /// Why it waits.
     #[prost(string, tag = "12")]
     pub held: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "13")]
+    pub files: ::prost::alloc::vec::Vec<RunFile>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RunFile {
+    #[prost(string, tag = "1")]
+    pub node: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub path: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "3")]
+    pub size_bytes: u64,
+    /// SHA-256; empty: it does not come.
+    #[prost(string, tag = "4")]
+    pub digest: ::prost::alloc::string::String,
+    /// Why it does not come, or is not here.
+    #[prost(string, tag = "5")]
+    pub words: ::prost::alloc::string::String,
+    /// Its content is here.
+    #[prost(bool, tag = "6")]
+    pub here: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FetchFilesRequest {
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    /// Only of these; empty: of all.
+    #[prost(string, repeated, tag = "2")]
+    pub nodes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// For those that are still on their way.
+    #[prost(uint64, tag = "3")]
+    pub wait_ms: u64,
+}
+/// One of them.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FetchFilesResponse {
+    #[prost(message, optional, tag = "1")]
+    pub file: ::core::option::Option<RunFile>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub data: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListRunsRequest {
@@ -2519,6 +2564,31 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("hostler.admin.v1.Admin", "ControlRun"));
             self.inner.unary(req, path, codec).await
         }
+        /// The files that it brought back: each begins with `file`, and its content follows.
+        pub async fn fetch_files(
+            &mut self,
+            request: impl tonic::IntoRequest<super::FetchFilesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::FetchFilesResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hostler.admin.v1.Admin/FetchFiles",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("hostler.admin.v1.Admin", "FetchFiles"));
+            self.inner.server_streaming(req, path, codec).await
+        }
         pub async fn list_schedules(
             &mut self,
             request: impl tonic::IntoRequest<super::ListSchedulesRequest>,
@@ -3991,6 +4061,17 @@ pub mod admin_server {
             &self,
             request: tonic::Request<super::ControlRunRequest>,
         ) -> std::result::Result<tonic::Response<super::Run>, tonic::Status>;
+        /// Server streaming response type for the FetchFiles method.
+        type FetchFilesStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::FetchFilesResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// The files that it brought back: each begins with `file`, and its content follows.
+        async fn fetch_files(
+            &self,
+            request: tonic::Request<super::FetchFilesRequest>,
+        ) -> std::result::Result<tonic::Response<Self::FetchFilesStream>, tonic::Status>;
         async fn list_schedules(
             &self,
             request: tonic::Request<super::ListSchedulesRequest>,
@@ -5315,6 +5396,52 @@ pub mod admin_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hostler.admin.v1.Admin/FetchFiles" => {
+                    #[allow(non_camel_case_types)]
+                    struct FetchFilesSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::ServerStreamingService<super::FetchFilesRequest>
+                    for FetchFilesSvc<T> {
+                        type Response = super::FetchFilesResponse;
+                        type ResponseStream = T::FetchFilesStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::FetchFilesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::fetch_files(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = FetchFilesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

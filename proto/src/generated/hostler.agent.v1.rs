@@ -316,7 +316,7 @@ pub struct SpoolBatch {
     #[prost(message, repeated, tag = "2")]
     pub records: ::prost::alloc::vec::Vec<SpoolRecord>,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SpoolRecord {
     #[prost(uint64, tag = "1")]
     pub seq: u64,
@@ -325,7 +325,7 @@ pub struct SpoolRecord {
 }
 /// Nested message and enum types in `SpoolRecord`.
 pub mod spool_record {
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Body {
         #[prost(message, tag = "2")]
         Transition(super::Transition),
@@ -935,6 +935,20 @@ pub struct FetchChunk {
     #[prost(uint64, tag = "2")]
     pub total_bytes: u64,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UploadChunk {
+    /// The task, and which of the files in its report.
+    #[prost(string, tag = "1")]
+    pub task: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub path: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub digest: ::prost::alloc::string::String,
+    #[prost(bytes = "vec", tag = "4")]
+    pub data: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UploadResponse {}
 /// What does this host let anybody do, now?
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PolicyAsk {
@@ -1062,6 +1076,9 @@ pub struct TaskCommand {
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
+    /// Files that come back when it has ended: paths from its own folder, or from /.
+    #[prost(string, repeated, tag = "6")]
+    pub fetch: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TaskFirewall {
@@ -1108,7 +1125,7 @@ pub struct TaskCancel {
 }
 /// How a task stands. The end of one comes in the spool, anything before that on the
 /// stream: a picture, not history.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TaskReport {
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
@@ -1134,6 +1151,21 @@ pub struct TaskReport {
     pub output_cut_bytes: u64,
     #[prost(bool, tag = "10")]
     pub changed: bool,
+    /// What was asked to come back; content follows by Upload.
+    #[prost(message, repeated, tag = "11")]
+    pub files: ::prost::alloc::vec::Vec<TaskFile>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TaskFile {
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub size_bytes: u64,
+    /// Empty: it does not come, and `words` says why.
+    #[prost(string, tag = "3")]
+    pub digest: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub words: ::prost::alloc::string::String,
 }
 /// Generated client implementations.
 pub mod enrollment_client {
@@ -1621,6 +1653,29 @@ pub mod agent_link_client {
                 .insert(GrpcMethod::new("hostler.agent.v1.AgentLink", "Fetch"));
             self.inner.server_streaming(req, path, codec).await
         }
+        /// A file that a task brings back, once its end is kept: the first chunk says of which,
+        /// and has no data.
+        pub async fn upload(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::UploadChunk>,
+        ) -> std::result::Result<tonic::Response<super::UploadResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hostler.agent.v1.AgentLink/Upload",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("hostler.agent.v1.AgentLink", "Upload"));
+            self.inner.client_streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1657,6 +1712,12 @@ pub mod agent_link_server {
             &self,
             request: tonic::Request<super::FetchRequest>,
         ) -> std::result::Result<tonic::Response<Self::FetchStream>, tonic::Status>;
+        /// A file that a task brings back, once its end is kept: the first chunk says of which,
+        /// and has no data.
+        async fn upload(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::UploadChunk>>,
+        ) -> std::result::Result<tonic::Response<super::UploadResponse>, tonic::Status>;
     }
     /// The one stream an agent holds, dialled by the agent.
     #[derive(Debug)]
@@ -1821,6 +1882,51 @@ pub mod agent_link_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hostler.agent.v1.AgentLink/Upload" => {
+                    #[allow(non_camel_case_types)]
+                    struct UploadSvc<T: AgentLink>(pub Arc<T>);
+                    impl<
+                        T: AgentLink,
+                    > tonic::server::ClientStreamingService<super::UploadChunk>
+                    for UploadSvc<T> {
+                        type Response = super::UploadResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<tonic::Streaming<super::UploadChunk>>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AgentLink>::upload(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UploadSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.client_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -645,7 +645,7 @@ pub struct Run {
     pub only_on_time: bool,
 }
 /// One node's task of a run. Its key names both.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RunTask {
     #[prost(string, tag = "1")]
     pub node: ::prost::alloc::string::String,
@@ -672,6 +672,21 @@ pub struct RunTask {
     pub output_cut_bytes: u64,
     #[prost(bool, tag = "12")]
     pub changed: bool,
+    #[prost(message, repeated, tag = "13")]
+    pub files: ::prost::alloc::vec::Vec<RunFile>,
+}
+/// What a task brought back; its content lies in a file beside the store.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RunFile {
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub size_bytes: u64,
+    /// Empty: it does not come.
+    #[prost(string, tag = "3")]
+    pub digest: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub words: ::prost::alloc::string::String,
 }
 /// What was decided about a run, in words. Its key names the run, and counts.
 #[derive(Clone, PartialEq, ::prost::Message)]

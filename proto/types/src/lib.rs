@@ -9,6 +9,7 @@ pub mod cron;
 pub mod desired;
 pub mod event;
 pub mod facts;
+pub mod fetch;
 pub mod hash;
 pub mod join_code;
 pub mod name;
@@ -31,6 +32,7 @@ pub use desired::{
 };
 pub use event::{Event, EventKind, Transition};
 pub use facts::Facts;
+pub use fetch::{FetchPath, TaskFile};
 pub use name::{Name, NameError, NodeId};
 pub use selector::{Labels, Selector};
 pub use service::{Act, Brake, BrakeKind, Deed, ServiceAssignment, ServiceState, ServiceVerb};

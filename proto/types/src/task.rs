@@ -1,5 +1,6 @@
 //! A task: steps that one node is asked to do in their order, and what became of them.
 
+use crate::fetch::{FetchPath, TaskFile};
 use crate::service::{FileAssignment, ServiceVerb};
 use crate::spec::{Packages, Reboot};
 use crate::state::words;
@@ -166,6 +167,9 @@ pub struct Command {
     pub env: BTreeMap<String, String>,
     /// It stands in no spec: a host may refuse such.
     pub free: bool,
+    /// Files that come back when it has ended, as its user can read them. With any, it
+    /// begins in an empty folder of its own, which goes with it.
+    pub fetch: Vec<FetchPath>,
 }
 
 impl TaskStep {
@@ -276,6 +280,8 @@ pub struct TaskReport {
     pub output_cut_bytes: u64,
     /// Whether anything on the host is another than before.
     pub changed: bool,
+    /// What was asked to come back.
+    pub files: Vec<TaskFile>,
 }
 
 impl TaskReport {
@@ -291,6 +297,7 @@ impl TaskReport {
             output: String::new(),
             output_cut_bytes: 0,
             changed: false,
+            files: Vec::new(),
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use super::steps::Doing;
 use super::{
-    AT_ONCE_MAX, Effect, Fate, Input, Kept, OVER_KEPT, OVER_KEPT_FOR, OVER_MAX, Output, PRINTED_MAX, Record, is_older,
-    over, words,
+    AT_ONCE_MAX, Effect, Fate, Fetch, Input, Kept, OVER_KEPT, OVER_KEPT_FOR, OVER_MAX, Output, PRINTED_MAX, Record,
+    is_older, over, words,
 };
 use hostler_types::units::{format_duration, format_size};
 use hostler_types::{
@@ -104,6 +104,11 @@ impl Ledger {
     /// Those that are not over.
     pub fn reports(&self) -> impl Iterator<Item = &TaskReport> {
         self.open.values().map(|task| &task.record.report)
+    }
+
+    /// What the program of that step is to bring back, while it is the present one.
+    pub fn fetch_of(&self, id: &TaskId, step: u32) -> Option<Fetch> {
+        self.open.get(id)?.record.fetch_of(step)
     }
 
     pub fn knows(&self, id: &TaskId) -> bool {
@@ -262,7 +267,9 @@ impl Ledger {
     pub(super) fn ended(&mut self, now: Now, id: &TaskId, step: u32, fate: Fate, output: Option<Output>) {
         let Some(task) = self.open.get_mut(id).filter(|task| task.record.report.done == step) else { return };
         if let Some(output) = output {
-            (task.record.report.output, task.record.report.output_cut_bytes) = (output.text, output.cut_bytes);
+            let report = &mut task.record.report;
+            (report.output, report.output_cut_bytes) = (output.text, output.cut_bytes);
+            report.files.extend(output.files);
         }
         if let Fate::Exit(code) = &fate {
             task.record.report.exit = Some(*code);

@@ -463,6 +463,40 @@ fn who_prints_without_end_is_ended() {
 }
 
 #[test]
+fn the_present_program_brings_its_files_and_no_other() {
+    let path = |text: &str| FetchPath::new(text).expect("a path");
+    let brings = |text: &str| {
+        let fetch = vec![path(text)];
+        TaskStep::Command(Command { argv: vec!["df".into()], user: Some("shop".into()), fetch, ..Command::default() })
+    };
+    let mut host = Host::new();
+    host.offer(0, offer(1, vec![brings("a"), run("df"), brings("b")]));
+    let of = |host: &Host, step| host.ledger.fetch_of(&id(1), step);
+    let expected = Fetch { paths: vec![path("a")], user: Some("shop".into()), free: false, first: 0 };
+    assert_eq!((of(&host, 0), of(&host, 2)), (Some(expected), None));
+    let file = |text: &str| TaskFile { path: path(text), taken: Err("no such file".into()) };
+    let ended = |step, files: Vec<TaskFile>, fate| Input::Ended {
+        id: id(1),
+        step,
+        fate,
+        output: Some(Output { files, ..Output::default() }),
+    };
+    host.step(1, ended(0, vec![file("a")], Fate::Exit(0)));
+    assert_eq!((of(&host, 0), of(&host, 1)), (None, None));
+    host.step(2, ended(1, vec![], Fate::Exit(0)));
+    assert_eq!(of(&host, 2).map(|fetch| fetch.first), Some(1), "behind those of the step before");
+    assert_eq!(record(&host, 1).report.files, [file("a")]);
+    // Also of one that fails: its log says why.
+    host.step(3, ended(2, vec![file("b")], Fate::Exit(3)));
+    let told = host.effects.iter().find_map(|effect| match effect {
+        Effect::End(report) => Some((report.state, report.files.clone())),
+        _ => None,
+    });
+    assert_eq!(told, Some((TaskState::Failed, vec![file("a"), file("b")])));
+    assert_eq!(of(&host, 2), None);
+}
+
+#[test]
 fn a_unit_names_its_step() {
     let fire = TaskId::of_fire(&name("patch"), Timestamp::from_millis(5_000));
     for id in [id(7), fire] {

@@ -100,6 +100,12 @@ pub(super) fn well_formed(act: &Act) -> Result<(), String> {
             within("keep", u64::from(*keep), 0, u64::from(ROTATED_MAX))
         }
         Act::RemoveOutput { path } => of_task(path, "only what a task left is removed"),
+        Act::TakeFile { path, within, user, copy, .. } => {
+            self::path(path)?;
+            user.as_deref().map_or(Ok(()), self::user)?;
+            of_task(copy, "a copy goes where tasks leave theirs")?;
+            within.as_deref().map_or(Ok(()), |folder| own_folder(folder, path))
+        }
         Act::UpgradePackages { output, .. } => of_task(output, "what is printed goes where tasks leave it"),
         Act::Open { pids } => within("number of pids", pids.len() as u64, 0, PIDS_MAX),
         Act::List | Act::Listener { .. } | Act::Policy | Act::Reboot | Act::KeepFirewall => Ok(()),
@@ -138,6 +144,14 @@ fn no_include(rules: &[u8]) -> Result<(), String> {
         return Err("rules: include reads other files of the host: write all of them into one".to_owned());
     }
     Ok(())
+}
+
+fn own_folder(folder: &Path, path: &Path) -> Result<(), String> {
+    of_task(folder, "a task has its own folder where tasks leave what they print")?;
+    if path.starts_with(folder) && path != folder {
+        return Ok(());
+    }
+    Err(format!("path {:?}: it is not in the task's own folder", path.display().to_string()))
 }
 
 fn of_task(output: &Path, rule: &str) -> Result<(), String> {

@@ -297,6 +297,42 @@ fn only_what_a_task_left_is_removed() {
     assert!(verdict(&operate, remove("/etc/cron.d/task.x")).contains("leaves /etc/cron* alone"));
 }
 
+#[test]
+fn a_task_brings_back_what_its_command_could_print() {
+    let take = |path: &str, within: Option<&str>, user: &str| Act::TakeFile {
+        path: path.into(),
+        within: within.map(Into::into),
+        user: Some(user.into()),
+        free: true,
+        bytes_max: 7,
+        copy: "/var/log/hostler/task.run-5-7.0.file".into(),
+    };
+    const OWN: &str = "/var/log/hostler/task.run-5-7.0.folder";
+    let own = |user| take("/var/log/hostler/task.run-5-7.0.folder/a/b", Some(OWN), user);
+    let elsewhere = |user| take("/var/log/app.log", None, user);
+    let (operate, full) = (policy(Profile::Operate), policy(Profile::Full));
+    let listing = |commands: &[&str]| Policy { commands: list(commands), ..operate.clone() };
+    // In its own folder lies what it wrote; all else it would have to read.
+    assert_eq!(verdict(&listing(&["/usr/bin/df"]), own("shop")), "allowed");
+    let narrow = verdict(&listing(&["/usr/bin/df"]), elsewhere("shop"));
+    assert!(narrow.contains("/usr/bin/cat is not in commands"), "{narrow}");
+    assert_eq!(verdict(&listing(&["/bin/cat"]), elsewhere("shop")), "allowed");
+    assert!(verdict(&operate, elsewhere("shop")).contains("refuses free commands"));
+    assert_eq!(verdict(&full, elsewhere("root")), "allowed");
+    assert!(verdict(&operate, own("root")).contains("starts nothing as root"));
+    assert!(verdict(&policy(Profile::Watch), own("shop")).contains("changes nothing on this host"));
+    assert!(verdict(&full, take("/var/lib/hostler-agent/key", None, "root")).contains("is Hostler's own"));
+    for (path, within) in [
+        ("/var/log/hostler/task.run-5-7.0.folder/../../x", Some(OWN)),
+        ("/etc/shadow", Some(OWN)),
+        (OWN, Some(OWN)),
+        ("/etc/shadow", Some("/etc")),
+        ("report.txt", None),
+    ] {
+        assert!(verdict(&full, take(path, within, "root")).starts_with("malformed: "), "{path}");
+    }
+}
+
 fn any_act() -> impl Strategy<Value = Act> {
     let unit = prop::sample::select(vec![
         "nginx.service",
@@ -323,7 +359,7 @@ fn any_act() -> impl Strategy<Value = Act> {
         "[Service]\nUser=shop\nExecStart=/a\n",
         "[Service]\nRestart=no",
     ]);
-    (0..20, unit, path, user, text, prop::option::of(0u32..0o7777)).prop_map(|(kind, unit, path, user, text, mode)| {
+    (0..21, unit, path, user, text, prop::option::of(0u32..0o7777)).prop_map(|(kind, unit, path, user, text, mode)| {
         let unit = unit.to_owned();
         match kind {
             0 => start(user),
@@ -355,6 +391,14 @@ fn any_act() -> impl Strategy<Value = Act> {
             16 => Act::UpgradePackages { security_only: mode.is_some(), output: "/var/log/hostler/task.x.log".into() },
             17 => Act::Reboot,
             19 => Act::TryFirewall { rules: Content(b"flush ruleset\n".to_vec()), revert_ms: 60_000 },
+            20 => Act::TakeFile {
+                path: path.into(),
+                within: None,
+                user: Some(user.into()),
+                free: mode.is_some(),
+                bytes_max: 7,
+                copy: "/var/log/hostler/task.x.0.file".into(),
+            },
             14 => Act::PullImage { image: "registry.example.com/shop:1".into() },
             _ => Act::InstallPackages { names: vec!["nginx".into()] },
         }

@@ -2,6 +2,7 @@ use crate::half::{Executor, is_root, wait_for};
 use crate::services::process;
 use hostler_executor::protocol::{Act, Outcome, Process};
 use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 
 /// Each test has its own: control groups have a name on the whole host.
 const UNIT: &str = "hostler-task-run-5-7.0.service";
@@ -50,4 +51,66 @@ fn a_free_command_is_refused_unless_it_is_listed() {
     let mut executor = Executor::start(folder.path(), "profile = \"operate\"\ncommands = [\"/bin/sh\"]\n");
     assert!(executor.done(free()).changed);
     executor.done(Act::Stop { unit: FREE.into() });
+}
+
+#[test]
+fn files_are_read_as_their_tasks_user_and_never_through_a_symlink() {
+    if !is_root() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut executor = Executor::start(folder.path(), "profile = \"full\"\n");
+    let own = folder.path().join("task.run-5-9.0.folder");
+    executor.done(Act::MakeFolder { path: own.clone(), owner: Some("nobody".into()), mode: Some(0o700) });
+    fs::write(own.join("report.txt"), "all is well\n").unwrap();
+    let secret = folder.path().join("secret");
+    fs::write(&secret, "of root").unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+    // What a command could leave there, hoping that root reads it.
+    symlink(&secret, own.join("link")).unwrap();
+    symlink(folder.path(), own.join("way")).unwrap();
+    fs::hard_link(&secret, own.join("hard")).unwrap();
+    fs::write(own.join("large"), "x".repeat(33)).unwrap();
+    fs::create_dir(own.join("folder")).unwrap();
+    let copy = folder.path().join("task.run-5-9.0.file");
+    let mut take = |name: &str, within: bool, user: &str| {
+        let path = if within { own.join(name) } else { name.into() };
+        let act = Act::TakeFile {
+            path,
+            within: within.then(|| own.clone()),
+            user: Some(user.into()),
+            free: true,
+            bytes_max: 32,
+            copy: copy.clone(),
+        };
+        match executor.ask(act) {
+            Outcome::Done(_) => fs::read_to_string(&copy).unwrap(),
+            Outcome::Failed { words } => {
+                assert!(!copy.exists(), "nothing is left of {name}");
+                format!("failed: {words}")
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(take("report.txt", true, "nobody"), "all is well\n");
+    let found = fs::metadata(&copy).unwrap();
+    assert_eq!((found.mode() & 0o777, found.uid()), (0o640, 0), "for its agent to read, and nobody to change");
+    for (name, words) in [
+        ("nothing", "no such file"),
+        ("hard", "may not read it"),
+        ("link", "a symlink leads there"),
+        ("way/secret", "a symlink leads there"),
+        ("large", "too large: it has 33 B, and at most 32 B come back"),
+        ("folder", "it is a folder"),
+    ] {
+        let refused = take(name, true, "nobody");
+        assert!(refused.starts_with("failed: ") && refused.contains(words), "{name}: {refused}");
+    }
+    assert!(take("/etc/shadow", false, "nobody").contains("may not read it"));
+    assert!(take(secret.to_str().unwrap(), false, "nobody").contains("may not read it"));
+    assert_eq!(take(secret.to_str().unwrap(), false, "root"), "of root");
+    // The folder goes with all in it, and takes nothing with it that it only led to.
+    chown(own.join("folder"), Some(65_534), None).unwrap();
+    assert!(executor.done(Act::RemoveOutput { path: own.clone() }).changed && !own.exists());
+    assert!(secret.exists() && executor.done(Act::RemoveOutput { path: own }).already);
 }

@@ -5,7 +5,7 @@ use hostler_types::service::FileAssignment;
 use hostler_types::spec::{Amount, FileStep, OnChange, RunStep, Step, TaskSpec, names_secret, secrets_in};
 use hostler_types::task::{Command, SystemUser, TaskStep};
 use hostler_types::units::parse_share;
-use hostler_types::{Name, ServiceVerb};
+use hostler_types::{FetchPath, Name, ServiceVerb};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -114,6 +114,14 @@ pub fn need_content(steps: &[TaskStep], digest: &str) -> bool {
 /// A line of a spec, for the shell.
 pub fn shell(text: &str) -> Command {
     Command { argv: ["/bin/sh", "-c", text].map(str::to_owned).into(), ..Command::default() }
+}
+
+/// What each of its nodes is to bring back.
+pub fn fetch_of(steps: &[TaskStep]) -> impl Iterator<Item = &FetchPath> {
+    steps.iter().flat_map(|step| match step {
+        TaskStep::Command(command) => command.fetch.as_slice(),
+        _ => &[],
+    })
 }
 
 /// One word is a line for the shell, as with ssh; more are a program and its arguments.

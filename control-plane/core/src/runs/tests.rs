@@ -461,3 +461,25 @@ fn what_nobody_did_did_not_succeed() {
         assert_eq!((run.count(|state| state == TaskState::Undelivered), run.state), (2, ends), "{}", run.words);
     }
 }
+
+#[test]
+fn a_run_brings_back_no_more_than_it_may() {
+    use hostler_types::FetchPath;
+    use hostler_types::fetch::{RUN_BYTES_MAX, Taken};
+    let mut bench = Bench::new(2);
+    bench.step(begin(Order { max: 2, ..order(7) }, [1, 2]));
+    let ended = |bytes: u64| {
+        let taken = Ok(Taken { bytes, digest: "0".repeat(64) });
+        let files = vec![TaskFile { path: FetchPath::new("a").expect("a path"), taken }];
+        TaskReport { files, ..TaskReport::new(TaskId::of_run(1, 7), TaskState::Succeeded, order(7).at, "") }
+    };
+    let mut told = Vec::new();
+    for (node, bytes) in [(1, RUN_BYTES_MAX), (2, 1)] {
+        let input = Input::Report { node: id(node), report: ended(bytes) };
+        let effects = bench.runs.step(bench.now, &bench.fleet, [input]);
+        assert!(effects.contains(&Effect::SaveTask { number: 7, node: id(node) }));
+        let task = bench.runs.get(7).expect("kept until it is forgotten").tasks[&id(node)].clone();
+        told.extend(task.report.files.into_iter().map(|file| file.taken.is_ok()));
+    }
+    assert_eq!(told, [true, false], "the second says why it does not come");
+}

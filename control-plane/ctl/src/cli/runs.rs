@@ -22,6 +22,13 @@ pub struct RunArgs {
     /// As this user [default: hostler-run, which has no rights]
     #[arg(long)]
     pub user: Option<String>,
+    /// Bring this file back from each node: a path from the folder in which the command
+    /// begins, an empty one of its own, or from /; up to 8 of 16 MiB each, read as its user
+    #[arg(long, value_name = "PATH")]
+    pub fetch: Vec<String>,
+    /// Where they go, in a folder for each node [default: run-NUMBER]
+    #[arg(long, value_name = "DIR", requires = "fetch", conflicts_with = "detach")]
+    pub into: Option<PathBuf>,
     /// What is run on each node
     #[arg(last = true, value_name = "COMMAND")]
     pub words: Vec<String>,
@@ -103,6 +110,19 @@ pub enum RunCommand {
     },
     /// Let it go on
     Resume { number: String },
+    /// Get the files that a run brought back
+    ///
+    /// They are kept as long as the run is, up to 512 MiB of one run; of all runs together
+    /// 2 GiB, of the newest.
+    Fetch {
+        number: String,
+        /// Where they go, in a folder for each node [default: run-NUMBER]
+        #[arg(long, value_name = "DIR")]
+        into: Option<PathBuf>,
+        /// Only those of this node; may be given more than once
+        #[arg(long = "node", value_name = "NODE")]
+        nodes: Vec<String>,
+    },
     /// Do the same on those nodes on which it came to no good end
     Retry {
         number: String,

@@ -1,5 +1,6 @@
 //! `hostlerctl run`
 
+mod fetch;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -10,14 +11,14 @@ use crate::client::Client;
 use crate::output::{Cell, Out, age, plural};
 use crate::problem::Problem;
 use hostler_proto::admin as wire;
-use hostler_types::TaskState;
 use hostler_types::terminal::sanitize;
 use hostler_types::time::whole_millis;
+use hostler_types::{FetchPath, TaskState};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 pub async fn run(client: Client, out: &Out, format: Format, args: RunArgs) -> Result<ExitCode, Problem> {
@@ -32,9 +33,10 @@ pub async fn run(client: Client, out: &Out, format: Format, args: RunArgs) -> Re
                 script,
                 script_name,
                 user: args.user.unwrap_or_default(),
+                fetch: fetched(&args.fetch)?,
                 ..wire::StartRunRequest::default()
             };
-            start(client, out, format, what, args.how).await
+            start_into(client, out, format, what, args.how, args.into).await
         }
         Some(RunCommand::Task { name, how }) => {
             let what = wire::StartRunRequest { task: name, ..wire::StartRunRequest::default() };
@@ -51,11 +53,21 @@ pub async fn run(client: Client, out: &Out, format: Format, args: RunArgs) -> Re
         Some(RunCommand::Show { number }) => {
             show(client, out, format, number_of(&number)?).await.map(|()| ExitCode::SUCCESS)
         }
-        Some(RunCommand::Watch { number }) => watch(client, out, format, number_of(&number)?).await,
+        Some(RunCommand::Watch { number }) => watch(client, out, format, number_of(&number)?, Files::Left).await,
+        Some(RunCommand::Fetch { number, into, nodes }) => {
+            fetch::run(client, out, format, number_of(&number)?, nodes, into).await
+        }
         Some(RunCommand::Abort { number, reason }) => control(client, out, format, &number, "abort", reason).await,
         Some(RunCommand::Pause { number, reason }) => control(client, out, format, &number, "pause", reason).await,
         Some(RunCommand::Resume { number }) => control(client, out, format, &number, "resume", String::new()).await,
     }
+}
+
+/// As the hosts will be told it: what can't be is said before anything runs.
+fn fetched(paths: &[String]) -> Result<Vec<String>, Problem> {
+    let paths = FetchPath::all(paths.iter().map(String::as_str));
+    let paths = paths.map_err(|error| Problem::Usage(format!("--fetch: {error}")))?;
+    Ok(paths.iter().map(ToString::to_string).collect())
 }
 
 /// A script, and what its file is called.
@@ -91,11 +103,23 @@ pub fn number_of(text: &str) -> Result<u64, Problem> {
 }
 
 pub async fn start(
+    client: Client,
+    out: &Out,
+    format: Format,
+    what: wire::StartRunRequest,
+    how: HowArgs,
+) -> Result<ExitCode, Problem> {
+    start_into(client, out, format, what, how, None).await
+}
+
+/// And where the files go that it brings back.
+async fn start_into(
     mut client: Client,
     out: &Out,
     format: Format,
     what: wire::StartRunRequest,
     how: HowArgs,
+    into: Option<PathBuf>,
 ) -> Result<ExitCode, Problem> {
     let span = |span: Option<std::time::Duration>| span.map_or(0, whole_millis);
     let mut request = wire::StartRunRequest {
@@ -138,16 +162,28 @@ pub async fn start(
     let begun = client.start_run(request).await?.into_inner().run.unwrap_or_default();
     if how.detach {
         return match format {
-            Format::Table => out.line(format!("run {0} begun.  Follow it: hostlerctl run watch {0}", begun.number)),
+            Format::Table => {
+                let next = if begun.fetch.is_empty() { "watch" } else { "fetch" };
+                let what = if begun.fetch.is_empty() { "Follow it" } else { "Its files" };
+                out.line(format!("run {0} begun.  {what}: hostlerctl run {next} {0}", begun.number))
+            }
             _ => out.json(&json!({"run": run_json(&begun)})),
         }
         .map(|()| ExitCode::SUCCESS);
     }
-    watch(client, out, format, begun.number).await
+    watch(client, out, format, begun.number, Files::Into(into)).await
+}
+
+/// What becomes of the files that a run brings back.
+enum Files {
+    /// They stay where they are, for whoever began it.
+    Left,
+    /// They come into that folder, or one of the run's name.
+    Into(Option<PathBuf>),
 }
 
 /// Until it is over; then what it printed, and how it ended.
-async fn watch(mut client: Client, out: &Out, format: Format, number: u64) -> Result<ExitCode, Problem> {
+async fn watch(mut client: Client, out: &Out, format: Format, number: u64, files: Files) -> Result<ExitCode, Problem> {
     let mut news = client.watch_run(wire::GetRunRequest { number }).await?.into_inner();
     let (mut run, mut tasks) = (wire::Run::default(), BTreeMap::<String, wire::RunTask>::new());
     let mut progress = Progress::new(format);
@@ -165,17 +201,34 @@ async fn watch(mut client: Client, out: &Out, format: Format, number: u64) -> Re
     progress.clear();
     let tasks: Vec<wire::RunTask> = tasks.into_values().collect();
     let well = tasks.iter().all(|task| task.state == TaskState::Succeeded.word());
-    match format {
-        Format::Table => {
-            out.print(&text::said(out, number, &tasks))?;
-            out.print(&text::ended(&run, &tasks))?;
-        }
-        _ => out.json(&json!({"run": run_json(&run), "tasks": tasks.iter().map(task_json).collect::<Vec<_>>()}))?,
+    if format == Format::Table {
+        out.print(&text::said(out, number, &tasks))?;
+        out.print(&text::ended(&run, &tasks))?;
     }
-    if !matches!(run.state.as_str(), "succeeded" | "failed" | "aborted") {
+    let is_over = matches!(run.state.as_str(), "succeeded" | "failed" | "aborted");
+    let into = match files {
+        Files::Into(into) if is_over && !run.fetch.is_empty() => Some(into.unwrap_or_else(|| fetch::folder_of(number))),
+        _ => None,
+    };
+    let fetched = match &into {
+        Some(into) => fetch::fetch(&mut client, number, Vec::new(), into).await?,
+        None => Vec::new(),
+    };
+    match (format, &into) {
+        (Format::Table, Some(into)) => out.print(&fetch::text(&fetched, into))?,
+        (Format::Table, None) => {}
+        (_, into) => {
+            let mut all = json!({"run": run_json(&run), "tasks": tasks.iter().map(task_json).collect::<Vec<_>>()});
+            if let (Some(all), Some(_)) = (all.as_object_mut(), into) {
+                all.insert("files".to_owned(), fetch::json(&fetched));
+            }
+            out.json(&all)?;
+        }
+    }
+    if !is_over {
         return Err(Problem::Failed(format!("run {number} goes on: hostlerctl run watch {number}")));
     }
-    Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if well { fetch::code(&fetched) } else { ExitCode::FAILURE })
 }
 
 /// A line at the foot of a terminal, which goes again.
@@ -306,6 +359,7 @@ pub fn run_json(run: &wire::Run) -> Value {
         "retries": run.retries,
         "schedule": run.schedule,
         "origin": run.origin,
+        "fetch": run.fetch,
     })
 }
 
@@ -323,5 +377,16 @@ fn task_json(task: &wire::RunTask) -> Value {
         "began_ms": task.began_ms,
         "ended_ms": task.at_ms,
         "steps_done": task.done,
+        "files": task.files.iter().map(file_json).collect::<Vec<_>>(),
+    })
+}
+
+fn file_json(file: &wire::RunFile) -> Value {
+    json!({
+        "path": file.path,
+        "bytes": file.size_bytes,
+        "sha256": file.digest,
+        "here": file.here,
+        "words": file.words,
     })
 }

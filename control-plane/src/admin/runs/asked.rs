@@ -24,7 +24,7 @@ use hostler_core::runs::{Link, Order, Run, Task, View};
 use hostler_proto::admin as wire;
 use hostler_types::spec::{Body, Kind, TaskSpec, nearest};
 use hostler_types::task::Command;
-use hostler_types::{Labels, Name, NodeId, Selector, TaskId, TaskReport, TaskState, TaskStep, Timestamp};
+use hostler_types::{FetchPath, Labels, Name, NodeId, Selector, TaskId, TaskReport, TaskState, TaskStep, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -102,6 +102,9 @@ async fn draft(app: &App, world: &World, request: &wire::StartRunRequest) -> Res
             "say one thing to run: a task, a schedule, services, a command, or a run to retry",
         ));
     }
+    if !request.fetch.is_empty() && request.command.is_empty() && request.script.is_empty() {
+        return Err(Status::invalid_argument("files come back from a command or a script alone"));
+    }
     if !request.task.is_empty() {
         of_spec(world, request)
     } else if !request.schedule.is_empty() {
@@ -174,15 +177,17 @@ fn of_command(world: &World, request: &wire::StartRunRequest, script: Option<Str
     let hosts = hosts(world, &request.selector, &request.nodes)?;
     let rights = hosts.iter().map(|host| Right::of(Noun::Command, None, &host.member.name, &host.labels)).collect();
     let user = Some(request.user.clone()).filter(|user| !user.is_empty());
+    let fetch = FetchPath::all(request.fetch.iter().map(String::as_str));
+    let fetch = fetch.map_err(|error| Status::invalid_argument(format!("--fetch: {error}")))?;
     let (step, title) = match script {
         Some(script) => {
-            let command =
-                Command { argv: request.command.clone(), script: Some(script), user, free: true, ..Command::default() };
+            let (argv, script) = (request.command.clone(), Some(script));
+            let command = Command { argv, script, user, free: true, fetch, ..Command::default() };
             let title = format!("script {} {}", request.script_name, request.command.join(" "));
             (TaskStep::Command(command), title.trim_end().to_owned())
         }
         None => {
-            let step = TaskStep::Command(free(&request.command, user));
+            let step = TaskStep::Command(Command { fetch, ..free(&request.command, user) });
             let title = step.to_string();
             (step, title)
         }

@@ -1,6 +1,6 @@
 //! Runs as operators see them, whether they are still at work or only kept.
 
-use super::{may, may_somewhere, no_run};
+use super::{files, may, may_somewhere, no_run};
 use crate::access::Caller;
 use crate::app::App;
 use crate::enroll::store_status;
@@ -9,6 +9,7 @@ use crate::records::runs::{
 };
 use crate::runs::About;
 use hostler_core::access::Verb;
+use hostler_core::runs::steps::fetch_of;
 use hostler_core::runs::{Run, Task};
 use hostler_proto::admin as wire;
 use hostler_types::time::whole_millis;
@@ -90,6 +91,7 @@ fn head(run: &Run, about: &About) -> wire::Run {
         tasks: states.into_iter().collect(),
         held: held.into_iter().collect(),
         system: about.extra.system.clone(),
+        fetch: fetch_of(&about.steps).map(ToString::to_string).collect(),
     }
 }
 
@@ -108,6 +110,7 @@ fn task_to_wire(task: &Task) -> wire::RunTask {
         output_cut_bytes: report.output_cut_bytes,
         changed: report.changed,
         held: task.held.as_ref().map(|held| held.words.clone()).unwrap_or_default(),
+        files: report.files.iter().map(|file| files::to_wire(&task.name, file)).collect(),
     }
 }
 
@@ -207,6 +210,11 @@ pub async fn get(app: &App, caller: &Caller, number: u64) -> Result<wire::GetRun
     let picture = picture(app, number).await?.filter(|one| may(app, caller, &one.run, Verb::Read));
     let picture = picture.ok_or_else(|| no_run(number))?;
     let mut tasks: Vec<wire::RunTask> = picture.tasks.into_values().collect();
+    for task in &mut tasks {
+        for file in &mut task.files {
+            files::look(app, number, task.at_ms, file);
+        }
+    }
     tasks.sort_by(|left, right| left.node.cmp(&right.node));
     Ok(wire::GetRunResponse { run: Some(picture.run), tasks, notes: notes(app, number).await? })
 }

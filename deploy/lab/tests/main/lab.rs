@@ -4,6 +4,7 @@
 mod alone;
 mod common_cause;
 mod crash;
+mod fetch;
 mod files;
 mod hardening;
 mod languages;

@@ -12,6 +12,7 @@ mod demo;
 #[path = "../../../../agent/executor/tests/executor/dockerd.rs"]
 mod dockerd;
 mod doctor;
+mod fetch;
 mod golden;
 mod guides;
 mod hostile;

@@ -232,7 +232,7 @@ impl Server {
     }
 }
 
-const COMMANDS: [&str; 84] = [
+const COMMANDS: [&str; 85] = [
     "status",
     "whoami",
     "can change check disk",
@@ -259,6 +259,7 @@ const COMMANDS: [&str; 84] = [
     "run show 7",
     "run watch 7",
     "run abort 7",
+    "run fetch 7 --into files",
     "run task patch --dry-run",
     "schedule ls",
     "schedule show patch",

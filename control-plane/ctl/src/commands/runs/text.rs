@@ -5,7 +5,7 @@ use crate::output::{Out, Tone, plural};
 use hostler_proto::admin as wire;
 use hostler_types::TaskState;
 use hostler_types::terminal::sanitize;
-use hostler_types::units::format_duration;
+use hostler_types::units::{format_duration, format_size};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -29,6 +29,9 @@ pub fn would(run: &wire::Run, tasks: &[wire::RunTask], warnings: &[String]) -> S
     let mut text = format!("{}  Nothing was done.\n", question(run));
     for step in &run.steps {
         text.push_str(&format!("  step   {}\n", sanitize(step)));
+    }
+    for path in &run.fetch {
+        text.push_str(&format!("  fetch  {}\n", sanitize(path)));
     }
     text.push_str(&format!("  nodes  {}\n", sanitize(&names(tasks.iter().map(|task| task.node.as_str())))));
     for warning in warnings {
@@ -191,6 +194,9 @@ pub fn shown(out: &Out, answer: &wire::GetRunResponse) -> String {
     for step in &run.steps {
         line("step", step.clone());
     }
+    for path in &run.fetch {
+        line("fetch", path.clone());
+    }
     line("from", run.origin.clone());
     line("why", run.words.clone());
     for held in &run.held {
@@ -206,8 +212,19 @@ pub fn shown(out: &Out, answer: &wire::GetRunResponse) -> String {
         for printed in task.output.lines() {
             text.push_str(&format!("    {}\n", sanitize(printed)));
         }
+        for file in &task.files {
+            text.push_str(&format!("    file {}\n", sanitize(&stands(file))));
+        }
     }
     text
+}
+
+/// `report.txt, 12 KiB`, or why it is not here.
+fn stands(file: &wire::RunFile) -> String {
+    match file.words.as_str() {
+        "" => format!("{}, {}", file.path, format_size(file.size_bytes)),
+        words => format!("{}: {words}", file.path),
+    }
 }
 
 /// `run 7: restart hello, by admin, "new certificate"`, and what was decided.
