@@ -1,5 +1,6 @@
 //! What a step does on the host, mostly through the executor.
 
+use super::plugin::Plugins;
 use super::reboot;
 use crate::executor::{Executor, Lost};
 use crate::services::{self, Contents, HOME_MODE, OUTPUT_FOLDER_MODE, process, user_default};
@@ -40,6 +41,7 @@ pub struct Hands {
     pub output: PathBuf,
     pub scripts: Contents,
     pub services: mpsc::Sender<services::Ask>,
+    pub plugins: Plugins,
 }
 
 impl Hands {

@@ -5,7 +5,7 @@
 //! if it is not over, and then the report.
 
 use crate::files;
-use hostler_agent_core::tasks::{Kept, Over, Record};
+use hostler_agent_core::tasks::{Acting, Kept, Over, Record};
 use hostler_proto::agent as wire;
 use hostler_types::{Stamp, TaskId, TaskOffer, TaskReport, Timestamp};
 use prost::Message;
@@ -35,6 +35,10 @@ struct Step {
     boot: String,
     said: String,
     cancel: Option<String>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    notes: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    acting: Option<Acting>,
     offer_bytes: usize,
 }
 
@@ -122,6 +126,8 @@ fn encode(kept: &Kept) -> io::Result<Vec<u8>> {
         boot: record.boot.clone(),
         said: record.said.clone(),
         cancel: record.cancel.clone(),
+        notes: record.notes.clone(),
+        acting: record.acting.clone(),
         offer_bytes: bytes.len(),
     });
     let over_ms = report.state.is_over().then(|| report.at.as_millis());
@@ -145,15 +151,16 @@ fn decode(bytes: &[u8]) -> Option<Kept> {
         let report = Box::new(report);
         return Some(Kept::Over { report, stamp: Stamp { lineage, term, generation: 0 } });
     };
-    let Step { began_ms, boot, said, cancel, .. } = step;
+    let Step { began_ms, boot, said, cancel, notes, acting, .. } = step;
     let offer = TaskOffer::try_from(wire::TaskOffer::decode(offer).ok()?).ok()?;
     let step_began = Timestamp::from_millis(began_ms);
-    Some(Kept::Open(Box::new(Record { offer, report, step_began, boot, said, cancel })))
+    Some(Kept::Open(Box::new(Record { offer, report, step_began, boot, said, notes, acting, cancel })))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hostler_agent_core::tasks::{Back, Part};
     use hostler_types::task::Command;
     use hostler_types::{TaskState, TaskStep};
     use std::time::Duration;
@@ -174,7 +181,11 @@ mod tests {
         let mut report = TaskReport::new(id, TaskState::Running, Timestamp::from_millis(7), "step 1 of 2");
         report.began = Some(Timestamp::from_millis(6));
         let (boot, said, cancel) = ("one".to_owned(), "well".to_owned(), Some("by ada".to_owned()));
-        Record { offer, report, step_began: Timestamp::from_millis(6), boot, said, cancel }
+        let part = Part { id: "drain".into(), summary: "drain web1".into(), reversible: true };
+        let back = Back { why: "no".into(), left: 1, undone: vec!["stop".into()], stays: Vec::new() };
+        let acting = Some(Acting { plan: vec![part], done: 1, back: Some(back) });
+        let (step_began, notes) = (Timestamp::from_millis(6), "done: drain web1\n".to_owned());
+        Record { offer, report, step_began, boot, said, notes, acting, cancel }
     }
 
     #[test]

@@ -66,6 +66,18 @@ impl Acting {
         }
     }
 
+    /// As a crash ends it; its executor starts another.
+    pub fn kill_agent(&self) {
+        let pid = self.executor.as_ref().expect("it runs").id();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("its children");
+        let agent = children.split_whitespace().find_map(|child| {
+            let name = fs::read_to_string(format!("/proc/{child}/comm")).ok()?;
+            name.starts_with("hostler-agent").then(|| child.parse().ok()).flatten()
+        });
+        let agent = rustix::process::Pid::from_raw(agent.expect("an agent")).expect("a pid");
+        rustix::process::kill_process(agent, rustix::process::Signal::KILL).expect("kill the agent");
+    }
+
     fn end_services(&self) {
         let entries = fs::read_dir(self.folder().join("executor/processes")).into_iter().flatten().flatten();
         for record in entries.filter_map(|entry| serde_json::from_slice::<Value>(&fs::read(entry.path()).ok()?).ok()) {

@@ -53,7 +53,7 @@ impl Ledger {
             let age = record.report.began.map_or(Duration::ZERO, |began| now.wall.since(began));
             let deadline = now.monotonic.saturating_add(record.offer.timeout.saturating_sub(age));
             let stands = on_host.remove(&(id.clone(), record.report.done));
-            self.open.insert(id.clone(), Task { record, deadline, doing: Doing::Waiting, ending: None });
+            self.open.insert(id.clone(), Task::new(record, deadline));
             resumed.push((id, stands));
         }
         // Of tasks that are over, or of a step that is done.
@@ -85,6 +85,7 @@ impl Ledger {
                 task.record.report.changed = true;
                 self.done(now, id, "rebooted".to_owned());
             }
+            Some(TaskStep::Action(_)) => self.resume_action(now, id, cancel),
             // Nobody expects it any more.
             Some(_) if task.is_late(now) => {
                 let late = (TaskState::TimedOut, task.too_long());

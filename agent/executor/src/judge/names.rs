@@ -3,6 +3,7 @@
 use super::containers;
 use crate::protocol::{Act, Limits, Process};
 use crate::signals;
+use hostler_types::Name;
 use std::collections::BTreeMap;
 use std::path::{Component, Path};
 
@@ -103,6 +104,7 @@ pub(super) fn well_formed(act: &Act) -> Result<(), String> {
         Act::UpgradePackages { output, .. } => of_task(output, "what is printed goes where tasks leave it"),
         Act::Open { pids } => within("number of pids", pids.len() as u64, 0, PIDS_MAX),
         Act::List | Act::Listener { .. } | Act::Policy | Act::Reboot | Act::KeepFirewall => Ok(()),
+        Act::LetPlugin { plugin } => self::plugin(plugin),
         Act::TryFirewall { rules, revert_ms } => {
             within("revert_ms", *revert_ms, 1_000, TRIAL_MS_MAX)?;
             no_include(&rules.0)
@@ -138,6 +140,10 @@ fn no_include(rules: &[u8]) -> Result<(), String> {
         return Err("rules: include reads other files of the host: write all of them into one".to_owned());
     }
     Ok(())
+}
+
+fn plugin(name: &str) -> Result<(), String> {
+    Name::new(name).map(drop).map_err(|error| format!("plugin {name:?}: {error}"))
 }
 
 fn of_task(output: &Path, rule: &str) -> Result<(), String> {
