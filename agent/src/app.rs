@@ -131,6 +131,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
         spool: spool.clone(),
         view: Arc::clone(&view),
         orders: orders.subscribe(),
+        table: table.subscribe(),
         standing: standing.subscribe(),
         services: service_asks.clone(),
         checks: check_asks.clone(),

@@ -6,12 +6,14 @@ mod bring;
 mod firewall;
 mod hands;
 mod journal;
+mod plugin;
 mod reboot;
 
 use crate::checks::CheckAsk;
 use crate::executor::Executor;
 use crate::gone::Standing;
 use crate::orders::Orders;
+use crate::plugins::Table;
 use crate::services::{self, Contents};
 use crate::spool::Spool;
 use crate::vault::Vault;
@@ -28,6 +30,7 @@ use hostler_types::{
     CheckState, Name, NodeId, Now, ServiceState, Stamp, Status, TaskId, TaskOffer, TaskReport, TaskState, Timestamp,
 };
 use journal::Journal;
+use plugin::Plugins;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -61,6 +64,7 @@ pub struct Worker {
     pub spool: Spool,
     pub view: Arc<View>,
     pub orders: watch::Receiver<Option<Arc<Orders>>>,
+    pub table: watch::Receiver<Table>,
     pub standing: watch::Receiver<Standing>,
     pub services: mpsc::Sender<services::Ask>,
     pub checks: mpsc::Sender<CheckAsk>,
@@ -140,6 +144,7 @@ impl Worker {
             output: self.output.clone(),
             scripts: Contents::new(self.state_dir.join(SCRIPTS), self.channel.clone()),
             services: self.services.clone(),
+            plugins: Plugins { table: self.table.clone(), orders: self.orders.clone() },
         };
         Running {
             ledger: Ledger::default(),
@@ -274,7 +279,8 @@ impl Worker {
                 self.step(running, Input::Printed { id: id.clone(), bytes }).await;
                 let reported = running.ledger.reports().find(|report| report.id == id).cloned();
                 if let Some(mut report) = reported {
-                    (report.output, report.output_cut_bytes) = (output.text, output.cut_bytes);
+                    report.output = running.ledger.with_notes(&id, &output.text);
+                    report.output_cut_bytes = output.cut_bytes;
                     self.tell(running, &report);
                 }
             }
@@ -350,6 +356,14 @@ impl Worker {
                 running
                     .doing
                     .spawn(async move { ended(id, step, fate_of(hands.try_firewall(&rules, revert, reach).await)) });
+            }
+            Effect::Plugin { id, step, action, ask } => {
+                running.doing.spawn(async move {
+                    match hands.ask_plugin(action, ask.clone()).await {
+                        Some(said) => Came::Tell(Input::PluginSaid { id, step, ask, said }),
+                        None => Came::Nothing,
+                    }
+                });
             }
             Effect::Reboot { id, step, when } => {
                 running.doing.spawn(async move { ended(id, step, hands.reboot(when).await) });

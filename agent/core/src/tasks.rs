@@ -7,17 +7,19 @@
 //! Absent here: whose turn it is, and what else the fleet does (the control plane's),
 //! and what programs print, which the shell reads.
 
+mod action;
 mod machine;
 mod restored;
 mod steps;
 mod words;
 
+pub use action::{Acting, Back, Part, PluginAsk, PluginSaid};
 pub use machine::Ledger;
 pub use restored::{Found, OnHost, Over, Stands};
 
 use hostler_types::service::{FileAssignment, ServiceVerb};
 use hostler_types::spec::{Packages, Reboot};
-use hostler_types::task::{Command, SystemUser};
+use hostler_types::task::{Action, Command, SystemUser};
 use hostler_types::{
     Brake, FetchPath, Name, Stamp, TaskFile, TaskId, TaskOffer, TaskReport, TaskState, TaskStep, Timestamp,
 };
@@ -61,6 +63,10 @@ pub struct Record {
     pub left: Duration,
     /// What its steps said that are done.
     pub said: String,
+    /// What its plugins did, for people: a part of the output.
+    pub notes: String,
+    /// Of the present step, where that is a plugin's and has its plan.
+    pub acting: Option<Acting>,
     /// Why it is to end, by somebody's wish.
     pub cancel: Option<String>,
 }
@@ -191,6 +197,13 @@ pub enum Input {
         step: u32,
         runs_for: Option<Duration>,
     },
+    /// What a plugin answers to what it was asked.
+    PluginSaid {
+        id: TaskId,
+        step: u32,
+        ask: PluginAsk,
+        said: PluginSaid,
+    },
     /// What holds acts back on this host, all of it.
     Brakes(Vec<Brake>),
     /// Whoever signs what is wanted here has this stamp.
@@ -258,6 +271,13 @@ pub enum Effect {
         rules: String,
         revert: Duration,
     },
+    /// Answered by [`Input::PluginSaid`].
+    Plugin {
+        id: TaskId,
+        step: u32,
+        action: Action,
+        ask: PluginAsk,
+    },
     /// Nothing answers one that is done.
     Reboot {
         id: TaskId,
@@ -281,7 +301,7 @@ pub enum Effect {
 
 impl Effect {
     /// The step it begins, if it is what `kept` was written down for: it is not done where
-    /// that can't be.
+    /// that can't be. What is undone is undone all the same.
     pub fn begun_by(&self, kept: &Kept) -> Option<u32> {
         let Kept::Open(record) = kept else { return None };
         let (Self::Start { id, step, .. }
@@ -291,6 +311,7 @@ impl Effect {
         | Self::User { id, step, .. }
         | Self::File { id, step, .. }
         | Self::Firewall { id, step, .. }
+        | Self::Plugin { id, step, ask: PluginAsk::Plan | PluginAsk::Apply { .. }, .. }
         | Self::Reboot { id, step, .. }) = self
         else {
             return None;

@@ -129,7 +129,7 @@ impl Hand {
                 Ok(Done { text, ..Done::default() })
             }
             // Answered by whoever has the policy.
-            Act::Policy => Ok(Done::default()),
+            Act::Policy | Act::LetPlugin { .. } => Ok(Done::default()),
             Act::StartContainer { name, container } => self.engine.start(&name, &container).await,
             Act::StopContainer { name, signal, grace_ms } => {
                 self.engine.stop(&name, &signal, Duration::from_millis(grace_ms)).await

@@ -72,6 +72,8 @@ pub fn allowed(policy: &Policy, act: &Act) -> Result<(), String> {
     }
     match act {
         Act::Inspect { .. } | Act::List | Act::Open { .. } | Act::Listener { .. } | Act::Policy => Ok(()),
+        // What it may do beyond that, its grants say.
+        Act::LetPlugin { .. } => Ok(()),
         Act::Tail { unit, .. } => listed("unit", unit, "units", policy.units.as_ref()),
         Act::StartProcess { unit, process } => {
             touch_unit(policy, unit)?;
@@ -312,6 +314,7 @@ pub fn verb(act: &Act) -> &'static str {
         Act::Open { .. } => "open",
         Act::Listener { .. } => "listener",
         Act::Policy => "policy",
+        Act::LetPlugin { .. } => "let_plugin",
         Act::StartContainer { .. } => "start_container",
         Act::StopContainer { .. } => "stop_container",
         Act::KillContainer { .. } => "kill_container",

@@ -215,6 +215,11 @@ pub enum Act {
     List,
     /// What this host allows, whatever it allows.
     Policy,
+    /// Nothing but the answer whether a plugin may change anything here: the agent runs it,
+    /// within its grants.
+    LetPlugin {
+        plugin: String,
+    },
 }
 
 impl Act {

@@ -169,6 +169,7 @@ fn key(act: &Act) -> Option<String> {
         | Act::LookAtFiles { .. }
         | Act::List
         | Act::Policy
+        | Act::LetPlugin { .. }
         | Act::KillContainer { .. }
         | Act::InspectContainer { .. }
         | Act::ContainerTail { .. } => None,

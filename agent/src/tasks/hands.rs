@@ -1,6 +1,7 @@
 //! What a step does on the host, mostly through the executor.
 
 use super::bring::{Brings, folder_of};
+use super::plugin::Plugins;
 use super::reboot;
 use crate::executor::{Executor, Lost};
 use crate::services::{self, Contents, HOME_MODE, OUTPUT_FOLDER_MODE, process, user_default};
@@ -43,6 +44,7 @@ pub struct Hands {
     pub output: PathBuf,
     pub scripts: Contents,
     pub services: mpsc::Sender<services::Ask>,
+    pub plugins: Plugins,
 }
 
 impl Hands {

@@ -5,7 +5,7 @@
 //! if it is not over, and then the report.
 
 use crate::files;
-use hostler_agent_core::tasks::{Kept, Over, Record};
+use hostler_agent_core::tasks::{Acting, Kept, Over, Record};
 use hostler_proto::agent as wire;
 use hostler_types::time::whole_millis;
 use hostler_types::{Stamp, TaskId, TaskOffer, TaskReport, Timestamp};
@@ -41,6 +41,10 @@ struct Step {
     left_ms: u64,
     said: String,
     cancel: Option<String>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    notes: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    acting: Option<Acting>,
     offer_bytes: usize,
 }
 
@@ -135,6 +139,8 @@ fn encode(kept: &Kept) -> io::Result<Vec<u8>> {
         left_ms: whole_millis(record.left),
         said: record.said.clone(),
         cancel: record.cancel.clone(),
+        notes: record.notes.clone(),
+        acting: record.acting.clone(),
         offer_bytes: bytes.len(),
     });
     let over_ms = report.state.is_over().then(|| report.at.as_millis());
@@ -158,16 +164,18 @@ fn decode(bytes: &[u8]) -> Option<Kept> {
         let report = Box::new(report);
         return Some(Kept::Over { report, stamp: Stamp { lineage, term, generation: 0 } });
     };
-    let Step { began_ms, boot, uptime_ms, left_ms, said, cancel, .. } = step;
+    let Step { began_ms, boot, uptime_ms, left_ms, said, cancel, notes, acting, .. } = step;
     let offer = TaskOffer::try_from(wire::TaskOffer::decode(offer).ok()?).ok()?;
     let step_began = Timestamp::from_millis(began_ms);
     let (uptime, left) = (Duration::from_millis(uptime_ms), Duration::from_millis(left_ms).min(offer.timeout));
-    Some(Kept::Open(Box::new(Record { offer, report, step_began, boot, uptime, left, said, cancel })))
+    let record = Record { offer, report, step_began, boot, uptime, left, said, notes, acting, cancel };
+    Some(Kept::Open(Box::new(record)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hostler_agent_core::tasks::{Back, Part};
     use hostler_types::task::Command;
     use hostler_types::{TaskState, TaskStep};
     use std::time::Duration;
@@ -189,7 +197,11 @@ mod tests {
         report.began = Some(Timestamp::from_millis(6));
         let (boot, said, cancel) = ("one".to_owned(), "well".to_owned(), Some("by ada".to_owned()));
         let (uptime, left) = (Duration::from_millis(9), Duration::from_millis(29_999));
-        Record { offer, report, step_began: Timestamp::from_millis(6), boot, uptime, left, said, cancel }
+        let part = Part { id: "drain".into(), summary: "drain web1".into(), reversible: true };
+        let back = Back { why: "no".into(), left: 1, undone: vec!["stop".into()], stays: Vec::new() };
+        let acting = Some(Acting { plan: vec![part], done: 1, back: Some(back) });
+        let (step_began, notes) = (Timestamp::from_millis(6), "done: drain web1\n".to_owned());
+        Record { offer, report, step_began, boot, uptime, left, said, notes, acting, cancel }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 use super::*;
 use hostler_types::TaskStep;
-use hostler_types::task::Command;
+use hostler_types::task::{Action, Command};
 
 /// An agent without an executor: what takes none is done all the same.
 struct Host {
@@ -27,6 +27,7 @@ impl Host {
             spool: spool.clone(),
             view: Arc::new(View::default()),
             orders: watch::Sender::new(None).subscribe(),
+            table: watch::Sender::new(Table::default()).subscribe(),
             standing: watch::Sender::new(Standing::Away).subscribe(),
             services: mpsc::channel(1).0,
             checks: mpsc::channel(1).0,
@@ -112,6 +113,15 @@ async fn what_was_under_way_goes_on_after_a_restart() {
 async fn nothing_runs_where_there_is_no_executor() {
     let host = Host::start(tempfile::tempdir().expect("a folder"));
     host.offer(7, &[TaskStep::Command(Command { argv: vec!["/bin/true".into()], ..Command::default() })]).await;
+    let end = host.end().await;
+    assert!(end.state == "refused" && end.words.contains("without an executor"), "{end:?}");
+}
+
+#[tokio::test]
+async fn no_plugin_changes_anything_where_there_is_no_executor() {
+    let host = Host::start(tempfile::tempdir().expect("a folder"));
+    let plugin = Name::new("haproxy-server").expect("a name");
+    host.offer(7, &[TaskStep::Action(Box::new(Action { plugin, with_json: "{}".into() }))]).await;
     let end = host.end().await;
     assert!(end.state == "refused" && end.words.contains("without an executor"), "{end:?}");
 }

@@ -1,6 +1,6 @@
 //! What is applied now: every object, and whose it is.
 
-use hostler_types::spec::{Body, CheckSpec, Kind, NodeSpec, Object, PluginSpec, ServiceSpec, Zone};
+use hostler_types::spec::{Body, CheckSpec, Kind, NodeSpec, Object, PluginSpec, ServiceSpec, TaskSpec, Zone};
 use hostler_types::{Name, Selector};
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -57,6 +57,18 @@ impl Applied {
             Body::Check(spec) => Some((&one.object.name, &**spec)),
             _ => None,
         })
+    }
+
+    pub fn tasks(&self) -> impl Iterator<Item = &TaskSpec> {
+        self.of_kind(Kind::Task).filter_map(|one| match &one.object.body {
+            Body::Task(spec) => Some(&**spec),
+            _ => None,
+        })
+    }
+
+    /// Those with a step that this plugin does.
+    pub fn tasks_by<'a>(&'a self, plugin: &'a Name) -> impl Iterator<Item = &'a TaskSpec> {
+        self.tasks().filter(|task| task.actions().any(|(_, action)| action.plugin == *plugin))
     }
 
     pub fn plugin(&self, name: &Name) -> Option<&PluginSpec> {

@@ -8,8 +8,9 @@ use crate::applied::Applied;
 use crate::catalogue::Catalogue;
 use crate::effects::Reach;
 use crate::plan::{Act, Basis, Change, Plan};
+use crate::runs::steps;
 use crate::services::secrets;
-use hostler_types::spec::{Body, Kind, secrets_in};
+use hostler_types::spec::{Body, Kind, TaskSpec, secrets_in};
 use hostler_types::{Name, Timestamp};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -63,14 +64,15 @@ fn nodes_of<'a>(basis: Basis<'a>, applied: &Applied, reach: &Reach<'a>, change: 
     }
 }
 
-/// Those that run checks by a plugin.
+/// Those that run checks by a plugin, or steps of tasks.
 fn running<'a>(applied: &Applied, reach: &Reach<'a>, plugin: &Name) -> BTreeSet<&'a Name> {
     let checks = applied.checks().filter(|(_, check)| check.plugin == *plugin);
-    checks.flat_map(|(_, check)| (*reach.runs_on(applied, check)).clone()).collect()
+    let tasks = applied.tasks_by(plugin).map(|task| (*reach.taken(&task.where_)).clone());
+    checks.map(|(_, check)| (*reach.runs_on(applied, check)).clone()).chain(tasks).flatten().collect()
 }
 
-/// Those that are given a secret: their checks name it, or their plugins may have
-/// it.
+/// Those that are given a secret: their checks, services and tasks name it, or their
+/// plugins may have it.
 fn given<'a>(catalogue: &Catalogue, applied: &Applied, reach: &Reach<'a>, secret: &Name) -> BTreeSet<&'a Name> {
     let granted = |plugin: &Name| {
         let chosen = catalogue.choose(plugin, applied.plugin(plugin)).ok();
@@ -87,7 +89,11 @@ fn given<'a>(catalogue: &Catalogue, applied: &Applied, reach: &Reach<'a>, secret
         Body::Service(spec) if secrets(spec).contains(secret) => Some((*reach.taken(&spec.where_)).clone()),
         _ => None,
     });
-    checks.map(|(_, check)| (*reach.runs_on(applied, check)).clone()).chain(services).flatten().collect()
+    let by_plugin = |task: &TaskSpec| task.actions().any(|(_, action)| granted(&action.plugin));
+    let tasks = applied.tasks().filter(|task| steps::secrets(task).contains(secret) || by_plugin(task));
+    let tasks = tasks.map(|task| (*reach.taken(&task.where_)).clone());
+    let checks = checks.map(|(_, check)| (*reach.runs_on(applied, check)).clone());
+    checks.chain(services).chain(tasks).flatten().collect()
 }
 
 /// The nodes that get a secret's new value.

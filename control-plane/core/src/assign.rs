@@ -35,7 +35,8 @@ pub struct NodeView<'a> {
 /// whose plugin was removed by force. A node that watches the control plane gets the
 /// default notifiers as well, and one that delivers by a plugin gets that notifier.
 /// The services are those whose selector takes the node, the schedules those that it
-/// fires by itself while it is cut off. With it the names of the secrets that all these
+/// fires by itself while it is cut off. The plugins that do steps of a task are those of
+/// all nodes that it takes. With it the names of the secrets that all these
 /// are given.
 pub fn desired_state(node: NodeView<'_>, applied: &Applied, catalogue: &Catalogue) -> (DesiredState, BTreeSet<Name>) {
     let facts = node.facts.map(Facts::selectable).unwrap_or_default();
@@ -99,11 +100,19 @@ pub fn desired_state(node: NodeView<'_>, applied: &Applied, catalogue: &Catalogu
         }
         assigned.push(services::assignment(&one.object, spec, here, &known));
     }
-    for one in applied.of_kind(Kind::Task) {
-        let Body::Task(spec) = &one.object.body else { continue };
-        if !spec.where_.names_facts() && spec.where_.matches(node.labels, &facts) {
+    for spec in applied.tasks().filter(|spec| spec.where_.matches(node.labels, &facts)) {
+        let given = !spec.where_.names_facts();
+        if given {
             let declared = |name: &Name| applied.get(Kind::Secret, name).is_some();
             secrets.extend(steps::secrets(spec).into_iter().filter(declared));
+        }
+        // They are here before anybody asks for the task.
+        for (_, action) in spec.actions() {
+            let Ok(chosen) = catalogue.choose(&action.plugin, applied.plugin(&action.plugin)) else { continue };
+            if given {
+                secrets.extend(granted(applied, &chosen));
+            }
+            plugins.entry(&action.plugin).or_insert_with(|| assignment(&action.plugin, chosen));
         }
     }
     let watch = node.watch.filter(|_| !tell.is_empty()).map(|gone_after| WatchAssignment { gone_after, tell });

@@ -164,6 +164,9 @@ impl<'a> Effects<'a> {
         for (_, check) in self.after.checks().filter(|(_, check)| check.plugin == *name) {
             on.extend(self.reach_after.runs_on(self.after, check).iter().copied());
         }
+        for task in self.after.tasks_by(name) {
+            on.extend(self.reach_after.taken(&task.where_).iter().copied());
+        }
         match self.basis.catalogue.choose(name, self.after.plugin(name)) {
             Ok(chosen) => format!("version {}, used on {}", chosen.artifact.manifest.version, nodes(on.len())),
             Err(_) => "used on no node".to_owned(),

@@ -9,7 +9,7 @@ use crate::offline;
 use hostler_types::Name;
 use hostler_types::notifier::{BUILT_IN, is_built_in};
 use hostler_types::plugin::{WithProblem, check_with};
-use hostler_types::spec::{Body, Kind, Object, Target, nearest};
+use hostler_types::spec::{ActionStep, Body, Kind, Object, Target, nearest};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -246,28 +246,69 @@ fn unresolved(object: &Object, after: &Applied) -> Vec<Problem> {
     object.links.iter().filter_map(missing).collect()
 }
 
-/// The plugin that runs a check or delivers must have been pushed; those of other
-/// kinds will be asked for when they run.
+/// Where an object names a plugin, and what it gives it.
+struct Use<'a> {
+    plugin: &'a Name,
+    /// Where in the object that is: `plugin`, `steps[0].action.plugin`.
+    path: String,
+    with: Option<(String, &'a serde_json::Map<String, Value>)>,
+    /// What it must be; nothing: anything.
+    world: Option<&'static str>,
+}
+
+impl<'a> Use<'a> {
+    fn new(plugin: &'a Name, path: &str) -> Self {
+        Self { plugin, path: path.to_owned(), with: None, world: None }
+    }
+
+    fn of_step((index, action): (usize, &'a ActionStep)) -> Self {
+        let at = format!("steps[{index}].action");
+        let with = Some((format!("{at}.with"), &action.with.0));
+        Self { with, world: Some(ACTION), ..Self::new(&action.plugin, &format!("{at}.plugin")) }
+    }
+}
+
+/// Those of other kinds will be asked for when they run.
+fn uses(object: &Object) -> Vec<Use<'_>> {
+    match &object.body {
+        Body::Check(check) => {
+            let with = Some(("with".to_owned(), &check.with.0));
+            vec![Use { with, ..Use::new(&check.plugin, "plugin") }]
+        }
+        Body::Notifier(spec) if !is_built_in(spec.plugin.as_str()) => {
+            let with = Some(("with".to_owned(), &spec.with.0));
+            vec![Use { with, world: Some(NOTIFIER), ..Use::new(&spec.plugin, "plugin") }]
+        }
+        Body::Task(task) => task.actions().map(Use::of_step).collect(),
+        Body::Plugin(spec) if spec.version.is_some() => vec![Use::new(&object.name, "version")],
+        Body::Plugin(_) => vec![Use::new(&object.name, "")],
+        _ => Vec::new(),
+    }
+}
+
+/// The plugin that runs a check, delivers or does a step must have been pushed.
 fn not_pushed(object: &Object, after: &Applied, catalogue: &Catalogue) -> Vec<Problem> {
-    let (plugin, path) = match &object.body {
-        Body::Check(check) => (&check.plugin, "plugin"),
-        Body::Notifier(spec) if !is_built_in(spec.plugin.as_str()) => (&spec.plugin, "plugin"),
-        Body::Plugin(spec) if spec.version.is_some() => (&object.name, "version"),
-        Body::Plugin(_) => (&object.name, ""),
-        _ => return Vec::new(),
-    };
+    uses(object).iter().flat_map(|one| unfit(object, one, after, catalogue)).collect()
+}
+
+fn unfit(object: &Object, one: &Use<'_>, after: &Applied, catalogue: &Catalogue) -> Vec<Problem> {
+    let (plugin, path) = (one.plugin, one.path.as_str());
     match catalogue.choose(plugin, after.plugin(plugin)) {
-        Ok(chosen) => match &object.body {
-            Body::Check(check) => misconfigured(object, &chosen.artifact.manifest, &check.with.0),
-            Body::Notifier(spec) => match chosen.artifact.manifest.world.as_str() {
-                NOTIFIER => misconfigured(object, &chosen.artifact.manifest, &spec.with.0),
-                world => {
-                    let help = format!("write {}, or a plugin of world {NOTIFIER}", BUILT_IN.join(", "));
-                    vec![problem(object, path, format!("is {plugin:?}, a plugin of world {world}"), Some(help))]
+        Ok(chosen) => {
+            let manifest = &chosen.artifact.manifest;
+            match (&one.with, one.world.filter(|world| *world != manifest.world)) {
+                (_, Some(wanted)) => {
+                    let help = match wanted {
+                        NOTIFIER => format!("write {}, or a plugin of world {NOTIFIER}", BUILT_IN.join(", ")),
+                        _ => format!("write a plugin of world {wanted}: hostlerctl plugin ls shows them"),
+                    };
+                    let message = format!("is {plugin:?}, a plugin of world {}", manifest.world);
+                    vec![problem(object, path, message, Some(help))]
                 }
-            },
-            _ => Vec::new(),
-        },
+                (Some((path, with)), None) => misconfigured(object, manifest, path, with),
+                (None, None) => Vec::new(),
+            }
+        }
         Err(CatalogueError::NoPlugin { plugin, known }) => {
             let built_in = if matches!(object.body, Body::Notifier(_)) { &BUILT_IN[..] } else { &[] };
             let words = known.iter().map(String::as_str).chain(built_in.iter().copied());
@@ -298,6 +339,7 @@ fn not_pushed(object: &Object, after: &Applied, catalogue: &Catalogue) -> Vec<Pr
 }
 
 const NOTIFIER: &str = "notifier";
+const ACTION: &str = "action";
 
 /// A notifier that could tell nobody.
 fn undeliverable(object: &Object) -> Vec<Problem> {
@@ -313,11 +355,12 @@ fn undeliverable(object: &Object) -> Vec<Problem> {
 fn misconfigured(
     object: &Object,
     manifest: &hostler_types::plugin::Manifest,
+    path: &str,
     config: &serde_json::Map<String, Value>,
 ) -> Vec<Problem> {
     let Some(with) = &manifest.with else { return Vec::new() };
     let told = |one: WithProblem| {
-        let path = if one.path.is_empty() { "with".to_owned() } else { format!("with.{}", one.path) };
+        let path = if one.path.is_empty() { path.to_owned() } else { format!("{path}.{}", one.path) };
         problem(object, &path, one.message, one.help)
     };
     check_with(with, config).into_iter().map(told).collect()

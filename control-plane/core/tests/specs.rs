@@ -20,10 +20,10 @@ fn artifact(name: &str, version: &str) -> Artifact {
     let manifest = Manifest {
         name: Name::new(name).unwrap(),
         version: version.into(),
-        world: "check".into(),
+        world: if name == "lb" { "action" } else { "check" }.into(),
         summary: String::new(),
-        grants: Grants { http, system: true, ..Grants::default() },
-        with: (name == "http").then(|| {
+        grants: Grants { http, secrets: vec!["lb-*".parse().unwrap()], system: true, ..Grants::default() },
+        with: ["http", "lb"].contains(&name).then(|| {
             let field = r#"{"type": "text", "help": "What.", "example": "x"}"#;
             [("url".to_owned(), serde_json::from_str(field).unwrap())].into()
         }),
@@ -32,7 +32,12 @@ fn artifact(name: &str, version: &str) -> Artifact {
 }
 
 fn catalogue() -> Catalogue {
-    Catalogue::new([artifact("disk", "0.1.0"), artifact("http", "0.10.0"), artifact("http", "0.9.0")])
+    Catalogue::new([
+        artifact("disk", "0.1.0"),
+        artifact("http", "0.10.0"),
+        artifact("http", "0.9.0"),
+        artifact("lb", "0.2.0"),
+    ])
 }
 
 fn read(text: &str) -> Vec<Arc<Object>> {
@@ -325,6 +330,67 @@ fn everything_wrong_is_told_with_its_place() {
             "check c [service] names the service shop, and none is applied -> hostlerctl get service shows what there is",
         ]
     );
+}
+
+const OUT: &str = "secret: {key: {}, lb-token: {}, other: {}}\ntask: {out: {where: role=lb, steps: [drain, {action: {plugin: lb, with: {url: \"http://${node.name}/${secret:key}\"}}}, undrain]}}";
+
+#[test]
+fn a_node_has_the_plugins_that_do_steps_of_its_tasks() {
+    let (id, name) = (NodeId::from_random([1; 10]), Name::new("lb1").unwrap());
+    let given = |role: &str| {
+        let labels: Labels = [("role".to_owned(), role.to_owned())].into();
+        let none = BTreeSet::new();
+        let standing = Standing::default();
+        let node = NodeView {
+            id: &id,
+            name: &name,
+            labels: &labels,
+            facts: None,
+            watch: None,
+            delivers: &none,
+            schedules: &standing,
+        };
+        let (desired, secrets) = desired_state(node, &applied(OUT), &catalogue());
+        let plugins: Vec<String> = desired.plugins.iter().map(|one| format!("{} {}", one.name, one.version)).collect();
+        (plugins, secrets.iter().map(ToString::to_string).collect::<Vec<_>>())
+    };
+    assert_eq!(given("web"), (vec![], vec![]));
+    assert_eq!(given("lb"), (vec!["lb 0.2.0".to_owned()], vec!["key".to_owned(), "lb-token".to_owned()]));
+}
+
+#[test]
+fn a_step_needs_a_plugin_that_acts_and_what_it_takes() {
+    assert_eq!(problems(&planned(&Applied::default(), OUT, &[])), Vec::<String>::new());
+    let wrong = |step: &str| {
+        let text = format!("task: {{out: {{where: role=lb, steps: [{{wait: 1s}}, {{action: {step}}}]}}}}");
+        problems(&planned(&Applied::default(), &text, &[]))
+    };
+    assert_eq!(
+        wrong("{plugin: disk}"),
+        [
+            "task out [steps[1].action.plugin] is \"disk\", a plugin of world check -> write a plugin of world action: hostlerctl plugin ls shows them"
+        ]
+    );
+    assert_eq!(
+        wrong("{plugin: lbb}"),
+        ["task out [steps[1].action.plugin] is \"lbb\", and no such plugin was pushed -> did you mean lb?"]
+    );
+    assert_eq!(
+        wrong("{plugin: lb, with: {ulr: x}}"),
+        [
+            "task out [steps[1].action.with.ulr~] is no option of this plugin -> did you mean url? It is written like this: url: x"
+        ]
+    );
+    // A host that is cut off can't ask how many others are out.
+    let alone = format!("{OUT}\nschedule: {{out: {{cron: 0 2 * * *, task: out, offline: run}}}}");
+    let alone = alone.replace("drain, ", "").replace(", undrain", "");
+    let told = problems(&planned(&Applied::default(), &alone, &[]));
+    assert!(told.len() == 1 && told[0].contains("its task out does action lb url=http://"), "{told:?}");
+    let mut waiting = artifact("lb", "0.3.0");
+    waiting.waiting = true;
+    let catalogue = Catalogue::new([waiting]);
+    let plan = plan(Basis { applied: &Applied::default(), catalogue: &catalogue, hosts: &[] }, &wanted(OUT));
+    assert!(problems(&plan)[0].contains("asks for more than was approved before"), "{:?}", problems(&plan));
 }
 
 #[test]

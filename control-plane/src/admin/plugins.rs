@@ -223,6 +223,14 @@ pub async fn remove(
             request.version
         )));
     }
+    let current = world.catalogue.choose(&name, world.specs.applied.plugin(&name)).ok();
+    let tasks = world.specs.applied.tasks_by(&name).count();
+    if tasks > 0 && current.is_some_and(|chosen| chosen.artifact.digest == pushed.artifact.digest) {
+        return Err(Status::failed_precondition(format!(
+            "{tasks} tasks have steps of {name} {}: push another version or delete them first",
+            request.version
+        )));
+    }
     if let Some(spec) = world.specs.applied.plugin(&name)
         && spec.version.as_deref() == Some(&request.version)
     {

@@ -9,6 +9,7 @@ use crate::records::{self, NewEvent, secret_key};
 use crate::vault::VALUE_BYTES_MAX;
 use crate::world::World;
 use hostler_core::access::{Ask, Noun, Verb};
+use hostler_core::runs::steps;
 use hostler_core::services::secrets;
 use hostler_proto::admin as wire;
 use hostler_proto::store as rest;
@@ -152,20 +153,22 @@ fn uses(app: &App, world: &World) -> Uses {
     uses
 }
 
-fn notifiers(world: &World, secret: &Name) -> BTreeSet<String> {
-    let notifiers = world.specs.applied.of_kind(Kind::Notifier);
-    let naming = notifiers.filter(|one| match &one.object.body {
+/// Notifiers and tasks, wherever they are.
+fn naming(world: &World, secret: &Name) -> BTreeSet<String> {
+    let of = |kind| world.specs.applied.of_kind(kind);
+    let naming = of(Kind::Notifier).chain(of(Kind::Task)).filter(|one| match &one.object.body {
         Body::Notifier(body) => body.with.0.values().any(|value| secrets_in(value).contains(secret)),
+        Body::Task(task) => steps::secrets(task).contains(secret),
         _ => false,
     });
-    naming.map(|one| format!("notifier/{}", one.object.name)).collect()
+    naming.map(|one| format!("{}/{}", one.object.kind(), one.object.name)).collect()
 }
 
 fn to_wire(name: &Name, record: Option<&rest::Secret>, world: &World, uses: &Uses) -> wire::Secret {
     let newest = record.and_then(|record| record.versions.last());
     let declared = world.specs.applied.get(Kind::Secret, name);
     let (nodes, mut used_by) = uses.get(name).cloned().unwrap_or_default();
-    used_by.extend(notifiers(world, name));
+    used_by.extend(naming(world, name));
     wire::Secret {
         name: name.to_string(),
         version: newest.map_or(0, |newest| newest.number),
@@ -205,7 +208,7 @@ pub async fn remove(
         return Err(Status::not_found(format!("secret {name} has no value: hostlerctl secret ls")));
     }
     let (nodes, mut used_by) = uses(app, &world).remove(&name).unwrap_or_default();
-    used_by.extend(notifiers(&world, &name));
+    used_by.extend(naming(&world, &name));
     if !used_by.is_empty() {
         let used_by: Vec<&str> = used_by.iter().map(String::as_str).collect();
         let places = if nodes.is_empty() { String::new() } else { format!(" on {} nodes", nodes.len()) };

@@ -72,7 +72,8 @@ pub struct Step {
     pub reversible: bool,
 }
 
-/// Changes something, in steps that are told before they are done.
+/// Changes something, in steps that are told before they are done. In a task, options and
+/// parameters are both what stands under `with`: they may be one type.
 pub trait Action {
     type Options: DeserializeOwned;
     type Parameters: DeserializeOwned;
@@ -93,6 +94,7 @@ pub trait Action {
         host: &impl Host,
     ) -> Result<Vec<Attr>, String>;
 
+    /// What was applied under this key; once more it does nothing again.
     fn undo(
         options: &Self::Options,
         parameters: &Self::Parameters,

@@ -6,7 +6,7 @@ use crate::agent as wire;
 use crate::agent::task_step::Does;
 use hostler_types::fetch::{FILES_MAX, Taken};
 use hostler_types::spec::{Packages, Reboot};
-use hostler_types::task::{Command, SystemUser, TaskId, TaskOffer, TaskReport, TaskStep};
+use hostler_types::task::{Action, Command, SystemUser, TaskId, TaskOffer, TaskReport, TaskStep};
 use hostler_types::time::whole_millis;
 use hostler_types::{FetchPath, Stamp, TaskFile, Timestamp};
 use std::collections::BTreeMap;
@@ -18,6 +18,8 @@ pub const OUTPUT_BYTES_MAX: usize = 8 * 1024;
 pub const STEPS_MAX: usize = 64;
 const ARGUMENTS_MAX: usize = 256;
 const ARGUMENT_BYTES_MAX: usize = 64 * 1024;
+/// A spec's 16 KiB, with what a node knows about itself in place.
+const WITH_BYTES_MAX: usize = 64 * 1024;
 /// The kernel's are far more; nobody's are.
 const GROUPS_MAX: usize = 32;
 /// Why one file does not come; with all of them a report stays below its limit.
@@ -54,6 +56,9 @@ impl From<&TaskStep> for wire::TaskStep {
             TaskStep::Firewall { rules, revert } => {
                 Does::Firewall(wire::TaskFirewall { rules: rules.clone(), revert_ms: whole_millis(*revert) })
             }
+            TaskStep::Action(one) => {
+                Does::Action(wire::TaskAction { plugin: one.plugin.to_string(), with_json: one.with_json.clone() })
+            }
         };
         Self { does: Some(does) }
     }
@@ -81,8 +86,16 @@ impl TryFrom<wire::TaskStep> for TaskStep {
             Does::User(one) => Self::User(SystemUser { name: one.name, home: some(one.home), groups: one.groups }),
             Does::File(one) => Self::File(Box::new(one.try_into()?)),
             Does::Firewall(one) => Self::Firewall { rules: checked_digest(one.rules)?, revert: millis(one.revert_ms) },
+            Does::Action(one) => Self::Action(Box::new(action(one)?)),
         })
     }
+}
+
+fn action(one: wire::TaskAction) -> Result<Action, WireError> {
+    if one.with_json.len() > WITH_BYTES_MAX {
+        return Err(WireError::new("task.action", "is given more than a plugin takes"));
+    }
+    Ok(Action { plugin: name("task.plugin", &one.plugin)?, with_json: one.with_json })
 }
 
 fn command(one: wire::TaskCommand) -> Result<Command, WireError> {
@@ -264,6 +277,7 @@ mod tests {
                 mode: Some(0o600),
             })),
             TaskStep::Firewall { rules: "1".repeat(64), revert: Duration::from_secs(60) },
+            TaskStep::Action(Box::new(Action { plugin: hello(), with_json: r#"{"a":["${secret:key}"]}"#.into() })),
         ];
         let offer = TaskOffer {
             id: TaskId::of_run(5, 7),

@@ -1022,7 +1022,7 @@ pub struct TaskOffer {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TaskStep {
-    #[prost(oneof = "task_step::Does", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
+    #[prost(oneof = "task_step::Does", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12")]
     pub does: ::core::option::Option<task_step::Does>,
 }
 /// Nested message and enum types in `TaskStep`.
@@ -1053,6 +1053,8 @@ pub mod task_step {
         File(super::FileAssignment),
         #[prost(message, tag = "11")]
         Firewall(super::TaskFirewall),
+        #[prost(message, tag = "12")]
+        Action(super::TaskAction),
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1087,6 +1089,16 @@ pub struct TaskFirewall {
     pub rules: ::prost::alloc::string::String,
     #[prost(uint64, tag = "2")]
     pub revert_ms: u64,
+}
+/// What a plugin of world action plans, and then does.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TaskAction {
+    #[prost(string, tag = "1")]
+    pub plugin: ::prost::alloc::string::String,
+    /// A map of its own fields: its configuration, and what it plans for. Secrets by their
+    /// names.
+    #[prost(string, tag = "2")]
+    pub with_json: ::prost::alloc::string::String,
 }
 /// A user of the system, without a shell.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -6,6 +6,7 @@ use crate::spec::{Packages, Reboot};
 use crate::state::words;
 use crate::{Name, Stamp, Timestamp};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
@@ -143,6 +144,35 @@ pub enum TaskStep {
         rules: String,
         revert: Duration,
     },
+    /// What a plugin plans and then does, each step of it under one key.
+    Action(Box<Action>),
+}
+
+/// A plugin of world action, and what it is given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Action {
+    pub plugin: Name,
+    /// A map of the plugin's own fields; secrets by their names.
+    pub with_json: String,
+}
+
+/// As it is told: more of a value is in the spec.
+const SHOWN_CHARACTERS_MAX: usize = 40;
+
+impl fmt::Display for Action {
+    /// `haproxy-server backend=shop server=web1`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.plugin)?;
+        let with: Map<String, Value> = serde_json::from_str(&self.with_json).unwrap_or_default();
+        for (key, value) in with {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            match text.char_indices().nth(SHOWN_CHARACTERS_MAX) {
+                Some((at, _)) => write!(f, " {key}={}...", text.get(..at).unwrap_or_default())?,
+                None => write!(f, " {key}={text}")?,
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A user without a shell, with a group of the same name.
@@ -178,6 +208,8 @@ impl TaskStep {
         match self {
             Self::Service { verb, .. } => matches!(verb, ServiceVerb::Restart | ServiceVerb::Stop),
             Self::Reboot(_) | Self::Drain => true,
+            // It may be anything that its grants allow.
+            Self::Action(_) => true,
             Self::Packages(_) | Self::Command(_) | Self::Check { .. } | Self::Wait(_) | Self::Undrain => false,
             Self::User(_) | Self::File(_) | Self::Firewall { .. } => false,
         }
@@ -213,6 +245,8 @@ impl TaskStep {
             Self::Packages(_) | Self::Reboot(_) | Self::Check { .. } => true,
             Self::Wait(_) | Self::Drain | Self::Undrain => true,
             Self::User(_) | Self::File(_) | Self::Firewall { .. } => true,
+            // By its keys.
+            Self::Action(_) => true,
         }
     }
 }
@@ -239,6 +273,7 @@ impl fmt::Display for TaskStep {
             Self::User(user) => write!(f, "user {}", user.name),
             Self::File(file) => write!(f, "file {}", file.path),
             Self::Firewall { .. } => f.write_str("firewall"),
+            Self::Action(action) => write!(f, "action {action}"),
         }
     }
 }
@@ -332,6 +367,12 @@ mod tests {
         let restart = TaskStep::Service { service: hello, verb: ServiceVerb::Restart };
         assert_eq!(restart.to_string(), "restart hello");
         assert!(restart.disturbs() && !restart.is_idempotent());
+        let with_json = r#"{"backend": "shop", "password": "${secret:x}", "ports": [80], "server": "web1"}"#.to_owned();
+        let plugin = Name::new("haproxy-server").expect("a name");
+        let action = TaskStep::Action(Box::new(Action { plugin, with_json }));
+        let words = "action haproxy-server backend=shop password=${secret:x} ports=[80] server=web1";
+        assert_eq!(action.to_string(), words);
+        assert!(action.disturbs() && action.is_idempotent());
     }
 
     #[test]

@@ -21,9 +21,15 @@ pub(super) struct Task {
     pub doing: Doing,
     /// How it ends when what is under way has ended.
     pub ending: Option<(TaskState, String)>,
+    /// Since when its plugin could not be asked.
+    pub waits_since: Option<Duration>,
 }
 
 impl Task {
+    pub fn new(record: Record, deadline: Duration) -> Self {
+        Self { record, deadline, doing: Doing::Waiting, ending: None, waits_since: None }
+    }
+
     pub fn step(&self) -> Option<&TaskStep> {
         usize::try_from(self.record.report.done).ok().and_then(|index| self.record.offer.steps.get(index))
     }
@@ -34,7 +40,7 @@ impl Task {
 
     /// When it has to be looked at again without anything happening.
     pub fn next(&self) -> Option<Duration> {
-        let deadline = self.ending.is_none().then_some(self.deadline);
+        let deadline = (self.ending.is_none() && !self.goes_back()).then_some(self.deadline);
         deadline.into_iter().chain(self.doing.next()).min()
     }
 
@@ -51,9 +57,9 @@ impl Task {
     /// What is under way is neither broken off nor done twice: its end is waited for.
     pub fn must_finish(&self) -> bool {
         let acts = matches!(self.step(), Some(TaskStep::Service { .. } | TaskStep::Packages(_) | TaskStep::Reboot(_)));
-        let kind =
-            acts || matches!(self.step(), Some(TaskStep::User(_) | TaskStep::File(_) | TaskStep::Firewall { .. }));
-        kind && matches!(self.doing, Doing::Waiting | Doing::Service { .. })
+        let puts = matches!(self.step(), Some(TaskStep::User(_) | TaskStep::File(_) | TaskStep::Firewall { .. }));
+        let kind = acts || puts || self.action().is_some();
+        self.goes_back() || kind && matches!(self.doing, Doing::Waiting | Doing::Service { .. })
     }
 }
 
@@ -83,6 +89,7 @@ impl Ledger {
             Input::Ended { id, step, fate, output } => self.ended(now, &id, step, fate, output),
             Input::CheckSeen { id, step, seen } => self.check_seen(now, &id, step, seen),
             Input::ServiceSeen { id, step, runs_for } => self.service_seen(now, &id, step, runs_for),
+            Input::PluginSaid { id, step, ask, said } => self.plugin_said(now, &id, step, &ask, said),
             Input::Brakes(brakes) => self.brakes = brakes,
             Input::Ruled(stamp) => self.ruled(stamp),
             Input::Tick => {}
@@ -99,6 +106,11 @@ impl Ledger {
     pub(super) fn uptime(&self, now: Now) -> Duration {
         let (up, at) = self.up;
         up.saturating_add(now.monotonic.saturating_sub(at))
+    }
+
+    /// What plugins said for a task, behind what its programs printed.
+    pub fn with_notes(&self, id: &TaskId, programs: &str) -> String {
+        self.open.get(id).map_or_else(|| programs.to_owned(), |task| task.record.with_notes(programs))
     }
 
     /// Those that are not over.
@@ -177,11 +189,21 @@ impl Ledger {
         let id = offer.id.clone();
         let mut report = TaskReport::new(id.clone(), TaskState::Running, now.wall, "");
         report.began = Some(now.wall);
-        let deadline = now.monotonic.saturating_add(offer.timeout);
-        let (boot, uptime, left) = (self.boot.clone(), self.uptime(now), offer.timeout);
-        let (step_began, said) = (now.wall, String::new());
-        let record = Record { offer, report, step_began, boot, uptime, left, said, cancel: None };
-        self.open.insert(id.clone(), Task { record, deadline, doing: Doing::Waiting, ending: None });
+        let timeout = offer.timeout;
+        let deadline = now.monotonic.saturating_add(timeout);
+        let record = Record {
+            offer,
+            report,
+            step_began: now.wall,
+            boot: self.boot.clone(),
+            uptime: self.uptime(now),
+            left: timeout,
+            said: String::new(),
+            notes: String::new(),
+            acting: None,
+            cancel: None,
+        };
+        self.open.insert(id.clone(), Task::new(record, deadline));
         self.go_on(now, &id);
     }
 
@@ -224,7 +246,8 @@ impl Ledger {
         if finishes {
             self.effects.push(Effect::Report(task.record.report.clone()));
         } else {
-            self.end_soon(now, &id, TaskState::Cancelled, words::cancelled(&why));
+            let words = format!("{}{}", words::cancelled(&why), task.so_far());
+            self.end_soon(now, &id, TaskState::Cancelled, words);
         }
     }
 
@@ -267,15 +290,19 @@ impl Ledger {
     pub(super) fn ended(&mut self, now: Now, id: &TaskId, step: u32, fate: Fate, output: Option<Output>) {
         let Some(task) = self.open.get_mut(id).filter(|task| task.record.report.done == step) else { return };
         if let Some(output) = output {
-            let report = &mut task.record.report;
-            (report.output, report.output_cut_bytes) = (output.text, output.cut_bytes);
-            report.files.extend(output.files);
+            task.record.report.output = task.record.with_notes(&output.text);
+            task.record.report.output_cut_bytes = output.cut_bytes;
+            task.record.report.files.extend(output.files);
         }
         if let Fate::Exit(code) = &fate {
             task.record.report.exit = Some(*code);
         }
         if let Some((state, words)) = task.ending.take() {
             return self.finish(now, id, state, words);
+        }
+        // Of a plugin it is said so only where what it was to do could not be kept.
+        if let (Fate::Failed(why), true) = (&fate, task.action().is_some()) {
+            return self.broke(now, id, TaskState::Failed, why);
         }
         let record = &task.record;
         let program = |how: String| (TaskState::Failed, words::said(record, &how));

@@ -1,6 +1,8 @@
 //! The ledger against a host that does what it likes: the agent dies between any two
 //! effects, the host reboots, messages come twice, late or never.
 
+mod plugin;
+
 use super::*;
 use hostler_types::{BrakeKind, Now, TaskStep};
 use proptest::prelude::*;
@@ -34,7 +36,7 @@ enum Deed {
 }
 
 fn deed() -> impl Strategy<Value = Deed> {
-    let steps = || proptest::collection::vec(0u8..11, 1..4);
+    let steps = || proptest::collection::vec(0u8..13, 1..4);
     prop_oneof![
         8 => (1u16..20_000).prop_map(Deed::Pass),
         8 => steps().prop_map(Deed::Offer),
@@ -82,6 +84,7 @@ struct World {
     effects: BTreeMap<Place, u32>,
     told: BTreeMap<TaskId, TaskState>,
     refused: BTreeSet<TaskId>,
+    plugins: plugin::Plugin,
     brakes: Vec<Brake>,
     dies_in: Option<usize>,
     lose: bool,
@@ -106,6 +109,7 @@ fn step(kind: u8) -> TaskStep {
         6 => TaskStep::Reboot(Reboot::Always),
         7 => TaskStep::Check { check: name("ok"), within: Duration::from_secs(9) },
         8 => TaskStep::Wait(Duration::from_secs(3)),
+        11..=12 => plugin::step(kind == 12),
         10 => TaskStep::User(SystemUser { name: "shop".to_owned(), ..SystemUser::default() }),
         _ => TaskStep::Drain,
     }
@@ -128,6 +132,7 @@ impl World {
             effects: BTreeMap::new(),
             told: BTreeMap::new(),
             refused: BTreeSet::new(),
+            plugins: plugin::Plugin::default(),
             brakes: Vec::new(),
             dies_in: None,
             lose: false,
@@ -270,6 +275,7 @@ impl World {
                 self.acts(&(id, step), false);
                 self.later(900, Coming::Shutdown);
             }
+            Effect::Plugin { id, step, action, ask } => self.plugin((id, step), &action, ask),
             Effect::Stale { id, .. } => drop(self.refused.insert(id)),
             Effect::Report(_) => {}
             Effect::End(report) => self.tell(&report.id),
@@ -452,7 +458,8 @@ impl World {
         assert!(self.units.is_empty(), "left running: {:?}", self.units);
         let told = std::mem::take(&mut self.told);
         for offer in self.offers.clone() {
-            assert!(matches!(self.disk.get(&offer.id), Some(Kept::Over { .. })), "{}", offer.id);
+            let Some(Kept::Over { report, .. }) = self.disk.get(&offer.id) else { panic!("{} is not over", offer.id) };
+            self.judge_actions(report, &offer.steps);
             assert!(told.contains_key(&offer.id), "nobody was told how {} ended", offer.id);
             self.offer(offer);
         }

@@ -54,7 +54,7 @@ impl Ledger {
             let id = record.offer.id.clone();
             let deadline = now.monotonic.saturating_add(record.left.saturating_sub(self.age(now, &record)));
             let stands = on_host.remove(&(id.clone(), record.report.done));
-            self.open.insert(id.clone(), Task { record, deadline, doing: Doing::Waiting, ending: None });
+            self.open.insert(id.clone(), Task::new(record, deadline));
             resumed.push((id, stands));
         }
         // Of tasks that are over, or of a step that is done.
@@ -96,6 +96,7 @@ impl Ledger {
                 task.record.report.changed = true;
                 self.done(now, id, "rebooted".to_owned());
             }
+            Some(TaskStep::Action(_)) => self.resume_action(now, id, cancel),
             // How much of its time is left nobody knows. A reboot that was wanted goes on,
             // also where the clock begins anew with each.
             Some(_) if other_boot && now.wall < task.record.step_began => {

@@ -9,8 +9,10 @@ use std::time::Duration;
 /// What the present step waits for.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Doing {
-    /// A service, packages, the end of the host: whoever does it says so.
+    /// A service, packages, a plugin, the end of the host: whoever does it says so.
     Waiting,
+    /// A plugin has answered, and was not asked again.
+    Between,
     /// A program that is about to run.
     Starting,
     Program,
@@ -39,7 +41,7 @@ pub(super) enum Doing {
 impl Doing {
     pub fn next(&self) -> Option<Duration> {
         match self {
-            Self::Waiting | Self::Starting | Self::Program => None,
+            Self::Waiting | Self::Between | Self::Starting | Self::Program => None,
             Self::Check { next, until, .. } | Self::Service { next, until } => Some(*next.min(until)),
             Self::Stopping { until: at } | Self::Until(at) | Self::Again { at } => Some(*at),
         }
@@ -94,6 +96,9 @@ impl Ledger {
     pub(super) fn act(&mut self, now: Now, id: &TaskId, age: Duration) {
         let Some(task) = self.open.get_mut(id) else { return };
         let Some(kind) = task.step().cloned() else { return };
+        if task.action().is_some() {
+            return self.ask_plugin(id);
+        }
         let (id, step) = (id.clone(), task.record.report.done);
         let left = |span: Duration| now.monotonic.saturating_add(span.saturating_sub(age));
         task.doing = match &kind {
@@ -116,7 +121,7 @@ impl Ledger {
             TaskStep::File(file) => Some(Effect::File { id, step, file }),
             TaskStep::Firewall { rules, revert } => Some(Effect::Firewall { id, step, rules, revert }),
             TaskStep::Check { check, .. } => Some(Effect::LookAtCheck { id, step, check }),
-            TaskStep::Wait(_) | TaskStep::Drain | TaskStep::Undrain => None,
+            TaskStep::Wait(_) | TaskStep::Drain | TaskStep::Undrain | TaskStep::Action(_) => None,
         });
     }
 
@@ -157,9 +162,9 @@ impl Ledger {
 
     fn come_to_time(&mut self, now: Now, id: &TaskId) {
         let Some(task) = self.open.get_mut(id) else { return };
-        if task.ending.is_none() && task.is_late(now) {
+        if task.ending.is_none() && task.is_late(now) && !task.goes_back() {
             let goes_on = if task.must_finish() { ", which goes on" } else { "" };
-            let words = format!("{}{goes_on}", task.too_long());
+            let words = format!("{}{}{goes_on}", task.too_long(), task.so_far());
             return self.end_soon(now, id, TaskState::TimedOut, words);
         }
         let step = task.record.report.done;
@@ -201,6 +206,7 @@ impl Task {
 
     fn pass(&mut self, said: &str) {
         self.record.report.done += 1;
+        self.record.acting = None;
         let all = &mut self.record.said;
         if !said.is_empty() && !all.contains(said) {
             let between = if all.is_empty() { "" } else { "; " };

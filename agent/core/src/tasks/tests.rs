@@ -1,3 +1,5 @@
+mod action;
+
 use super::*;
 use hostler_types::{BrakeKind, Now, TaskStep};
 

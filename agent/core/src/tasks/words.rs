@@ -29,6 +29,18 @@ pub fn said(record: &Record, why: &str) -> String {
     format!("{}: {why}", at_step(&record.offer, record.report.done))
 }
 
+/// `stop web1: exit 1; undone: drain web1; not undone: mark web1 (it can't be)`.
+pub fn went_back(record: &Record) -> String {
+    let Some(back) = record.acting.as_ref().and_then(|acting| acting.back.as_ref()) else { return String::new() };
+    let mut words = back.why.clone();
+    for (what, parts) in [("undone", &back.undone), ("not undone", &back.stays)] {
+        if !parts.is_empty() {
+            words.push_str(&format!("; {what}: {}", parts.join(", ")));
+        }
+    }
+    words
+}
+
 pub fn cancelled(words: &str) -> String {
     if words.is_empty() { "cancelled".to_owned() } else { format!("cancelled: {words}") }
 }

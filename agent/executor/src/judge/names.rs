@@ -3,6 +3,7 @@
 use super::containers;
 use crate::protocol::{Act, Limits, Process};
 use crate::signals;
+use hostler_types::Name;
 use std::collections::BTreeMap;
 use std::path::{Component, Path};
 
@@ -109,6 +110,7 @@ pub(super) fn well_formed(act: &Act) -> Result<(), String> {
         Act::UpgradePackages { output, .. } => of_task(output, "what is printed goes where tasks leave it"),
         Act::Open { pids } => within("number of pids", pids.len() as u64, 0, PIDS_MAX),
         Act::List | Act::Listener { .. } | Act::Policy | Act::Reboot | Act::KeepFirewall => Ok(()),
+        Act::LetPlugin { plugin } => self::plugin(plugin),
         Act::TryFirewall { rules, revert_ms } => {
             within("revert_ms", *revert_ms, 1_000, TRIAL_MS_MAX)?;
             no_include(&rules.0)
@@ -152,6 +154,10 @@ fn own_folder(folder: &Path, path: &Path) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("path {:?}: it is not in the task's own folder", path.display().to_string()))
+}
+
+fn plugin(name: &str) -> Result<(), String> {
+    Name::new(name).map(drop).map_err(|error| format!("plugin {name:?}: {error}"))
 }
 
 fn of_task(output: &Path, rule: &str) -> Result<(), String> {

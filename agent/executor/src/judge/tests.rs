@@ -272,6 +272,18 @@ fn a_host_is_rebooted_and_upgraded_unless_it_is_only_watched() {
 }
 
 #[test]
+fn plugins_change_nothing_where_the_host_is_only_watched() {
+    let act = |plugin: &str| Act::LetPlugin { plugin: plugin.into() };
+    let refused = verdict(&policy(Profile::Watch), act("haproxy-server"));
+    assert!(refused.contains("let_plugin: profile watch") && refused.contains("profile = \"operate\""), "{refused}");
+    let listing = Policy { commands: list(&["/usr/bin/df"]), units: list(&["nginx.service"]), ..policy(Profile::Full) };
+    for policy in [policy(Profile::Operate), policy(Profile::Full), listing] {
+        assert_eq!(verdict(&policy, act("haproxy-server")), "allowed");
+    }
+    assert!(verdict(&policy(Profile::Full), act("../x")).starts_with("malformed: plugin "));
+}
+
+#[test]
 fn rules_of_a_firewall_read_no_other_files() {
     let load = |rules: &str| Act::TryFirewall { rules: Content(rules.as_bytes().to_vec()), revert_ms: 60_000 };
     let operate = policy(Profile::Operate);

@@ -86,6 +86,8 @@ fn a_pushed_version_acts_where_it_would_run() {
     let check = "check: {a: {where: role=web, plugin: disk}}\n";
     assert_eq!(count(check, artifact("disk", "0.2.0", false)), 3);
     assert_eq!(count(check, artifact("disk", "0.2.0", true)), 0, "it waits for its own approval");
+    let task = "task: {a: {where: role=db, steps: [{action: {plugin: disk}}]}}\n";
+    assert_eq!(count(task, artifact("disk", "0.2.0", false)), 1, "a step of a task runs it");
     assert_eq!(count("", artifact("disk", "0.2.0", false)), 0, "nobody runs it");
     let pinned = format!("{check}plugin: {{disk: {{version: 0.1.0}}}}\n");
     assert_eq!(count(&pinned, artifact("disk", "0.2.0", false)), 0, "another version is asked for");
@@ -95,7 +97,8 @@ fn a_pushed_version_acts_where_it_would_run() {
 fn a_secret_s_value_acts_on_those_who_are_given_it() {
     let check = "secret: {token: {}}\ncheck: {a: {where: role=web, plugin: disk, with: {x: '${secret:token}'}}}\n";
     let service = "secret: {token: {}}\nservice: {a: {where: role=web, command: 'bin/a ${secret:token}'}}\n";
-    for spec in [check, service] {
+    let task = "secret: {token: {}}\ntask: {a: {where: role=web, steps: [{action: {plugin: disk, with: {x: '${secret:token}'}}}]}}\n";
+    for spec in [check, service, task] {
         let (applied, catalogue, hosts) = (applied(spec), Catalogue::new([artifact("disk", "0.1.0", false)]), hosts());
         let basis = Basis { applied: &applied, catalogue: &catalogue, hosts: &hosts };
         assert_eq!(nodes_of_secret(basis, &name("token")).len(), 3);

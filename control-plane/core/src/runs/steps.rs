@@ -2,8 +2,10 @@
 
 use crate::services::{Known, resolved};
 use hostler_types::service::FileAssignment;
-use hostler_types::spec::{Amount, FileStep, OnChange, RunStep, Step, TaskSpec, names_secret, secrets_in};
-use hostler_types::task::{Command, SystemUser, TaskStep};
+use hostler_types::spec::{
+    Amount, FileStep, OnChange, RunStep, Step, TaskSpec, names_secret, on_node as on_node_json, secrets_in,
+};
+use hostler_types::task::{Action, Command, SystemUser, TaskStep};
 use hostler_types::units::parse_share;
 use hostler_types::{FetchPath, Name, ServiceVerb};
 use serde_json::Value;
@@ -42,6 +44,10 @@ fn of_step(number: usize, step: &Step) -> Result<TaskStep, String> {
         }
         Step::File(file) => TaskStep::File(Box::new(of_file(file))),
         Step::Firewall(one) => TaskStep::Firewall { rules: one.from.digest.clone(), revert: one.revert.0 },
+        Step::Action(one) => {
+            let with_json = Value::Object(one.with.0.clone()).to_string();
+            TaskStep::Action(Box::new(Action { plugin: one.plugin.clone(), with_json }))
+        }
     })
 }
 
@@ -82,7 +88,9 @@ pub fn secrets(spec: &TaskSpec) -> BTreeSet<Name> {
         }
         _ => Vec::new(),
     });
-    secrets_in(&texts.filter(|text| names_secret(text)).map(Value::from).collect())
+    let mut all = secrets_in(&texts.filter(|text| names_secret(text)).map(Value::from).collect());
+    all.extend(spec.actions().flat_map(|(_, action)| secrets_in(&Value::Object(action.with.0.clone()))));
+    all
 }
 
 /// With what one node knows about itself in place. What somebody typed just now is left
@@ -101,6 +109,11 @@ pub fn on_node(steps: &[TaskStep], known: &Known<'_>) -> Vec<TaskStep> {
             with: all(&file.with),
             ..(**file).clone()
         })),
+        TaskStep::Action(action) => {
+            let with: Value = serde_json::from_str(&action.with_json).unwrap_or_default();
+            let with_json = on_node_json(&with, known).to_string();
+            TaskStep::Action(Box::new(Action { with_json, ..(**action).clone() }))
+        }
         step => step.clone(),
     };
     steps.iter().map(one).collect()
@@ -210,6 +223,23 @@ mod tests {
         assert_eq!(command.env["AT"], "oslo");
         let free = [TaskStep::Command(free(&words(&["echo ${node.name} $${HOME}"]), None))];
         assert_eq!(on_node(&free, &known), free);
+    }
+
+    #[test]
+    fn a_plugin_is_given_what_a_check_would_be() {
+        let spec = task(
+            "{wait: 1s}, {action: {plugin: lb, with: {server: '${node.name}', deep: [{token: '${secret:key}'}], brace: '$${x}', at: 5}}}",
+        );
+        assert_eq!(secrets(&spec), [Name::new("key").expect("a name")].into());
+        let steps = of_task(&spec).expect("steps");
+        assert_eq!(
+            steps[1].to_string(),
+            "action lb server=${node.name} deep=[{\"token\":\"${secret:key}\"}] brace=$${x} at=5"
+        );
+        let known = |word: &str| (word == "name").then(|| "web-1".to_owned());
+        let TaskStep::Action(action) = on_node(&steps, &known).remove(1) else { panic!("an action") };
+        let with = r#"{"server":"web-1","deep":[{"token":"${secret:key}"}],"brace":"${x}","at":5}"#;
+        assert_eq!(action.with_json, with);
     }
 
     #[test]

@@ -153,6 +153,8 @@ impl World {
                 let seen = CheckStands { passing, last_run: wall, words: "503".into() };
                 return Some(Input::CheckSeen { id, step, seen: Some(seen) });
             }
+            // No run here has one: the ledger's own model plays them.
+            Effect::Plugin { .. } => {}
             Effect::Stale { .. } => self.judge.tally.stale += 1,
             Effect::Report(report) => self.shows(index, report),
             Effect::End(report) => {

@@ -3,6 +3,7 @@
 
 mod aborts;
 mod access;
+mod actions;
 mod approvals;
 mod audit;
 mod brakes;

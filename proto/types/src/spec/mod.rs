@@ -32,9 +32,10 @@ pub use form::{Field, Form, Json, Need, Record, Scalar, Word};
 pub use interpolate::{names_secret, on_node, secrets_in, with_secrets};
 pub use kind::{Body, Kind, Noun};
 pub use kinds::{
-    AlertSpec, AlertState, CheckSpec, CheckTarget, Drift, FileSpec, FileStep, HealStep, LabelKey, Missed, NodeSpec,
-    NotifierSpec, Offline, OnChange, OnNeeds, Overlap, Packages, PluginSpec, Reboot, Restart, Restarter, RunStep,
-    ScheduleSpec, ServiceSpec, ServiceType, Severity, Signal, Step, SystemSpec, TaskSpec, UserStep, WindowSpec,
+    ActionStep, AlertSpec, AlertState, CheckSpec, CheckTarget, Drift, FileSpec, FileStep, HealStep, LabelKey, Missed,
+    NodeSpec, NotifierSpec, Offline, OnChange, OnNeeds, Overlap, Packages, PluginSpec, Reboot, Restart, Restarter,
+    RunStep, ScheduleSpec, ServiceSpec, ServiceType, Severity, Signal, Step, SystemSpec, TaskSpec, UserStep,
+    WindowSpec,
 };
 pub use problem::{Problem, Problems, nearest};
 pub use scalars::{Amount, Number, Ref, Setting, Size, Span, Template, Whole, Zone};

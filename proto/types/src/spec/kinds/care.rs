@@ -1,7 +1,7 @@
 //! What is done to a fleet on purpose: tasks, schedules and backups.
 
 use super::fleet::{NotifierSpec, WindowSpec};
-use super::steps::Step;
+use super::steps::{ActionStep, Step};
 use super::{Age, Wait};
 use crate::calendar::{EVERY_MAX, When};
 use crate::cron::Cron;
@@ -244,6 +244,16 @@ record! {
         timeout "timeout": Age, default(TASK_TIMEOUT), "timeout: 30m";
         /// What is done, in this order.
         steps "steps": Vec<Step>, required, "steps: [drain, {run: bin/tidy}, undrain]";
+    }
+}
+
+impl TaskSpec {
+    /// What plugins do of it, and which of its steps that is.
+    pub fn actions(&self) -> impl Iterator<Item = (usize, &ActionStep)> {
+        self.steps.iter().enumerate().filter_map(|(index, step)| match step {
+            Step::Action(action) => Some((index, action)),
+            _ => None,
+        })
     }
 }
 

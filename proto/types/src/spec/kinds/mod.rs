@@ -17,7 +17,7 @@ pub use service::{
     Beside, Drift, FileSpec, HealStep, Limits, LogFormat, Logs, OnChange, OnNeeds, Restart, Restarter, ServiceSpec,
     ServiceType, Signal, Stop,
 };
-pub use steps::{CheckStep, FileStep, FirewallStep, Packages, Reboot, RunStep, Step, UserStep};
+pub use steps::{ActionStep, CheckStep, FileStep, FirewallStep, Packages, Reboot, RunStep, Step, UserStep};
 pub use watch::{AlertSpec, AlertState, CheckSpec, CheckTarget, ObjectiveSpec, Severity};
 
 use super::scalars::{Span, Whole};

@@ -4,6 +4,8 @@ use super::Wait;
 use super::care::BackupSpec;
 use super::service::{Beside, ServiceSpec, absolute, permissions, places};
 use super::watch::CheckSpec;
+use crate::Name;
+use crate::spec::collections::Config;
 use crate::spec::form::{Form, Word};
 use crate::spec::scalars::{Ref, Setting, Span, Template};
 use crate::spec::shape::{Reader, Shape, record};
@@ -109,6 +111,16 @@ record! {
     }
 }
 
+record! {
+    /// What a plugin of world action does: its plan first, then that, step by step. Where a step fails, those before it are undone.
+    pub struct ActionStep {
+        /// The plugin.
+        plugin "plugin": Name, required, "plugin: haproxy-server";
+        /// The plugin's own fields, as it is configured and as it plans.
+        with "with": Config, default(Config::default()), "with: {backend: shop, server: web1}";
+    }
+}
+
 /// One thing that a task does on a node.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
@@ -127,6 +139,7 @@ pub enum Step {
     User(UserStep),
     File(FileStep),
     Firewall(FirewallStep),
+    Action(ActionStep),
 }
 
 record! {
@@ -158,6 +171,8 @@ record! {
         file "file": FileStep, optional, "file: {path: /etc/redis/redis.conf, from: files/redis.conf}";
         /// Load rules of nftables, for a trial first.
         firewall "firewall": FirewallStep, optional, "firewall: files/firewall.nft";
+        /// Have a plugin do what it does.
+        action "action": ActionStep, optional, "action: {plugin: haproxy-server, with: {backend: shop, server: web1}}";
     }
 }
 
@@ -170,7 +185,7 @@ impl StepFields {
         let pause = self.check.map(Step::Check).or(self.wait.map(Step::Wait));
         let other = self.backup.map(Step::Backup).or(self.run.map(Step::Run));
         let other = other.or(self.user.map(Step::User)).or(self.file.map(Step::File));
-        let other = other.or(self.firewall.map(Step::Firewall));
+        let other = other.or(self.firewall.map(Step::Firewall)).or(self.action.map(Step::Action));
         host.or(service).or(pause).or(other)
     }
 }
@@ -239,6 +254,7 @@ impl Shape for Step {
             Self::User(user) => one("user", user.print(full)),
             Self::File(file) => one("file", file.print(full)),
             Self::Firewall(rules) => one("firewall", rules.print(full)),
+            Self::Action(action) => one("action", action.print(full)),
         }
     }
 }
