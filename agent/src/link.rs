@@ -411,7 +411,11 @@ impl Link {
         if changed {
             self.save_identity().await;
         }
-        Input::Welcomed { heartbeat: Duration::from_millis(welcome.heartbeat_ms.into()), addresses: welcome.addresses }
+        Input::Welcomed {
+            heartbeat: Duration::from_millis(welcome.heartbeat_ms.into()),
+            addresses: welcome.addresses,
+            server_wall: (welcome.wall_ms > 0).then(|| Timestamp::from_millis(welcome.wall_ms)),
+        }
     }
 
     async fn save_identity(&self) {

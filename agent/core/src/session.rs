@@ -81,6 +81,8 @@ pub enum Input {
     Welcomed {
         heartbeat: Duration,
         addresses: Vec<String>,
+        /// What is offered next is held against that clock, before any heartbeat.
+        server_wall: Option<Timestamp>,
     },
     /// Any message at all.
     Heard,

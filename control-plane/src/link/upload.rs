@@ -33,7 +33,7 @@ pub async fn take(
     if app.run_files.has(number, &taken.digest) {
         return Ok(wire::UploadResponse {});
     }
-    let mut incoming = app.run_files.begin(number, taken).await.map_err(status)?;
+    let mut incoming = app.run_files.begin(number, taken).map_err(status)?;
     while let Some(chunk) = next(&mut chunks).await? {
         incoming.write(&chunk.data).await.map_err(status)?;
     }

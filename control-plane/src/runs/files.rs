@@ -102,7 +102,7 @@ impl RunFiles {
     }
 
     /// What is already here is taken all the same, and left as it is.
-    pub async fn begin(&self, number: u64, taken: &Taken) -> Result<Incoming<'_>, RunFilesError> {
+    pub fn begin(&self, number: u64, taken: &Taken) -> Result<Incoming<'_>, RunFilesError> {
         if self.is_gone(number) {
             return Err(RunFilesError::Gone { number });
         }
@@ -239,7 +239,7 @@ mod tests {
     }
 
     async fn bring(files: &RunFiles, number: u64, says: &Taken, content: &[u8]) -> Result<(), RunFilesError> {
-        let mut incoming = files.begin(number, says).await?;
+        let mut incoming = files.begin(number, says)?;
         for piece in content.chunks(3) {
             incoming.write(piece).await?;
         }
@@ -295,7 +295,7 @@ mod tests {
         let late = bring(&files, 1, &taken(content[0]), content[0]).await.expect_err("gone");
         assert!(matches!(late, RunFilesError::Gone { number: 1 }));
         let large = Taken { bytes: RUN_BYTES_MAX - 5, ..taken(b"x") };
-        let full = files.begin(2, &large).await.map(drop).expect_err("full");
+        let full = files.begin(2, &large).map(drop).expect_err("full");
         assert!(full.to_string().contains("run 2 brings back is more than 512 MiB"), "{full}");
     }
 }

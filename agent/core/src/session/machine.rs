@@ -7,7 +7,7 @@ use super::{
 };
 use crate::jitter::Jitter;
 use crate::retry::Backoff;
-use hostler_types::Now;
+use hostler_types::{Now, Timestamp};
 use std::time::Duration;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,7 +120,10 @@ impl Session {
                     self.phase = Phase::Greeting { until: now.monotonic.saturating_add(WELCOME_TIMEOUT) };
                 }
             }
-            Input::Welcomed { heartbeat, addresses } => self.welcomed(now, heartbeat, addresses, &mut effects),
+            Input::Welcomed { heartbeat, addresses, server_wall } => {
+                self.clock_seen(now, server_wall);
+                self.welcomed(now, heartbeat, addresses, &mut effects);
+            }
             Input::Heard => self.heard(now),
             Input::Awake => self.hurry(now),
             Input::HeartbeatAcked { sent, server_wall } => {
@@ -160,6 +163,15 @@ impl Session {
         {
             *beat = (*beat).min(now.monotonic);
         }
+    }
+
+    /// The hello went out when the connection stood.
+    fn clock_seen(&mut self, now: Now, server_wall: Option<Timestamp>) {
+        let sent = match &self.phase {
+            Phase::Greeting { until } => until.saturating_sub(WELCOME_TIMEOUT),
+            _ => now.monotonic,
+        };
+        self.skew = server_wall.and_then(|wall| Skew::measure(now, sent, wall)).or(self.skew);
     }
 
     fn welcomed(&mut self, now: Now, heartbeat: Duration, addresses: Vec<String>, effects: &mut Vec<Effect>) {

@@ -17,7 +17,7 @@ fn session(seed: u64) -> Session {
 }
 
 fn welcome() -> Input {
-    Input::Welcomed { heartbeat: Duration::from_secs(3), addresses: Vec::new() }
+    Input::Welcomed { heartbeat: Duration::from_secs(3), addresses: Vec::new(), server_wall: None }
 }
 
 fn refused(message: &str) -> Input {
@@ -199,6 +199,17 @@ fn skew_is_measured_at_the_middle_of_the_round_trip() {
     let late = now.plus(Duration::from_secs(5));
     session.step(late, Input::HeartbeatAcked { sent: now.monotonic, server_wall });
     assert_eq!(session.skew(), Some(Skew { millis: 12 }), "a slow answer says nothing");
+}
+
+#[test]
+fn a_host_whose_clock_is_wrong_knows_it_with_the_welcome() {
+    let mut session = session(1);
+    let now = start();
+    session.step(now, Input::Tick);
+    session.step(now, Input::Dialled);
+    let server_wall = Some(now.wall.minus(Duration::from_secs(77)));
+    session.step(now, Input::Welcomed { heartbeat: Duration::ZERO, addresses: Vec::new(), server_wall });
+    assert_eq!(session.skew(), Some(Skew { millis: 77_000 }));
 }
 
 proptest! {

@@ -41,6 +41,8 @@ impl World {
         let life = self.hosts[index].life;
         match message {
             Down::Welcome { acked } => {
+                // It says what time it is.
+                self.measured(index, life);
                 self.hosts[index].spool.retain(|(seq, _)| *seq > acked);
                 for (seq, report) in self.hosts[index].spool.clone() {
                     self.send_up(stream, Up::Spool { seq, report });

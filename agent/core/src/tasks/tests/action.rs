@@ -88,7 +88,7 @@ fn its_parts_are_done_in_their_order_and_told() {
     host.said(4, apply("stop"), PluginSaid::Applied(Vec::new()));
     assert!(does(&host.effects, |one| matches!(one, Effect::Start { step: 1, .. })));
     host.step(4, Input::Began { id: id(1), step: 1 });
-    let output = Some(Output { text: "none".into(), cut_bytes: 0 });
+    let output = Some(Output { text: "none".into(), cut_bytes: 0, files: Vec::new() });
     host.step(5, Input::Ended { id: id(1), step: 1, fate: Fate::Exit(0), output });
     assert_eq!(host.end(), Some((TaskState::Succeeded, "drain web1, stop web1")));
     let notes = "plan: drain web1\nplan: stop web1\ndone: drain web1: sessions=0\ndone: stop web1\n";

@@ -204,7 +204,7 @@ mod tests {
         assert!(bring(&into, file("web1", "/etc/passwd", b"x"), b"x").here.is_ok());
         let inside: Vec<_> =
             std::fs::read_dir(folder.path()).expect("a folder").flatten().map(|one| one.path()).collect();
-        assert_eq!(inside, [into.clone()]);
+        assert_eq!(inside, std::slice::from_ref(&into));
         assert_eq!(std::fs::read(into.join("web1/passwd")).expect("there"), b"x");
     }
 
