@@ -68,7 +68,8 @@ impl Host {
     }
 
     fn restarted(&self, seconds: u64) -> Self {
-        let found = Found { open: vec![record(self, 1)], boot: "one".into(), ..Found::default() };
+        let uptime = Duration::from_secs(seconds);
+        let found = Found { open: vec![record(self, 1)], boot: "one".into(), uptime, ..Found::default() };
         let mut after = Self { ledger: Ledger::default(), effects: Vec::new() };
         after.step(seconds, Input::Restored(Box::new(found)));
         after
