@@ -27,7 +27,7 @@ fn due_soon() -> (u64, String) {
 fn spec(line: &str) -> String {
     format!(
         "task:
-  stamp: {{where: role=app, max: 3, timeout: 1m, steps: [{{file: {{path: /etc/night, from: night}}}}, {{run: \"date +%s.%N >>/tmp/fired\"}}]}}
+  stamp: {{where: role=app, max: 3, timeout: 1m, steps: [{{file: {{path: /etc/night, from: files/night}}}}, {{run: \"date +%s.%N >>/tmp/fired\"}}]}}
   other: {{where: role=app, max: 3, timeout: 1m, steps: [{{run: \"date +%s.%N >>/tmp/waited\"}}]}}
 schedule:
   night: {{cron: {line}, zone: UTC, task: stamp, jitter: {}s, offline: run}}
@@ -55,7 +55,7 @@ fn what_is_due_at_night_runs_without_the_control_plane() {
     let (due, line) = due_soon();
     let spec = spec(&line);
     fleet.cp(&format!(
-        "mkdir -p /root/night && echo dark >/root/night/night && cat >/root/night/spec.yaml <<'EOF'\n{spec}\nEOF\n\
+        "mkdir -p /root/night/files && echo dark >/root/night/files/night && cat >/root/night/spec.yaml <<'EOF'\n{spec}\nEOF\n\
          hostlerctl apply -f /root/night"
     ));
     for host in HOSTS {
