@@ -6,15 +6,11 @@ use hostler_proto::admin as wire;
 use hostler_types::TaskState;
 use hostler_types::terminal::sanitize;
 use hostler_types::units::{format_duration, format_size};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 const NAMES_SHOWN: usize = 8;
-/// On one line.
-fn clean(text: &str) -> String {
-    sanitize(text).replace(['\n', '\r'], " ")
-}
-
 /// Of one output; `run show` has all that was kept.
 const LINES_SHOWN: usize = 40;
 const BAR: usize = 20;
@@ -27,20 +23,20 @@ pub fn question(run: &wire::Run) -> String {
         max => format!("{max} at a time"),
     };
     let canary = if run.canary > 0 { format!(", {} first", run.canary) } else { String::new() };
-    format!("{} on {}, {pace}{canary}.", clean(&run.title), plural(run.nodes as usize, "node"))
+    format!("{} on {}, {pace}{canary}.", sanitize(&run.title), plural(run.nodes as usize, "node"))
 }
 
 pub fn would(run: &wire::Run, tasks: &[wire::RunTask], warnings: &[String]) -> String {
     let mut text = format!("{}  Nothing was done.\n", question(run));
     for step in &run.steps {
-        text.push_str(&format!("  step   {}\n", clean(step)));
+        text.push_str(&format!("  step   {}\n", sanitize(step)));
     }
     for path in &run.fetch {
-        text.push_str(&format!("  fetch  {}\n", clean(path)));
+        text.push_str(&format!("  fetch  {}\n", sanitize(path)));
     }
-    text.push_str(&format!("  nodes  {}\n", clean(&names(tasks.iter().map(|task| task.node.as_str())))));
+    text.push_str(&format!("  nodes  {}\n", sanitize(&names(tasks.iter().map(|task| task.node.as_str())))));
     for warning in warnings {
-        text.push_str(&format!("  note   {}\n", clean(warning)));
+        text.push_str(&format!("  note   {}\n", sanitize(warning)));
     }
     text
 }
@@ -54,13 +50,15 @@ fn names<'a>(all: impl Iterator<Item = &'a str>) -> String {
     }
 }
 
-fn word(state: &str) -> (&str, Tone) {
-    match state {
+/// A newer control plane may know more of them.
+fn word(state: &str) -> (Cow<'_, str>, Tone) {
+    let (word, tone) = match state {
         "succeeded" => ("ok", Tone::Good),
         "failed" | "timed-out" | "interrupted" | "refused" | "lost" => (state, Tone::Bad),
         "undelivered" | "skipped" | "cancelled" => (state, Tone::Uneasy),
         other => (other, Tone::Faint),
-    }
+    };
+    (sanitize(word), tone)
 }
 
 fn is_over(state: &str) -> bool {
@@ -85,13 +83,14 @@ pub fn step(
         let (word, tone) = word(&task.state);
         (word, tone, after(task))
     } else if !task.held.is_empty() && task.held != held_before {
-        ("held", Tone::Uneasy, task.held.clone())
+        ("held".into(), Tone::Uneasy, task.held.clone())
     } else {
         return String::new();
     };
     let width = all.keys().map(|name| name.chars().count()).max().unwrap_or_default();
     let gap = " ".repeat("failed".len().saturating_sub(word.len()) + 2);
-    let line = format!("run {number}  {:<width$}  {}{gap}{}", clean(&task.node), out.paint(word, tone), clean(&words));
+    let line =
+        format!("run {number}  {:<width$}  {}{gap}{}", sanitize(&task.node), out.paint(&word, tone), sanitize(&words));
     format!("{}\n", line.trim_end())
 }
 
@@ -121,13 +120,13 @@ pub fn said(out: &Out, number: u64, tasks: &[wire::RunTask]) -> String {
     groups.sort_by_key(|((state, ..), tasks)| (*state != "succeeded", std::cmp::Reverse(tasks.len())));
     let mut text = String::new();
     for ((state, words, output, cut), tasks) in groups {
-        let who = clean(&names(tasks.iter().map(|task| task.node.as_str())));
-        let (words, (told, tone)) = (clean(words), word(state));
+        let who = sanitize(&names(tasks.iter().map(|task| task.node.as_str()))).into_owned();
+        let (words, (told, tone)) = (sanitize(words), word(state));
         let head = match (tasks.len(), state) {
             (1, "succeeded") => format!("{who} said:"),
             (count, "succeeded") => format!("{count} hosts said ({who}):"),
-            (1, _) => format!("{who} {}: {words}", out.paint(told, tone)),
-            (count, _) => format!("{count} hosts {} ({who}): {words}", out.paint(told, tone)),
+            (1, _) => format!("{who} {}: {words}", out.paint(&told, tone)),
+            (count, _) => format!("{count} hosts {} ({who}): {words}", out.paint(&told, tone)),
         };
         text.push_str(&format!("{head}\n"));
         if cut > 0 {
@@ -139,7 +138,7 @@ pub fn said(out: &Out, number: u64, tasks: &[wire::RunTask]) -> String {
             text.push_str(&format!("  ({hidden} lines more: hostlerctl run show {number})\n"));
         }
         for line in lines.iter().skip(hidden) {
-            text.push_str(&format!("  {}\n", clean(line)));
+            text.push_str(&format!("  {}\n", sanitize(line)));
         }
     }
     text
@@ -170,7 +169,7 @@ pub fn ended(run: &wire::Run, tasks: &[wire::RunTask]) -> String {
     let number = run.number;
     let again = tasks.iter().any(|task| task.state != "succeeded");
     let next = if again { format!("  Again there: hostlerctl run retry {number}") } else { String::new() };
-    format!("run {number} {} in {took}: {}{}.{next}\n", clean(&run.state), tally(run), clean(&why))
+    format!("run {number} {} in {took}: {}{}.{next}\n", sanitize(&run.state), tally(run), sanitize(&why))
 }
 
 pub fn controlled(run: &wire::Run) -> String {
@@ -180,17 +179,17 @@ pub fn controlled(run: &wire::Run) -> String {
         "running" | "stopping" | "aborting" => format!("  Follow it: hostlerctl run watch {number}"),
         _ => String::new(),
     };
-    format!("run {number} is {}: {}.{next}", clean(&run.state), tally(run))
+    format!("run {number} is {}: {}.{next}", sanitize(&run.state), tally(run))
 }
 
 /// All that is kept of it.
 pub fn shown(out: &Out, answer: &wire::GetRunResponse) -> String {
     let run = answer.run.clone().unwrap_or_default();
     let mut text =
-        format!("run {}  {}  {}\n", run.number, out.paint(&clean(&run.state), Tone::Plain), clean(&run.title));
+        format!("run {}  {}  {}\n", run.number, out.paint(&sanitize(&run.state), Tone::Plain), sanitize(&run.title));
     let mut line = |label: &str, words: String| {
         if !words.is_empty() {
-            text.push_str(&format!("  {label:<9}{}\n", clean(&words)));
+            text.push_str(&format!("  {label:<9}{}\n", sanitize(&words)));
         }
     };
     line("by", if run.reason.is_empty() { run.by.clone() } else { format!("{}, \"{}\"", run.by, run.reason) });
@@ -211,13 +210,13 @@ pub fn shown(out: &Out, answer: &wire::GetRunResponse) -> String {
     for task in &answer.tasks {
         let (word, tone) = word(&task.state);
         let words = if task.held.is_empty() { after(task) } else { format!("held: {}", task.held) };
-        let one = format!("  {:<width$}  {}  {}", clean(&task.node), out.paint(word, tone), clean(&words));
+        let one = format!("{:<width$}  {}  {}", sanitize(&task.node), out.paint(&word, tone), sanitize(&words));
         text.push_str(&format!("{}\n", one.trim_end()));
         for printed in task.output.lines() {
-            text.push_str(&format!("    {}\n", clean(printed)));
+            text.push_str(&format!("    {}\n", sanitize(printed)));
         }
         for file in &task.files {
-            text.push_str(&format!("    file {}\n", clean(&stands(file))));
+            text.push_str(&format!("    file {}\n", sanitize(&stands(file))));
         }
     }
     text
@@ -236,14 +235,14 @@ pub fn why(answer: &wire::GetRunResponse) -> String {
     let run = answer.run.clone().unwrap_or_default();
     let reason = if run.reason.is_empty() { String::new() } else { format!(", \"{}\"", run.reason) };
     let head = format!("run {}: {}, by {}{reason}", run.number, run.title, run.by);
-    let mut text = format!("{}\n{}", clean(&head), story(&answer.notes));
+    let mut text = format!("{}\n{}", sanitize(&head), story(&answer.notes));
     for held in &run.held {
-        text.push_str(&format!("now       held    {}\n", clean(held)));
+        text.push_str(&format!("now       held    {}\n", sanitize(held)));
     }
     let bad = answer.tasks.iter().filter(|task| is_over(&task.state) && task.state != "succeeded");
     for task in bad.take(NAMES_SHOWN) {
         let line = format!("{:<9} {}  {}", task.node, word(&task.state).0, after(task));
-        text.push_str(&format!("{}\n", clean(&line)));
+        text.push_str(&format!("{}\n", sanitize(&line)));
     }
     text
 }
