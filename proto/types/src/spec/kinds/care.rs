@@ -218,12 +218,12 @@ fn schedule_rules(spec: &ScheduleSpec, node: &Node, reader: &mut Reader<'_>) {
     let Some(every) = spec.every else { return };
     if let Err(error) = When::every(every.0) {
         let at = node.get("every").map_or(node.at, |found| found.at);
-        reader.fault(at, error.to_string(), Some("write it like this: every: 6h".to_owned()));
+        reader.fault(at, format!("is never due: {error}"), Some("write it like this: every: 6h".to_owned()));
     }
     if spec.zone.is_some() {
         let at = node.get("zone").map_or(node.at, |found| found.at);
         let help = "leave it out, or write cron: 0 */6 * * * for times on the zone's wall".to_owned();
-        reader.fault(at, "means nothing beside every", Some(help));
+        reader.fault(at, "has a zone, which means nothing beside every", Some(help));
     }
 }
 
