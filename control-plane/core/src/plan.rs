@@ -302,7 +302,7 @@ fn unfit(object: &Object, one: &Use<'_>, after: &Applied, catalogue: &Catalogue)
                         NOTIFIER => format!("write {}, or a plugin of world {NOTIFIER}", BUILT_IN.join(", ")),
                         _ => format!("write a plugin of world {wanted}: hostlerctl plugin ls shows them"),
                     };
-                    let message = format!("is {plugin:?}, a plugin of world {}", manifest.world);
+                    let message = format!("is {:?}, a plugin of world {}", plugin.as_str(), manifest.world);
                     vec![problem(object, path, message, Some(help))]
                 }
                 (Some((path, with)), None) => misconfigured(object, manifest, path, with),
