@@ -407,6 +407,10 @@ impl Supervisor {
             let sure = |path: &String| unit.as_ref() == Some(path) || placed(path);
             drifted.retain(|path, _| left || sure(path));
             stood.retain(|path, _| sure(path) || drifted.contains_key(path));
+            // Were they put back, nobody has read them since.
+            for read in service.replicas.iter_mut().filter_map(|replica| replica.read.as_mut()) {
+                read.retain(|path, _| !repairing.contains(path));
+            }
         }
         for one in &put.placed {
             self.was_put(now, name, one);

@@ -5,7 +5,7 @@ use super::drift::Watch;
 use super::files::{Files, name_secrets};
 use super::replica::{Phase, Replica};
 use super::service::{CheckSeen, Face, Ladder, Service};
-use super::{Effect, How, Input, Kept, KeptService, Key, Standing, files_fingerprint, fingerprint};
+use super::{Effect, How, Input, Kept, KeptService, Key, Prints, Standing, files_fingerprint, fingerprint};
 use crate::hash::fnv1a;
 use crate::jitter::Jitter;
 use hostler_types::service::{Act, Program, Runs};
@@ -62,7 +62,13 @@ impl Supervisor {
             let started = started.filter_map(|(index, one)| Some((u32::try_from(index).ok()?, one.runs_as?))).collect();
             let owned = !service.is_adopted();
             let read = service.replicas.iter().enumerate();
-            let read = read.filter_map(|(index, one)| Some((u32::try_from(index).ok()?, one.read.clone()?))).collect();
+            let read = read.filter_map(|(index, one)| Some((u32::try_from(index).ok()?, one.read.clone()?)));
+            // What is put back now may be read as others left it.
+            let surely = |mut read: Prints| {
+                read.retain(|path, _| !service.watch.repairing.contains(path));
+                read
+            };
+            let read = read.map(|(index, read)| (index, surely(read))).collect();
             let (stopped, restarts) = (service.stopped.clone(), service.restarts);
             let unit = match &service.assignment.runs {
                 Runs::Written { name, .. } => Some(name.clone()),
@@ -332,9 +338,10 @@ impl Supervisor {
         for name in names {
             self.heal(now, name);
             self.files(now, name);
-            self.drift(now, name);
             self.reconcile_replicas(now, name);
             self.drop_surplus(name);
+            // What is to be put back depends on whether it runs on.
+            self.drift(now, name);
         }
         // Twice at most: what became well lets others start, and those take a while.
         for name in names {
@@ -383,6 +390,8 @@ impl Supervisor {
         let count = usize::try_from(service.assignment.replicas).unwrap_or(usize::MAX);
         while service.replicas.len() > count && service.replicas.last().is_some_and(Replica::is_down) {
             service.replicas.pop();
+            // What is left may do what was held up by those.
+            service.touched = true;
         }
     }
 
