@@ -236,6 +236,7 @@ impl World {
             self.agent_dies(index);
         }
         self.tell(|| format!("web{index}: it has no power"));
+        self.judge.cuts.insert((index, self.now));
         let host = &mut self.hosts[index];
         host.powered = false;
         let boot = host.boot;

@@ -50,6 +50,8 @@ pub struct Judge {
     begun: BTreeMap<TaskId, Ms>,
     /// When each host was switched on last, or had all its services after that.
     pub booted: BTreeMap<usize, Ms>,
+    /// Each time that one lost its power.
+    pub cuts: BTreeSet<(usize, Ms)>,
     accepted: BTreeMap<(usize, TaskId), Ms>,
     /// And how far its clock was off.
     ended: BTreeMap<(usize, TaskId), (Ms, i64)>,

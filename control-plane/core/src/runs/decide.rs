@@ -154,7 +154,9 @@ impl Run {
                 effects.push(Effect::Cancel { node, task: self.order.task.clone(), words });
             } else if !ending && !task.sent {
                 task.sent = true;
-                let begin_by = self.order.begin_by(node, task.offered.unwrap_or(look.now.wall));
+                // By a clock that was put back since, it is given up before that.
+                let out = look.now.wall.minus(look.now.monotonic.saturating_sub(since));
+                let begin_by = self.order.begin_by(node, task.offered.map_or(out, |offered| offered.min(out)));
                 effects.push(Effect::Offer { number, node: node.clone(), begin_by });
             }
         }
@@ -338,8 +340,10 @@ impl Order {
     /// a node that is cut off.
     fn begins(&self, node: &NodeId) -> Timestamp {
         let Some(fire) = &self.fire else { return jittered(self.task.as_str(), node, self.at, self.jitter) };
-        // What is made up for would begin on all nodes at once.
-        let from = if self.at.since(fire.at) < ON_TIME || fire.only_on_time { fire.at } else { self.at };
+        // What is made up for would begin on all nodes at once; and what comes later only by
+        // a clock that was put back since is due.
+        let on_time = self.at.since(fire.at) < ON_TIME || fire.only_on_time;
+        let from = if on_time { fire.at.min(self.at) } else { self.at };
         jittered(fire.schedule.as_str(), node, from, self.jitter)
     }
 
