@@ -3,8 +3,9 @@
 //! Every node has a phase of its own, so that a fleet does not ask one server all
 //! at once; its checks take a few turns an interval, so that it does not run all at
 //! once, and those of one turn share a wake-up: for a check that takes 25 us, waking
-//! a processor that sleeps is most of the cost. A run that is still going when the next is due is not stacked: the due
-//! one is skipped and counted.
+//! a processor that sleeps is most of the cost. Those of one plugin share a turn, and
+//! so what it reads of the host. A run that is still going when the next is due is
+//! not stacked: the due one is skipped and counted.
 
 use crate::hash::fnv1a;
 use hostler_types::{CheckAssignment, Name, NodeId, Now};
@@ -13,8 +14,10 @@ use std::time::Duration;
 
 /// Checks due within it share one wake-up of the processor.
 pub const WAKE_TOGETHER: Duration = Duration::from_millis(100);
-/// In each interval, from a hash of the check's name.
+/// In each interval, from a hash of the plugin's name.
 const TURNS: u64 = 4;
+/// What is more of one plugin is spread over several turns.
+const TOGETHER_MAX: u64 = 8;
 /// A new check says something soon, however seldom it runs.
 pub const FIRST_RUN_MAX: Duration = Duration::from_secs(2);
 /// Below it a check would do little but be scheduled; specs ask for a second at least.
@@ -128,13 +131,18 @@ impl Timetable {
     fn configure(&mut self, now: Duration, checks: Vec<CheckAssignment>) -> Vec<Effect> {
         let mut before = std::mem::take(&mut self.checks);
         let mut effects = Vec::new();
+        let mut alike: BTreeMap<Name, u64> = BTreeMap::new();
+        for assignment in &checks {
+            *alike.entry(assignment.plugin.clone()).or_default() += 1;
+        }
         for assignment in checks {
             let name = assignment.name.clone();
             if self.checks.contains_key(&name) {
                 continue;
             }
             let every = assignment.every.max(EVERY_MIN);
-            let phase = phase(&self.node, &name, every);
+            let alike = alike.get(&assignment.plugin).copied().unwrap_or_default();
+            let phase = phase(&self.node, &name, &assignment.plugin, alike, every);
             let entry = match before.remove(&name) {
                 Some(old) if old.assignment == assignment => old,
                 Some(old) if old.assignment.same_target(&assignment) => {
@@ -179,9 +187,11 @@ impl Timetable {
     }
 }
 
-fn phase(node: &NodeId, check: &Name, every: Duration) -> Duration {
+/// `alike` are the host's checks by that plugin.
+fn phase(node: &NodeId, check: &Name, plugin: &Name, alike: u64, every: Duration) -> Duration {
     let every_ms = u64::try_from(every.as_millis()).unwrap_or(u64::MAX).max(1);
-    let turn = fnv1a(&[node.as_str(), check.as_str()]) % TURNS;
+    let spread = fnv1a(&[node.as_str(), check.as_str()]) % alike.div_ceil(TOGETHER_MAX).max(1);
+    let turn = (fnv1a(&[node.as_str(), plugin.as_str()]) % TURNS + spread) % TURNS;
     let offset = fnv1a(&[node.as_str()]) % every_ms;
     Duration::from_millis(offset.saturating_add(every_ms / TURNS * turn) % every_ms)
 }
@@ -282,6 +292,25 @@ mod tests {
         assert_eq!(settled.len(), 40);
         let wake_ups: std::collections::BTreeSet<u64> = settled.into_iter().collect();
         assert_eq!(wake_ups.len() as u64, TURNS, "{wake_ups:?}");
+    }
+
+    #[test]
+    fn the_few_checks_of_one_plugin_share_a_turn() {
+        let mut table = Timetable::new(node());
+        let mut checks: Vec<CheckAssignment> = (0..8).map(|index| assignment(&format!("c{index}"), 10_000)).collect();
+        checks.extend((0..8).map(|index| {
+            let plugin = Name::new(format!("p{index}")).expect("a name");
+            CheckAssignment { plugin, ..assignment(&format!("other{index}"), 10_000) }
+        }));
+        table.step(at(0), Input::Configure(checks));
+        let seen = drive(&mut table, 0, 100_000, 1);
+        let wake_ups = |of: &str| -> std::collections::BTreeSet<u64> {
+            let of =
+                seen.iter().filter(|(time, name)| (50_000..60_000).contains(time) && name.as_str().starts_with(of));
+            of.map(|one| one.0).collect()
+        };
+        assert_eq!(wake_ups("c").len(), 1);
+        assert!(wake_ups("other").len() > 1);
     }
 
     #[test]

@@ -95,6 +95,10 @@ pub const CONFIGS_REMEMBERED_MAX: usize = 256;
 /// due together share one reading.
 pub const SYSTEM_SNAPSHOT_AGE_MAX: Duration = Duration::from_millis(900);
 
+/// The same of the names of all processes. Shorter than the time from a program's
+/// start to the check that asks whether it runs.
+pub const PROCESS_NAMES_AGE_MAX: Duration = Duration::from_millis(20);
+
 /// How long a network filesystem may take to say how full it is.
 pub const FILESYSTEM_PROBE: Duration = Duration::from_secs(1);
 

@@ -11,6 +11,7 @@ mod dns;
 mod files;
 mod http;
 mod icmp;
+mod kept;
 mod kv;
 mod names;
 mod network;
@@ -69,6 +70,7 @@ struct Shared {
     config: MachineConfig,
     tls: network::Tls,
     system: system::System,
+    processes: processes::Processes,
     kv: kv::Store,
     units: units::Manager,
 }
@@ -80,6 +82,7 @@ impl Machine {
             config,
             tls: network::Tls::default(),
             system: system::System::default(),
+            processes: processes::Processes::default(),
             kv,
             units: units::Manager::default(),
         };
@@ -208,7 +211,7 @@ impl MachineSession {
             Call::Networks => Answer::Networks(shared.system.networks()?),
             Call::Disks => Answer::Disks(shared.system.disks()?),
             Call::Machine => Answer::Machine(shared.system.machine()?),
-            Call::Processes { name, max } => Answer::Processes(processes::find(&name, max).await?),
+            Call::Processes { name, max } => Answer::Processes(shared.processes.find(&name, max).await?),
             Call::Units { name, max } => Answer::Units(shared.units.find(&name, max).await?),
             Call::Containers { name, max } => {
                 Answer::Containers(containers::find(&shared.config.container_socket, &name, max).await?)

@@ -4,38 +4,40 @@
 //! and a hung network filesystem would keep the agent from stopping. Who asked
 //! may stop waiting; the thread then ends alone, whenever the kernel lets it.
 //!
-//! Some threads that are done are kept for a while: to begin and to end one costs
-//! more than most of what is asked of it.
+//! One thread does what a turn of checks asks, one after the other, and is kept for
+//! the next turn: waking one costs more than most of what is asked of it. Only what
+//! waits for longer than it should gets another.
 
 use crate::call::CallError;
 use crate::limits;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread::ThreadId;
+use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Semaphore, oneshot};
 
 /// Deep enough for a walk over folders.
 const STACK_BYTES: usize = 512 << 10;
-/// As many as checks that share a turn usually ask at once; each holds some pages.
-const KEPT_MAX: usize = 4;
+/// What has not begun by then is behind something slow.
+const PATIENCE: Duration = Duration::from_millis(10);
 /// Longer than checks usually pause.
 const KEPT_FOR: Duration = Duration::from_secs(60);
 
 type Job = Box<dyn FnOnce() + Send>;
 
 static ROOM: Semaphore = Semaphore::const_new(limits::BLOCKING_THREADS_MAX);
-/// Threads that have nothing to do. The last to come is the first to be asked again,
-/// so that those nobody needs end.
-static IDLE: Mutex<Vec<Idle>> = Mutex::new(Vec::new());
+static CREW: Crew = Crew::new();
 
-struct Idle {
-    thread: ThreadId,
-    jobs: SyncSender<Job>,
+struct Crew {
+    work: Mutex<Work>,
+    more: Condvar,
 }
 
-fn idle() -> MutexGuard<'static, Vec<Idle>> {
-    IDLE.lock().unwrap_or_else(PoisonError::into_inner)
+struct Work {
+    jobs: VecDeque<Job>,
+    threads: usize,
+    /// One thread at most waits for more; the others end.
+    waits: bool,
 }
 
 pub(super) async fn run<T, F>(work: F) -> Result<T, CallError>
@@ -43,10 +45,10 @@ where
     F: FnOnce() -> Result<T, CallError> + Send + 'static,
     T: Send + 'static,
 {
-    run_within(&ROOM, work).await
+    run_within(&ROOM, &CREW, work).await
 }
 
-async fn run_within<T, F>(room: &'static Semaphore, work: F) -> Result<T, CallError>
+async fn run_within<T, F>(room: &'static Semaphore, crew: &'static Crew, work: F) -> Result<T, CallError>
 where
     F: FnOnce() -> Result<T, CallError> + Send + 'static,
     T: Send + 'static,
@@ -54,60 +56,83 @@ where
     let failed = |why: &str| CallError::other("host", format!("could not begin to read: {why}"));
     // Held by the thread, not by who waits for it: threads that hang are counted.
     let room = room.acquire().await.map_err(|_| failed("it is stopping"))?;
-    let (answer, answered) = oneshot::channel();
+    let (answer, mut answered) = oneshot::channel();
     let job: Job = Box::new(move || {
         let done = work();
         drop(room);
         let _ = answer.send(done);
     });
-    start(job).map_err(|error| failed(&error.to_string()))?;
-    answered.await.map_err(|_| failed("its thread ended"))?
-}
-
-fn start(job: Job) -> std::io::Result<()> {
-    let kept = idle().pop();
-    let job = match kept {
-        None => job,
-        // It waits until it gets something.
-        Some(kept) => match kept.jobs.send(job) {
-            Ok(()) => return Ok(()),
-            Err(refused) => refused.0,
-        },
-    };
-    let thread = std::thread::Builder::new().name("plugin-files".to_owned()).stack_size(STACK_BYTES);
-    thread.spawn(move || serve(job)).map(drop)
-}
-
-fn serve(job: Job) {
-    let (sender, jobs) = sync_channel(1);
-    let mut next = Some(job);
-    while let Some(job) = next {
-        job();
-        next = wait(&sender, &jobs);
-    }
-}
-
-/// What to do next, unless enough others wait already or nothing comes for long.
-fn wait(sender: &SyncSender<Job>, jobs: &Receiver<Job>) -> Option<Job> {
-    let thread = std::thread::current().id();
-    {
-        let mut idle = idle();
-        if idle.len() >= KEPT_MAX {
-            return None;
+    crew.take(job).map_err(|error| failed(&error.to_string()))?;
+    let done = match tokio::time::timeout(PATIENCE, &mut answered).await {
+        Ok(done) => done,
+        Err(_elapsed) => {
+            // Perhaps behind one that hangs.
+            let _ = crew.hire_if_behind();
+            answered.await
         }
-        idle.push(Idle { thread, jobs: sender.clone() });
+    };
+    done.map_err(|_| failed("its thread ended"))?
+}
+
+impl Crew {
+    const fn new() -> Self {
+        Self { work: Mutex::new(Work { jobs: VecDeque::new(), threads: 0, waits: false }), more: Condvar::new() }
     }
-    if let Ok(job) = jobs.recv_timeout(KEPT_FOR) {
-        return Some(job);
+
+    fn work(&self) -> MutexGuard<'_, Work> {
+        self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
-    let mut all = idle();
-    if let Some(index) = all.iter().position(|one| one.thread == thread) {
-        all.remove(index);
-        return None;
+
+    fn take(&'static self, job: Job) -> std::io::Result<()> {
+        let mut work = self.work();
+        work.jobs.push_back(job);
+        if work.threads > 0 {
+            self.more.notify_one();
+            return Ok(());
+        }
+        let hired = self.hire(&mut work);
+        if hired.is_err() {
+            work.jobs.pop_back();
+        }
+        hired
     }
-    drop(all);
-    // Somebody is about to send.
-    jobs.recv().ok()
+
+    fn hire_if_behind(&'static self) -> std::io::Result<()> {
+        let mut work = self.work();
+        if work.jobs.is_empty() { Ok(()) } else { self.hire(&mut work) }
+    }
+
+    fn hire(&'static self, work: &mut Work) -> std::io::Result<()> {
+        let thread = std::thread::Builder::new().name("plugin-files".to_owned()).stack_size(STACK_BYTES);
+        thread.spawn(|| self.serve())?;
+        work.threads += 1;
+        Ok(())
+    }
+
+    fn serve(&self) {
+        while let Some(job) = self.next() {
+            // Who waits for its answer learns that there is none.
+            let _ = std::panic::catch_unwind(AssertUnwindSafe(job));
+        }
+    }
+
+    /// Nothing: another waits already, or nothing came for long.
+    fn next(&self) -> Option<Job> {
+        let mut work = self.work();
+        let mut job = work.jobs.pop_front();
+        if job.is_none() && !work.waits {
+            work.waits = true;
+            let idle = |work: &mut Work| work.jobs.is_empty();
+            let woken = self.more.wait_timeout_while(work, KEPT_FOR, idle);
+            (work, _) = woken.unwrap_or_else(PoisonError::into_inner);
+            work.waits = false;
+            job = work.jobs.pop_front();
+        }
+        if job.is_none() {
+            work.threads -= 1;
+        }
+        job
+    }
 }
 
 #[cfg(test)]
@@ -119,15 +144,16 @@ mod tests {
 
     #[tokio::test]
     async fn who_stops_waiting_leaves_the_thread_behind() {
+        static FEW: Crew = Crew::new();
         let soon = Duration::from_millis(50);
         let (release, held) = std::sync::mpsc::channel::<()>();
-        let hung = run_within(&TWO, move || {
+        let hung = run_within(&TWO, &FEW, move || {
             let _ = held.recv();
             Ok(())
         });
         assert!(tokio::time::timeout(soon, hung).await.is_err());
         for turn in 0..10 {
-            assert_eq!(run_within(&TWO, move || Ok(turn)).await, Ok(turn), "the other place");
+            assert_eq!(run_within(&TWO, &FEW, move || Ok(turn)).await, Ok(turn), "the other place");
         }
         eventually("one is taken", || TWO.available_permits() == 1).await;
         drop(release);
@@ -136,16 +162,40 @@ mod tests {
 
     #[tokio::test]
     async fn a_thread_is_used_again_and_work_that_breaks_ends_only_itself() {
+        static ONE: Crew = Crew::new();
         let thread = || Ok(std::thread::current().id());
         let mut threads = std::collections::BTreeSet::new();
         for turn in 0..40 {
-            let id = run(thread).await.expect("runs");
+            let id = run_within(&ROOM, &ONE, thread).await.expect("runs");
             threads.insert(format!("{id:?}"));
             if turn % 8 == 7 {
-                let broken = run::<(), _>(|| panic!("broken")).await;
+                let broken = run_within::<(), _>(&ROOM, &ONE, || panic!("broken")).await;
                 assert!(broken.is_err_and(|error| format!("{error:?}").contains("its thread ended")));
             }
         }
-        assert!(threads.len() < 40, "{threads:?}");
+        assert_eq!(threads.len(), 1, "{threads:?}");
+    }
+
+    #[tokio::test]
+    async fn what_is_behind_something_slow_gets_a_thread_and_that_ends() {
+        static CREW: Crew = Crew::new();
+        static MANY: Semaphore = Semaphore::const_new(8);
+        let threads = || CREW.work().threads;
+        let (mut releases, mut hung) = (Vec::new(), Vec::new());
+        for _ in 0..3 {
+            let (release, held) = std::sync::mpsc::channel::<()>();
+            releases.push(release);
+            hung.push(tokio::spawn(run_within(&MANY, &CREW, move || {
+                let _ = held.recv();
+                Ok(())
+            })));
+        }
+        assert_eq!(run_within(&MANY, &CREW, || Ok(7)).await, Ok(7));
+        assert_eq!(threads(), 4);
+        drop(releases);
+        for one in hung {
+            assert_eq!(one.await.expect("it ends"), Ok(()));
+        }
+        eventually("one is kept", || threads() == 1).await;
     }
 }

@@ -1,16 +1,19 @@
 //! Processes of this host, from /proc.
 //!
-//! Of every process one small file is read, to know its name; the rest only of
-//! those that were asked for. One that ends meanwhile is left out.
+//! Of every process one small file is read, to know its name, and runs of one moment
+//! share that; the rest only of those that were asked for. One that ends meanwhile is
+//! left out.
 
 mod parse;
 
+use super::kept::Kept;
 use super::{blocking, names, system};
 use crate::answer::{Instant, Process};
 use crate::call::CallError;
 use crate::limits;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 const PROC: &str = "/proc";
 const PASSWD: &str = "/etc/passwd";
@@ -18,29 +21,59 @@ const PASSWD: &str = "/etc/passwd";
 /// What the kernel keeps of a name.
 const NAME_BYTES: usize = 15;
 
-pub(super) async fn find(name: &str, max: u32) -> Result<Vec<Process>, CallError> {
-    let name = name.to_owned();
-    let max = max.min(limits::PROCESSES_MAX) as usize;
-    blocking::run(move || walk(&name, max)).await
+type Names = Arc<[(u32, String)]>;
+
+#[derive(Default)]
+pub(super) struct Processes {
+    names: Arc<Kept<Names>>,
+}
+
+impl Processes {
+    pub async fn find(&self, name: &str, max: u32) -> Result<Vec<Process>, CallError> {
+        let (name, names) = (name.to_owned(), self.names.clone());
+        let max = max.min(limits::PROCESSES_MAX) as usize;
+        blocking::run(move || {
+            let names = names.or_read(limits::PROCESS_NAMES_AGE_MAX, read_names)?;
+            let host = Host::read()?;
+            let found = names.iter().filter(|(_, one)| names::matches(&name, one));
+            Ok(found.filter_map(|(pid, one)| host.process(*pid, one)).take(max).collect())
+        })
+        .await
+    }
 }
 
 fn failed(path: &str, error: &std::io::Error) -> CallError {
     CallError::other("processes", format!("read {path}: {error}"))
 }
 
-fn walk(pattern: &str, max: usize) -> Result<Vec<Process>, CallError> {
+/// In the order of their numbers.
+fn read_names() -> Result<Names, CallError> {
     let entries = std::fs::read_dir(PROC).map_err(|error| failed(PROC, &error))?;
     let mut pids: Vec<u32> = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
     pids.sort_unstable();
-    let host = Host::read()?;
-    let mut found = Vec::new();
-    for pid in pids {
-        if found.len() >= max {
-            break;
-        }
-        found.extend(host.process(pid, pattern));
+    Ok(pids.into_iter().filter_map(|pid| Some((pid, read_name(pid)?))).collect())
+}
+
+fn read_name(pid: u32) -> Option<String> {
+    // The kernel takes a fourth of the time for it that `stat` takes.
+    let name = read_text(&folder(pid), "comm")?.trim_end_matches('\n').to_owned();
+    if name.len() < NAME_BYTES {
+        return Some(name);
     }
-    Ok(found)
+    let whole = whole_name(&read_command(&folder(pid)));
+    Some(whole.filter(|whole| whole.starts_with(&name)).unwrap_or(name))
+}
+
+fn folder(pid: u32) -> PathBuf {
+    Path::new(PROC).join(pid.to_string())
+}
+
+fn read_text(folder: &Path, file: &str) -> Option<String> {
+    read(folder.join(file)).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn read_command(folder: &Path) -> Vec<String> {
+    read(folder.join("cmdline")).map(|bytes| parse::command(&bytes)).unwrap_or_default()
 }
 
 /// What all processes have in common.
@@ -61,26 +94,17 @@ impl Host {
         })
     }
 
-    fn process(&self, pid: u32, pattern: &str) -> Option<Process> {
-        let folder = Path::new(PROC).join(pid.to_string());
-        let text = |name: &str| read(folder.join(name)).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        let command = || read(folder.join("cmdline")).map(|bytes| parse::command(&bytes)).unwrap_or_default();
-        // The kernel takes a fourth of the time for it that `stat` takes.
-        let mut name = text("comm")?.trim_end_matches('\n').to_owned();
-        if name.len() >= NAME_BYTES {
-            name = whole_name(&command()).filter(|whole| whole.starts_with(&name)).unwrap_or(name);
-        }
-        if !names::matches(pattern, &name) {
-            return None;
-        }
+    fn process(&self, pid: u32, name: &str) -> Option<Process> {
+        let folder = folder(pid);
+        let text = |file: &str| read_text(&folder, file);
         let stat = parse::stat(&text("stat")?)?;
         let user = parse::user_id(&text("status")?)?;
         let open_files = std::fs::read_dir(folder.join("fd")).ok().map(|entries| entries.count());
         Some(Process {
             pid,
             ppid: stat.ppid,
-            name,
-            command: command(),
+            name: name.to_owned(),
+            command: read_command(&folder),
             user: parse::user_name(&self.passwd, user).map_or_else(|| user.to_string(), str::to_owned),
             state: parse::state(stat.state).to_owned(),
             threads: stat.threads,
@@ -119,7 +143,9 @@ fn whole_name(command: &[String]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::testing::eventually;
     use std::process::{Child, Command};
+    use std::time::Duration;
 
     /// Under a name that no other test has.
     struct Sleeper {
@@ -149,7 +175,7 @@ mod tests {
         let name = format!("hz{}", std::process::id());
         let sleeper = Sleeper::start(&name);
         for pattern in [name.clone(), format!("{name}*")] {
-            let found = find(&pattern, 10).await.expect("processes");
+            let found = Processes::default().find(&pattern, 10).await.expect("processes");
             let [one] = found.as_slice() else { panic!("{found:?}") };
             assert_eq!((one.pid, one.ppid, one.name.as_str()), (sleeper.child.id(), std::process::id(), name.as_str()));
             assert_eq!(one.command.get(1).map(String::as_str), Some("1000"));
@@ -161,23 +187,37 @@ mod tests {
             assert!(now.abs_diff(one.started.seconds) < 60, "{now} {one:?}");
             assert!(!one.user.is_empty() && one.cgroup.starts_with('/'), "{one:?}");
         }
-        assert_eq!(find("no-such-*-process", 10).await, Ok(Vec::new()));
+        assert_eq!(Processes::default().find("no-such-*-process", 10).await, Ok(Vec::new()));
     }
 
     #[tokio::test]
     async fn a_long_name_is_whole() {
         let name = format!("hostler-long-name-{}", std::process::id());
         let _sleeper = Sleeper::start(&name);
-        let found = find(&name, 10).await.expect("processes");
+        let found = Processes::default().find(&name, 10).await.expect("processes");
         assert!(matches!(found.as_slice(), [one] if one.name == name), "{found:?}");
+    }
+
+    /// At once, that is; who asks later sees who came.
+    #[tokio::test]
+    async fn runs_of_one_moment_share_the_names() {
+        let processes = Processes::default();
+        let name = format!("hs{}", std::process::id());
+        assert_eq!(processes.find(&name, 10).await, Ok(Vec::new()));
+        let first = processes.names.younger_than(Duration::MAX).expect("kept");
+        let _sleeper = Sleeper::start(&name);
+        eventually("the names are old", || processes.names.younger_than(limits::PROCESS_NAMES_AGE_MAX).is_none()).await;
+        assert_eq!(processes.find(&name, 10).await.expect("processes").len(), 1);
+        let second = processes.names.younger_than(Duration::MAX).expect("kept");
+        assert!(!Arc::ptr_eq(&first, &second));
     }
 
     #[tokio::test]
     async fn in_order_and_no_more_than_asked_for() {
-        let all = find("*", u32::MAX).await.expect("processes");
+        let all = Processes::default().find("*", u32::MAX).await.expect("processes");
         assert!(all.len() > 1 && all.is_sorted_by_key(|one| one.pid));
-        let one = find("*", 1).await.expect("processes");
+        let one = Processes::default().find("*", 1).await.expect("processes");
         assert_eq!(one.first().map(|one| one.pid), all.first().map(|one| one.pid));
-        assert_eq!((one.len(), find("*", 0).await), (1, Ok(Vec::new())));
+        assert_eq!((one.len(), Processes::default().find("*", 0).await), (1, Ok(Vec::new())));
     }
 }

@@ -7,9 +7,10 @@ mod host;
 mod networks;
 mod proc;
 
+use super::kept::Kept;
 use crate::answer::{Cpu, Disk, Filesystem, Machine, Memory, Network};
 use crate::call::CallError;
-use crate::limits;
+use crate::limits::SYSTEM_SNAPSHOT_AGE_MAX;
 use filesystems::Prober;
 use proc::CpuTicks;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,37 +30,6 @@ impl From<SystemError> for CallError {
     }
 }
 
-/// A reading and when it was made.
-struct Kept<T> {
-    slot: Mutex<Option<(Instant, T)>>,
-}
-
-impl<T> Default for Kept<T> {
-    fn default() -> Self {
-        Kept { slot: Mutex::new(None) }
-    }
-}
-
-impl<T: Clone> Kept<T> {
-    fn fresh(&self) -> Option<T> {
-        let slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
-        slot.as_ref().filter(|(at, _)| at.elapsed() < limits::SYSTEM_SNAPSHOT_AGE_MAX).map(|(_, value)| value.clone())
-    }
-
-    fn keep(&self, value: &T) {
-        *self.slot.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), value.clone()));
-    }
-
-    fn or_read(&self, read: impl FnOnce() -> Result<T, SystemError>) -> Result<T, CallError> {
-        if let Some(value) = self.fresh() {
-            return Ok(value);
-        }
-        let value = read()?;
-        self.keep(&value);
-        Ok(value)
-    }
-}
-
 #[derive(Default)]
 pub(super) struct System {
     cpu: Kept<Cpu>,
@@ -76,39 +46,41 @@ pub(super) struct System {
 
 impl System {
     pub(super) fn cpu(&self) -> Result<Cpu, CallError> {
-        self.cpu.or_read(|| {
+        let read = || -> Result<Cpu, SystemError> {
             let ticks = proc::read_cpu_ticks()?;
             let before = {
                 let mut slot = self.cpu_before.lock().unwrap_or_else(PoisonError::into_inner);
                 std::mem::replace(&mut *slot, ticks)
             };
             Ok(proc::cpu_since(&before, &ticks, proc::read_load()?))
-        })
+        };
+        Ok(self.cpu.or_read(SYSTEM_SNAPSHOT_AGE_MAX, read)?)
     }
 
     pub(super) fn memory(&self) -> Result<Memory, CallError> {
-        self.memory.or_read(proc::read_memory)
+        Ok(self.memory.or_read(SYSTEM_SNAPSHOT_AGE_MAX, proc::read_memory)?)
     }
 
     pub(super) async fn filesystems(&self) -> Result<Arc<[Filesystem]>, CallError> {
-        if let Some(list) = self.filesystems.fresh() {
+        if let Some(list) = self.filesystems.younger_than(SYSTEM_SNAPSHOT_AGE_MAX) {
             return Ok(list);
         }
+        let asked = Instant::now();
         let list: Arc<[Filesystem]> = self.prober.read().await?.into();
-        self.filesystems.keep(&list);
+        self.filesystems.keep(asked, &list);
         Ok(list)
     }
 
     pub(super) fn networks(&self) -> Result<Vec<Network>, CallError> {
-        self.networks.or_read(networks::read)
+        Ok(self.networks.or_read(SYSTEM_SNAPSHOT_AGE_MAX, networks::read)?)
     }
 
     pub(super) fn disks(&self) -> Result<Vec<Disk>, CallError> {
-        self.disks.or_read(disks::read)
+        Ok(self.disks.or_read(SYSTEM_SNAPSHOT_AGE_MAX, disks::read)?)
     }
 
     pub(super) fn machine(&self) -> Result<Machine, CallError> {
-        self.machine.or_read(host::read)
+        Ok(self.machine.or_read(SYSTEM_SNAPSHOT_AGE_MAX, host::read)?)
     }
 }
 
