@@ -95,8 +95,8 @@ pub const CONFIGS_REMEMBERED_MAX: usize = 256;
 /// due together share one reading.
 pub const SYSTEM_SNAPSHOT_AGE_MAX: Duration = Duration::from_millis(900);
 
-/// The same of the names of all processes. Shorter than the time from a program's
-/// start to the check that asks whether it runs.
+/// The same of the names of all processes: for those of one wake-up alone, since a
+/// program that was started meanwhile is only seen at the next look.
 pub const PROCESS_NAMES_AGE_MAX: Duration = Duration::from_millis(20);
 
 /// How long a network filesystem may take to say how full it is.

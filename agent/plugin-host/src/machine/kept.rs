@@ -35,3 +35,19 @@ impl<T: Clone> Kept<T> {
         Ok(value)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_read_again_once_it_is_too_old() {
+        let kept = Kept::default();
+        let read = |value: u32| move || Ok::<u32, ()>(value);
+        assert_eq!(kept.or_read(Duration::MAX, read(1)), Ok(1));
+        assert_eq!(kept.or_read(Duration::MAX, read(2)), Ok(1), "what was read is shared");
+        assert_eq!(kept.or_read(Duration::ZERO, read(3)), Ok(3));
+        assert_eq!(kept.or_read(Duration::ZERO, || Err(())), Err(()));
+        assert_eq!(kept.younger_than(Duration::MAX), Some(3), "what failed changes nothing");
+    }
+}

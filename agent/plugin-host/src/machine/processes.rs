@@ -198,9 +198,8 @@ mod tests {
         assert!(matches!(found.as_slice(), [one] if one.name == name), "{found:?}");
     }
 
-    /// At once, that is; who asks later sees who came.
     #[tokio::test]
-    async fn runs_of_one_moment_share_the_names() {
+    async fn who_asks_later_sees_who_came() {
         let processes = Processes::default();
         let name = format!("hs{}", std::process::id());
         assert_eq!(processes.find(&name, 10).await, Ok(Vec::new()));

@@ -340,8 +340,8 @@ impl Order {
     /// a node that is cut off.
     fn begins(&self, node: &NodeId) -> Timestamp {
         let Some(fire) = &self.fire else { return jittered(self.task.as_str(), node, self.at, self.jitter) };
-        // What is made up for would begin on all nodes at once; and what comes later only by
-        // a clock that was put back since is due.
+        // What is made up for would begin on all nodes at once. What is still to come was
+        // due by a clock that was put back since: nobody waits for it twice.
         let on_time = self.at.since(fire.at) < ON_TIME || fire.only_on_time;
         let from = if on_time { fire.at.min(self.at) } else { self.at };
         jittered(fire.schedule.as_str(), node, from, self.jitter)

@@ -104,8 +104,8 @@ impl World {
                 let known = ended.is_some_and(|ended| ended < *at);
                 // Another run may have rebooted the host before it came to that.
                 let cut = |ended: Ms| self.judge.cuts.range((host, *at)..=(host, ended.max(*at))).next().is_some();
-                let known = known || (times == 0 && ended.is_some_and(cut));
-                if times != 1 && !known && !self.removed.contains(&host) {
+                let cut = times == 0 && ended.is_some_and(cut);
+                if times != 1 && !known && !cut && !self.removed.contains(&host) {
                     return Err(format!(
                         "{} of {due} happened {times} times on web{host}, and all was well",
                         timer.name
