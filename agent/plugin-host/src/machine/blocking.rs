@@ -181,17 +181,23 @@ mod tests {
         static CREW: Crew = Crew::new();
         static MANY: Semaphore = Semaphore::const_new(8);
         let threads = || CREW.work().threads;
+        let (begin, begun) = std::sync::mpsc::channel::<()>();
         let (mut releases, mut hung) = (Vec::new(), Vec::new());
         for _ in 0..3 {
             let (release, held) = std::sync::mpsc::channel::<()>();
             releases.push(release);
+            let begin = begin.clone();
             hung.push(tokio::spawn(run_within(&MANY, &CREW, move || {
+                let _ = begin.send(());
                 let _ = held.recv();
                 Ok(())
             })));
         }
+        for nth in ["first", "second", "third"] {
+            eventually(&format!("the {nth} hangs"), || begun.try_recv().is_ok()).await;
+        }
         assert_eq!(run_within(&MANY, &CREW, || Ok(7)).await, Ok(7));
-        assert_eq!(threads(), 4);
+        eventually("three hang and one is kept", || threads() == 4).await;
         drop(releases);
         for one in hung {
             assert_eq!(one.await.expect("it ends"), Ok(()));
