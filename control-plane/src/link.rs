@@ -30,6 +30,7 @@ use hostler_proto::store as rest;
 use hostler_store::Txn;
 use hostler_types::{DesiredState, EventKind, Facts, Name, NodeId, TaskReport, TaskStep};
 use prost::Message;
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::SeekFrom;
 use std::sync::Arc;
@@ -183,8 +184,9 @@ impl App {
     /// The steps of a task as one node does them.
     pub fn steps_on(&self, world: &World, node: &NodeId, steps: &[TaskStep]) -> Vec<TaskStep> {
         let Some(member) = world.members.get(node) else { return steps.to_vec() };
-        let labels = world.labels(member);
-        let facts = self.facts(world, node).as_ref().map(Facts::selectable).unwrap_or_default();
+        // Most steps ask for neither.
+        let labels = LazyCell::new(|| world.labels(member));
+        let facts = LazyCell::new(|| self.facts(world, node).as_ref().map(Facts::selectable).unwrap_or_default());
         steps::on_node(steps, &|word| known(node, &member.name, &labels, &facts, word))
     }
 }
@@ -347,10 +349,11 @@ impl Session {
         let mut schedules = self.app.schedules.follow_standing();
         // They may have changed since the session was opened.
         duties.mark_changed();
-        let cut = self.cut.clone();
+        let cut = self.cut.clone().cancelled_owned();
+        tokio::pin!(cut);
         let ended = loop {
             let outcome = tokio::select! {
-                () = cut.cancelled() => break "cut off".to_owned(),
+                () = &mut cut => break "cut off".to_owned(),
                 // `message` keeps what it has read when it is dropped.
                 message = inbound.message() => match message {
                     Ok(Some(message)) => self.receive(message).await,

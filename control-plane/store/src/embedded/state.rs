@@ -8,6 +8,7 @@ use super::{Group, Stored, Value, disk, values};
 use crate::engine::{Record, State};
 use crate::{Entry, LeaseId, Revision, StoreError};
 use bytes::Bytes;
+use sled::IVec;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::ops::Bound;
@@ -214,14 +215,11 @@ impl Materialised {
         Ok(last)
     }
 
-    fn raw(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+    fn raw(&self, key: &str) -> Result<Option<IVec>, StoreError> {
         match &self.table {
             Table::Gone => Err(gone()),
-            Table::Memory(records) => Ok(records.get(key).map(|record| record.to_vec())),
-            Table::Sled(db, _) => {
-                let found = db.get(key).map_err(|source| failed("read the state", source))?;
-                Ok(found.map(|bytes| bytes.to_vec()))
-            }
+            Table::Memory(records) => Ok(records.get(key).map(|record| IVec::from(&**record))),
+            Table::Sled(db, _) => db.get(key).map_err(|source| failed("read the state", source)),
         }
     }
 
