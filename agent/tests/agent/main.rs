@@ -155,13 +155,17 @@ async fn it_says_hello_beats_and_stops_in_order() {
         let memory = fake.memory.lock().expect("unpoisoned");
         assert_eq!(memory.hellos[0].node_id, fake.node.to_string());
         assert!(memory.hellos[0].facts.as_ref().is_some_and(|facts| facts.cpu_count > 0));
-        let last = memory.heartbeats.last().expect("one");
-        assert!(last.clock_skew_known && (240..400).contains(&last.clock_skew_ms), "{}", last.clock_skew_ms);
     }
+    // A slow moment on one of the two ways makes one of them another.
+    fake.wait("a skew of some 250 ms", |memory| {
+        let last = memory.heartbeats.last();
+        last.is_some_and(|last| last.clock_skew_known && (240..400).contains(&last.clock_skew_ms))
+    })
+    .await;
     let status = host.status().await;
     assert!(status.contains("connected to 127.0.0.1") && status.contains("web1"), "{status}");
     term(&mut agent).await;
-    let ended = tokio::time::timeout(Duration::from_secs(5), agent.wait()).await.expect("in time").expect("ends");
+    let ended = tokio::time::timeout(Duration::from_secs(15), agent.wait()).await.expect("in time").expect("ends");
     assert!(ended.success(), "{}", host.log());
 }
 
@@ -181,7 +185,7 @@ async fn a_transition_arrives_once_although_the_agent_was_killed_in_between() {
 
     // Without a control plane, from what is on disk.
     let mut agent = host.run();
-    host.wait_log("desired state is in force").await;
+    host.wait_log_times("desired state is in force", 2).await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     let checks = host.output(&["check", "-o", "json"]).await;
     let checks: serde_json::Value = serde_json::from_slice(&checks.stdout).expect("JSON");

@@ -126,7 +126,7 @@ async fn programs_of_tasks_run_and_are_ended() {
     fake.offer("run-1-1", MINUTE, steps()).await;
     fake.wait("its end again", |memory| memory.ends("run-1-1") == [end.clone(), end.clone()]).await;
 
-    fake.offer("run-1-2", Duration::from_secs(2), vec![shell("echo begun; sleep 604", false)]).await;
+    fake.offer("run-1-2", Duration::from_secs(6), vec![shell("echo begun; sleep 604", false)]).await;
     fake.printed("run-1-2", "begun\n").await;
     assert!(host.status().await.contains("run-1-2: run echo begun; sleep 604"), "{}", host.status().await);
     let end = fake.end("run-1-2").await;

@@ -1,6 +1,6 @@
 //! A control plane as a process, and `hostlerctl` against it.
 
-use crate::{free_port, program, wait_for};
+use crate::{free_ports, program, wait_for};
 use hostler_proto::context::Contexts;
 use serde_json::Value;
 use std::fs;
@@ -38,11 +38,12 @@ pub struct Ran {
 impl ControlPlane {
     /// Made, not started.
     pub fn new() -> Self {
+        let [agents_port, operators_port, http_port] = free_ports();
         Self {
             folder: tempfile::tempdir().expect("a folder"),
-            agents_port: free_port(),
-            operators_port: free_port(),
-            http_port: free_port(),
+            agents_port,
+            operators_port,
+            http_port,
             advertise: None,
             clock: None,
             settings: Vec::new(),

@@ -61,6 +61,12 @@ pub fn plugin(name: &str) -> PathBuf {
 
 /// A port that nothing listened on a moment ago.
 pub fn free_port() -> u16 {
-    let socket = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    socket.local_addr().expect("its address").port()
+    let [port] = free_ports();
+    port
+}
+
+/// Held together until all are found: one after the other may be the same.
+pub fn free_ports<const N: usize>() -> [u16; N] {
+    let held = [(); N].map(|()| std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port"));
+    held.each_ref().map(|socket| socket.local_addr().expect("its address").port())
 }

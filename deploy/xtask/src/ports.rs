@@ -46,9 +46,12 @@ impl Ports {
     }
 
     pub fn any() -> Result<Self> {
-        let mut list = [0; COUNT];
+        let (mut list, mut held) = ([0; COUNT], Vec::new());
         for port in &mut list {
-            *port = free_port()?;
+            // Held until all are found: one after the other may be the same.
+            let listener = listen()?;
+            *port = port_of(&listener)?;
+            held.push(listener);
         }
         Ok(Self::from_list(list))
     }
@@ -84,9 +87,16 @@ pub fn is_free(port: u16) -> bool {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
 }
 
-fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("find a free port")?;
+fn listen() -> Result<TcpListener> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("find a free port")
+}
+
+fn port_of(listener: &TcpListener) -> Result<u16> {
     Ok(listener.local_addr().context("find a free port")?.port())
+}
+
+fn free_port() -> Result<u16> {
+    port_of(&listen()?)
 }
 
 /// `nginx (pid 812)`, as far as this user may know.

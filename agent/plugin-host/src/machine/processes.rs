@@ -159,6 +159,11 @@ mod tests {
             let program = folder.path().join(name);
             std::os::unix::fs::symlink("/bin/sleep", &program).expect("link");
             let child = Command::new(&program).arg("1000").spawn().expect("sleep");
+            // It is there a moment before it has its name.
+            let words = || std::fs::read(format!("/proc/{}/cmdline", child.id())).unwrap_or_default();
+            while words().is_empty() {
+                std::thread::yield_now();
+            }
             Sleeper { child, _folder: folder }
         }
     }

@@ -173,7 +173,7 @@ fn a_node_that_asks_is_told_what_holds_it() {
 
         // In maintenance: it alone, and it ends by itself.
         let name = one.name(&control_plane);
-        control_plane.ctl_ok(&["node", "maintenance", &name, "on", "--for", "3s", "--reason", "new disk"]);
+        control_plane.ctl_ok(&["node", "maintenance", &name, "on", "--for", "10s", "--reason", "new disk"]);
         assert!(control_plane.ctl_ok(&["node", "ls"]).contains("ready, maintenance"));
         one.braked(&["maintenance"], SOON).await;
         one.is_refused(&["maintenance by admin: new disk, until "]).await;
@@ -217,8 +217,8 @@ fn a_node_that_asks_is_told_what_holds_it() {
     for (kind, part) in [
         ("server", "role=web is frozen by admin: storage work, for 1h"),
         ("server", "role=web is thawed by admin"),
-        ("node", "in maintenance by admin: new disk, for 3s"),
-        ("node", "maintenance by admin ended by itself, for 3s"),
+        ("node", "in maintenance by admin: new disk, for 10s"),
+        ("node", "maintenance by admin ended by itself, for 10s"),
         ("check", "a common cause; healing on it waits"),
         ("check", "fails on few nodes again"),
     ] {

@@ -35,8 +35,9 @@ fn user() -> &'static [&'static str] {
 fn below(folder: &Path) -> Vec<String> {
     let (mut open, mut found) = (vec![folder.to_owned()], Vec::new());
     while let Some(path) = open.pop() {
-        for entry in fs::read_dir(path).unwrap().flatten() {
-            if entry.file_type().unwrap().is_dir() {
+        // The agent may just be removing it.
+        for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 open.push(entry.path());
             } else {
                 found.push(entry.path().strip_prefix(folder).unwrap().display().to_string());

@@ -260,9 +260,11 @@ fn a_storm_is_one_notice_and_silences_and_acks_are_kept() {
     control_plane.ctl_ok(&["alert", "ack", "web1/site11", "--for", "2h", "--reason", "on it"]);
     control_plane.kill();
     control_plane.start();
-    let alerts = control_plane.ctl_json(&["alert", "ls"]);
+    let alerts = wait_for("the alerts that were kept", SOON, || {
+        let alerts = control_plane.ctl_json(&["alert", "ls"]);
+        if alerts.as_array().map(Vec::len) == Some(30) { Ok(alerts) } else { Err(alerts) }
+    });
     let find = |name: &str| alerts.as_array().unwrap().iter().find(|one| one["name"] == name).cloned().unwrap();
-    assert_eq!(alerts.as_array().map(Vec::len), Some(30));
     assert_eq!(find("web1/site11")["acked_by"], "admin");
     let silence = find("web1/site10")["silence"].as_str().unwrap().to_owned();
     assert_eq!(find("web1/site10")["told"], serde_json::json!([]));

@@ -302,6 +302,7 @@ nonsense
             let list = prober.probe(mount.clone()).await;
             assert!(matches!(list.as_slice(), [one] if one.hung && one.total == 0), "{list:?}");
         }
+        crate::machine::testing::eventually("it is asked", || asked.load(Ordering::SeqCst) > 0).await;
         assert_eq!(asked.load(Ordering::SeqCst), 1);
         // Once it answers, it is asked again.
         drop(release);

@@ -14,7 +14,7 @@ const POLICY: &str = "profile = \"full\"\nunits = [\"hostler-*\"]\n";
 /// How the program is known that is to be ended.
 const SLEEPS: &str = "sleep 86413.25";
 /// A stop of it takes a moment, in which the abort comes.
-const SLOW: &str = "#!/bin/sh\ntrap 'sleep 1; exit 0' TERM\nwhile :; do sleep 0.1; done\n";
+const SLOW: &str = "#!/bin/sh\ntrap 'sleep 4; exit 0' TERM\nwhile :; do sleep 0.1; done\n";
 
 fn states(run: &Value) -> Vec<String> {
     let tasks = run["tasks"].as_array().into_iter().flatten();
