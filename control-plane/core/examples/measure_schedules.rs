@@ -21,8 +21,10 @@ fn main() {
     let before = resident_kib();
     let (mut table, spent) = timed(|| table(&line));
     say("build-ms", millis(spent));
-    // The first look decides nothing and finds out when to look next.
-    say("first-tick-ms", millis(timed(|| assert!(table.tick(START).is_empty())).1));
+    // The first looks decide nothing and find out when to look next.
+    let (decided, most) = ticks(&mut table, START);
+    assert_eq!(decided, 0, "nothing is due");
+    say("first-tick-ms", millis(most));
     say("resident-mib", (resident_kib() - before) / 1_024.0);
     let idle = (0..1_000).map(|_| timed(|| assert!(table.tick(START).is_empty())).1).max();
     say("idle-tick-us", idle.unwrap_or_default().as_secs_f64() * 1e6);
@@ -34,22 +36,32 @@ fn main() {
         say("some-due-ms", millis(spent));
     }
     // The control plane was away for a day.
-    let (decided, spent) = timed(|| table.tick(now.plus(MINUTE * 1_440)));
-    say("day-missed", decided.len() as f64);
-    say("day-missed-ms", millis(spent));
+    let (decided, most) = ticks(&mut table, now.plus(MINUTE * 1_440));
+    say("day-missed", decided as f64);
+    say("day-missed-ms", millis(most));
     all_at_once();
 }
 
 /// The worst minute: whoever wrote all of them wrote the same.
 fn all_at_once() {
     let mut table = table(&|_| "1 0 * * *".to_owned());
-    assert!(table.tick(START).is_empty());
+    assert_eq!(ticks(&mut table, START).0, 0, "nothing is due");
     for zone in ["UTC", "others"] {
         let now = if zone == "UTC" { START.plus(MINUTE) } else { START.plus(MINUTE * 1_441) };
-        let (decided, spent) = timed(|| table.tick(now));
-        say(&format!("all-due-{zone}"), decided.len() as f64);
-        say(&format!("all-due-{zone}-ms"), millis(spent));
+        let (decided, most) = ticks(&mut table, now);
+        say(&format!("all-due-{zone}"), decided as f64);
+        say(&format!("all-due-{zone}-ms"), millis(most));
     }
+}
+
+/// Until nothing more is due: how much was decided, and what the longest tick took.
+fn ticks(table: &mut Timetable<String>, now: Timestamp) -> (usize, Duration) {
+    let (mut count, mut most) = (0, Duration::ZERO);
+    while table.next_deadline().is_some_and(|at| at <= now) {
+        let (decided, spent) = timed(|| table.tick(now));
+        (count, most) = (count + decided.len(), most.max(spent));
+    }
+    (count, most)
 }
 
 /// Each at its own minute of the day; a few are intervals.

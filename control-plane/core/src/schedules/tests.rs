@@ -1,3 +1,4 @@
+use super::timetable::LOOKS_MAX;
 use super::*;
 use hostler_types::cron::Cron;
 use hostler_types::spec::Zone;
@@ -270,4 +271,22 @@ fn a_timetable_keeps_no_looks_that_do_not_count() {
     assert_eq!(table.next_deadline(), Some(Timestamp::default()));
     assert_eq!(table.tick(START.plus(DAY)).len(), 2);
     assert!(table.next_deadline().is_some_and(|next| next > START.plus(DAY)));
+}
+
+#[test]
+fn what_one_tick_leaves_the_next_one_takes() {
+    let mut table = Timetable::default();
+    let many = 2 * LOOKS_MAX + 1;
+    (0..many).for_each(|key| table.insert(key, schedule("0 * * * *"), Ledger::default()));
+    let looks = |table: &mut Timetable<usize>, now: Timestamp| {
+        let mut all = Vec::new();
+        while table.next_deadline().is_some_and(|at| at <= now) {
+            all.push(table.tick(now).len());
+        }
+        all
+    };
+    assert_eq!(looks(&mut table, START), [0, 0, 0]);
+    let now = START.plus(HOUR);
+    assert_eq!(looks(&mut table, now), [LOOKS_MAX, LOOKS_MAX, 1]);
+    assert_eq!(table.tick(now).len(), 0, "once each");
 }

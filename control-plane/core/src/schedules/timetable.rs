@@ -6,6 +6,9 @@ use hostler_types::Timestamp;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
+/// What one tick looks at, in some 10 ms: so long somebody may wait for it, whatever is due.
+pub(super) const LOOKS_MAX: usize = 5_000;
+
 /// Schedules by whatever names them. What a tick decides is in its ledgers at once: who
 /// can't make it durable builds the timetable anew.
 #[derive(Debug)]
@@ -98,10 +101,14 @@ impl<K: Ord + Clone> Timetable<K> {
         self.looks.peek().map(|Reverse((at, _))| *at)
     }
 
+    /// Where more is due than one tick looks at, the next deadline has come already.
     pub fn tick(&mut self, now: Timestamp) -> Vec<(K, Decision)> {
         let mut decided = Vec::new();
         let mut looked = Vec::new();
-        while let Some(Reverse((at, index))) = self.looks.peek().copied().filter(|Reverse((at, _))| *at <= now) {
+        let is_due = |Reverse((at, _)): &Reverse<(Timestamp, usize)>| *at <= now;
+        while looked.len() < LOOKS_MAX
+            && let Some(Reverse((at, index))) = self.looks.peek().copied().filter(is_due)
+        {
             self.looks.pop();
             if self.slot_mut(index).is_some_and(|slot| slot.look.take_if(|look| *look == at).is_some()) {
                 looked.push(index);
