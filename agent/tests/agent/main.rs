@@ -165,7 +165,7 @@ async fn it_says_hello_beats_and_stops_in_order() {
     let status = host.status().await;
     assert!(status.contains("connected to 127.0.0.1") && status.contains("web1"), "{status}");
     term(&mut agent).await;
-    let ended = tokio::time::timeout(Duration::from_secs(15), agent.wait()).await.expect("in time").expect("ends");
+    let ended = tokio::time::timeout(Duration::from_secs(5), agent.wait()).await.expect("in time").expect("ends");
     assert!(ended.success(), "{}", host.log());
 }
 

@@ -16,20 +16,7 @@ fn doing(deed: &str) -> RunRequest {
     request(&format!(r#"{{"does": "{deed}"}}"#), &[], false)
 }
 
-/// The best of a few: a machine that is busy for a moment says nothing of the limit.
 async fn run_beside_a_check(name: &str) -> CheckRun {
-    for _ in 0..4 {
-        let (run, slowest) = once_beside_a_check(name).await;
-        // It may have to wait for one epoch of the other, on a busy machine more.
-        if run.bill.wall < STOPPED_WITHIN && slowest < Duration::from_millis(200) {
-            return run;
-        }
-    }
-    panic!("{name} ran for too long or kept another check waiting, four times");
-}
-
-/// The run, and what the slowest of the other check's took.
-async fn once_beside_a_check(name: &str) -> (CheckRun, Duration) {
     let host = host();
     let hostile = load(&host, HOSTILE).await;
     let disk = load(&host, "disk").await;
@@ -56,7 +43,10 @@ async fn once_beside_a_check(name: &str) -> (CheckRun, Duration) {
     };
     let (run, (runs, slowest)) = tokio::join!(run, beside);
     println!("{name}: {:?} in {:?} with {runs} runs beside it, the slowest {slowest:?}", run.outcome, run.bill.wall);
-    (run, slowest)
+    assert!(run.bill.wall < STOPPED_WITHIN, "{name} ran for {:?}", run.bill.wall);
+    // It may have to wait for one epoch of the other, on a busy machine more.
+    assert!(slowest < Duration::from_millis(200), "{name} kept another check waiting for {slowest:?}");
+    run
 }
 
 #[tokio::test]
@@ -126,7 +116,7 @@ async fn a_runs_own_timeout_and_memory_come_first() {
     short.timeout = Duration::from_millis(100);
     let run = check(&hostile, short).await;
     assert_eq!(run.outcome, Err(Fault::TimedOut { after: Duration::from_millis(100) }));
-    assert!(run.bill.wall < Duration::from_secs(5), "{:?}", run.bill.wall);
+    assert!(run.bill.wall < Duration::from_millis(400), "{:?}", run.bill.wall);
 
     let mut small = doing("allocate");
     small.memory_bytes_max = 4 << 20;

@@ -23,13 +23,13 @@ fn a_check_fails_and_recovers_and_the_events_say_why() {
     control_plane.wait_check("web1", "disk", "passing", SOON);
 
     site.answer(503);
-    let critical = control_plane.wait_check("web1", "site", "critical", SOON);
+    let critical = control_plane.wait_check("web1", "site", "critical", Duration::from_secs(6));
     assert_eq!(critical["summary"], "503, want 200");
     let event = control_plane.events().pop().expect("an event");
     assert_eq!((&event["kind"], &event["node"], &event["subject"]), (&"check".into(), &"web1".into(), &"site".into()));
     assert_eq!(event["message"], "passing -> critical: 503, want 200 (2 of 2)");
     site.answer(200);
-    control_plane.wait_check("web1", "site", "passing", SOON);
+    control_plane.wait_check("web1", "site", "passing", Duration::from_secs(6));
     assert_eq!(
         control_plane.transitions("web1", "site"),
         ["starting -> passing", "passing -> critical", "critical -> passing"]
