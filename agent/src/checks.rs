@@ -7,12 +7,13 @@ mod watch;
 pub use trials::TrialEnd;
 pub use watch::{Order, Watch};
 
+use crate::clock::{self, Alarm};
 use crate::orders::Orders;
 use crate::plugins::{Readiness, Running, Slot, Table};
 use crate::spool::Spool;
 use crate::vault::Vault;
 use crate::view::View;
-use crate::{clock, logging, memory};
+use crate::{logging, memory};
 use hostler_agent_core::clockwatch::ClockWatch;
 use hostler_agent_core::health::Outcome;
 use hostler_agent_core::supervision::Checked;
@@ -81,7 +82,7 @@ pub struct Runner {
 
 impl Runner {
     pub async fn run(mut self, stop: CancellationToken) {
-        let mut clocks = ClockWatch::default();
+        let (mut clocks, mut alarm) = (ClockWatch::default(), Alarm::unset());
         let mut runs: JoinSet<Ended> = JoinSet::new();
         // At most one entry a check: the timetable never stacks runs.
         let mut queue: VecDeque<Order> = VecDeque::new();
@@ -100,7 +101,7 @@ impl Runner {
             // Each of these can be dropped half-way: none has taken anything then.
             tokio::select! {
                 () = stop.cancelled() => break,
-                () = clock::sleep_until(Some(deadline)) => {}
+                () = alarm.until(Some(deadline)) => {}
                 changed = self.orders.changed() => match changed {
                     Ok(()) => {
                         settled = Some(now.monotonic.saturating_add(SETTLED_AFTER));

@@ -1,11 +1,12 @@
 //! Tells people when the control plane is gone: does what
 //! [`hostler_agent_core::gone`] decides, and keeps what it must not forget.
 
+use crate::clock::{self, Alarm};
 use crate::orders::Orders;
 use crate::spool::Spool;
 use crate::vault::Vault;
 use crate::view::View;
-use crate::{clock, files, memory, notify};
+use crate::{files, memory, notify};
 use hostler_agent_core::gone::{Effect, Gone, Input, Kept, Seen, Terms};
 use hostler_types::notice::Notice;
 use hostler_types::{CheckState, EventKind, Name, Now};
@@ -69,7 +70,7 @@ impl Watcher {
         let mut tries: JoinSet<Done> = JoinSet::new();
         // A try that breaks must not be waited for.
         let mut numbers: BTreeMap<Id, u64> = BTreeMap::new();
-        let mut input = Input::Tick;
+        let (mut input, mut alarm) = (Input::Tick, Alarm::unset());
         loop {
             for effect in gone.step(self.now(), input, &|| self.seen()) {
                 match effect {
@@ -109,7 +110,7 @@ impl Watcher {
                         number.map_or(Input::Tick, |number| Input::Finished { number, taken: false })
                     }
                 },
-                () = clock::sleep_until(gone.next_deadline()) => Input::Tick,
+                () = alarm.until(gone.next_deadline()) => Input::Tick,
             };
             if tries.is_empty() && matches!(input, Input::Finished { .. }) {
                 memory::give_back();

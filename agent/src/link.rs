@@ -3,6 +3,7 @@
 
 mod stream;
 
+use crate::clock::{self, Alarm};
 use crate::connect::{self, trouble_of_dial};
 use crate::gone::Standing;
 use crate::identity::{Identity, KeyRequest};
@@ -11,7 +12,7 @@ use crate::orders::{OrderBook, Orders, OrdersError};
 use crate::services::Ask;
 use crate::spool::{Spool, SpoolState};
 use crate::view::View;
-use crate::{VERSION, clock, deliveries, host, memory, tasks};
+use crate::{VERSION, deliveries, host, memory, tasks};
 use hostler_agent_core::session::{Effect, Input, Session, Trouble};
 use hostler_proto::agent::{self as wire, RenewResponse, from_agent, to_agent};
 use hostler_proto::transport::ConnectError;
@@ -76,6 +77,7 @@ struct Running {
     /// Since when a batch waits for its ack.
     in_flight: Option<Duration>,
     orders_refused: Option<String>,
+    alarm: Alarm,
 }
 
 /// A dial that failed.
@@ -126,6 +128,7 @@ impl Link {
             hurried: Duration::ZERO,
             in_flight: None,
             orders_refused: None,
+            alarm: Alarm::unset(),
         };
         let mut spooled = self.spool.follow();
         let mut effects = running.session.step(now, Input::Tick);
@@ -177,7 +180,7 @@ impl Link {
             () = self.awake.notified() => Happened::Awake,
             () = news(&self.news, hurried), if live => Happened::News,
             Some(message) = self.outgoing.recv() => Happened::Outgoing(message),
-            () = clock::sleep_until(deadline) => Happened::Time,
+            () = running.alarm.until(deadline) => Happened::Time,
         }
     }
 

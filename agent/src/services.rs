@@ -16,7 +16,7 @@ pub use keep::forget;
 pub use runtime::{HOME_MODE, OUTPUT_FOLDER_MODE, by_root, user_default};
 
 use crate::checks::CheckAsk;
-use crate::clock;
+use crate::clock::{self, Alarm};
 use crate::executor::Executor;
 use crate::gone::Standing;
 use crate::orders::Orders;
@@ -146,14 +146,14 @@ impl Services {
         let connected = *self.standing.borrow_and_update() == Standing::Connected;
         self.step(&mut running, Input::Link { connected }).await;
         self.configure(&mut running).await;
-        let mut measured = Duration::ZERO;
+        let (mut measured, mut alarm) = (Duration::ZERO, Alarm::unset());
         loop {
             let deadline = running.supervisor.next_deadline(clock::now());
             let measure = (!running.supervisor.is_empty()).then(|| measured.saturating_add(MEASURE_EVERY));
             // Each of these can be dropped half-way: none has taken anything then.
             tokio::select! {
                 () = stop.cancelled() => break,
-                () = clock::sleep_until(deadline) => self.step(&mut running, Input::Tick).await,
+                () = alarm.until(deadline) => self.step(&mut running, Input::Tick).await,
                 () = clock::sleep_until(measure), if measure.is_some() => {
                     measured = clock::now().monotonic;
                     self.measure(&mut running);

@@ -21,8 +21,9 @@ pub const REFUSED_PACE: Duration = Duration::from_secs(60);
 /// A renewal has days: at most every minute at first, every quarter of an hour later.
 pub const RENEWAL_PACE: Pace = Pace { base: Duration::from_secs(30), cap: Duration::from_secs(900) };
 pub const HEARTBEAT_DEFAULT: Duration = Duration::from_secs(3);
-/// A heartbeat may be early by a fifth, to share a wake-up with the checks.
-pub const EARLY_MAX: u32 = 5;
+/// A heartbeat may be early by a half, to share a wake-up with the checks, whose
+/// results it carries.
+pub const EARLY_MAX: u32 = 2;
 /// Nothing is sent more often on its own account, whatever a server asks for.
 pub const HEARTBEAT_MIN: Duration = Duration::from_secs(1);
 /// As many unanswered heartbeats as the control plane's own lease has.

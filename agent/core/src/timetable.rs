@@ -1,10 +1,11 @@
 //! When each check runs.
 //!
 //! Every node has a phase of its own, so that a fleet does not ask one server all
-//! at once; its checks take a few turns an interval, so that it does not run all at
-//! once, and those of one turn share a wake-up: for a check that takes 25 us, waking
-//! a processor that sleeps is most of the cost. Those of one plugin share a turn, and
-//! so what it reads of the host. A run that is still going when the next is due is
+//! at once. Those of one turn share a wake-up: for a check that takes 25 us, waking a
+//! processor that sleeps is most of the cost. The checks of a usual host share one;
+//! those of a host with many take a few turns an interval, so that it does not run all
+//! at once, and there those of one plugin share a turn, and so what it reads of the
+//! host. A run that is still going when the next is due is
 //! not stacked: the due one is skipped and counted.
 
 use crate::hash::fnv1a;
@@ -14,8 +15,10 @@ use std::time::Duration;
 
 /// Checks due within it share one wake-up of the processor.
 pub const WAKE_TOGETHER: Duration = Duration::from_millis(100);
-/// In each interval, from a hash of the plugin's name.
-const TURNS: u64 = 4;
+/// In each interval at most, from a hash of the plugin's name.
+const TURNS_MAX: u64 = 4;
+/// For each so many of the host's checks there is a turn.
+const A_TURNS_CHECKS: u64 = 24;
 /// What is more of one plugin is spread over several turns.
 const TOGETHER_MAX: u64 = 8;
 /// A new check says something soon, however seldom it runs.
@@ -135,6 +138,7 @@ impl Timetable {
         for assignment in &checks {
             *alike.entry(assignment.plugin.clone()).or_default() += 1;
         }
+        let turns = (checks.len() as u64).div_ceil(A_TURNS_CHECKS).clamp(1, TURNS_MAX);
         for assignment in checks {
             let name = assignment.name.clone();
             if self.checks.contains_key(&name) {
@@ -142,7 +146,8 @@ impl Timetable {
             }
             let every = assignment.every.max(EVERY_MIN);
             let alike = alike.get(&assignment.plugin).copied().unwrap_or_default();
-            let phase = phase(&self.node, &name, &assignment.plugin, alike, every);
+            let turn = turn(&self.node, &name, &assignment.plugin, alike, turns);
+            let phase = phase(&self.node, every, turn, turns);
             let entry = match before.remove(&name) {
                 Some(old) if old.assignment == assignment => old,
                 Some(old) if old.assignment.same_target(&assignment) => {
@@ -188,12 +193,15 @@ impl Timetable {
 }
 
 /// `alike` are the host's checks by that plugin.
-fn phase(node: &NodeId, check: &Name, plugin: &Name, alike: u64, every: Duration) -> Duration {
-    let every_ms = u64::try_from(every.as_millis()).unwrap_or(u64::MAX).max(1);
+fn turn(node: &NodeId, check: &Name, plugin: &Name, alike: u64, turns: u64) -> u64 {
     let spread = fnv1a(&[node.as_str(), check.as_str()]) % alike.div_ceil(TOGETHER_MAX).max(1);
-    let turn = (fnv1a(&[node.as_str(), plugin.as_str()]) % TURNS + spread) % TURNS;
+    (fnv1a(&[node.as_str(), plugin.as_str()]) % turns + spread) % turns
+}
+
+fn phase(node: &NodeId, every: Duration, turn: u64, turns: u64) -> Duration {
+    let every_ms = u64::try_from(every.as_millis()).unwrap_or(u64::MAX).max(1);
     let offset = fnv1a(&[node.as_str()]) % every_ms;
-    Duration::from_millis(offset.saturating_add(every_ms / TURNS * turn) % every_ms)
+    Duration::from_millis(offset.saturating_add(every_ms / turns * turn) % every_ms)
 }
 
 fn first_delay(phase: Duration, every: Duration) -> Duration {
@@ -284,21 +292,24 @@ mod tests {
 
     #[test]
     fn checks_of_one_interval_share_a_few_wake_ups() {
-        let mut table = Timetable::new(node());
-        let checks = (0..40).map(|index| assignment(&format!("c{index}"), 10_000)).collect();
-        table.step(at(0), Input::Configure(checks));
-        let seen = drive(&mut table, 0, 100_000, 1);
-        let settled: Vec<u64> = seen.iter().map(|one| one.0).filter(|time| (50_000..60_000).contains(time)).collect();
-        assert_eq!(settled.len(), 40);
-        let wake_ups: std::collections::BTreeSet<u64> = settled.into_iter().collect();
-        assert_eq!(wake_ups.len() as u64, TURNS, "{wake_ups:?}");
+        for (count, turns) in [(1, 1), (24, 1), (25, 2), (96, 4), (200, 4)] {
+            let mut table = Timetable::new(node());
+            let checks = (0..count).map(|index| assignment(&format!("c{index}"), 10_000)).collect();
+            table.step(at(0), Input::Configure(checks));
+            let seen = drive(&mut table, 0, 100_000, 1);
+            let within = |time: &u64| (50_000..60_000).contains(time);
+            let settled: Vec<u64> = seen.iter().map(|one| one.0).filter(within).collect();
+            assert_eq!(settled.len(), count);
+            let wake_ups: std::collections::BTreeSet<u64> = settled.into_iter().collect();
+            assert_eq!(wake_ups.len(), turns, "{count}: {wake_ups:?}");
+        }
     }
 
     #[test]
     fn the_few_checks_of_one_plugin_share_a_turn() {
         let mut table = Timetable::new(node());
         let mut checks: Vec<CheckAssignment> = (0..8).map(|index| assignment(&format!("c{index}"), 10_000)).collect();
-        checks.extend((0..8).map(|index| {
+        checks.extend((0..88).map(|index| {
             let plugin = Name::new(format!("p{index}")).expect("a name");
             CheckAssignment { plugin, ..assignment(&format!("other{index}"), 10_000) }
         }));

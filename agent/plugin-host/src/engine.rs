@@ -27,7 +27,7 @@ const KEEP_RESIDENT_BYTES: usize = 64 << 10;
 
 /// Slots that keep a plugin's memory image mapped. Mapping it again costs 5 us;
 /// keeping it costs what is kept resident.
-const WARM_SLOTS: u32 = 8;
+const WARM_SLOTS: u32 = 16;
 
 pub fn engine_config() -> Config {
     let mut pool = PoolingAllocationConfig::new();

@@ -211,7 +211,10 @@ impl MachineSession {
             Call::Networks => Answer::Networks(shared.system.networks()?),
             Call::Disks => Answer::Disks(shared.system.disks()?),
             Call::Machine => Answer::Machine(shared.system.machine()?),
-            Call::Processes { name, max } => Answer::Processes(shared.processes.find(&name, max).await?),
+            Call::Processes { name, max } => {
+                let booted = shared.system.machine()?.booted;
+                Answer::Processes(shared.processes.find(&name, max, booted.seconds).await?)
+            }
             Call::Units { name, max } => Answer::Units(shared.units.find(&name, max).await?),
             Call::Containers { name, max } => {
                 Answer::Containers(containers::find(&shared.config.container_socket, &name, max).await?)

@@ -37,6 +37,8 @@ mod growth;
 #[doc(hidden)]
 pub mod guest;
 mod host;
+#[cfg(any(target_arch = "wasm32", test))]
+mod memory;
 mod options;
 mod report;
 pub mod units;

@@ -76,7 +76,7 @@ fn a_heartbeat_goes_a_little_early_where_the_host_is_awake_anyway() {
     let mut session = session(1);
     let mut now = start();
     live(&mut session, now);
-    now = now.plus(Duration::from_millis(2_300));
+    now = now.plus(Duration::from_millis(1_400));
     assert_eq!(session.step(now, Input::Awake), []);
     now = now.plus(Duration::from_millis(200));
     assert_eq!(session.step(now, Input::Awake), [Effect::SendHeartbeat]);

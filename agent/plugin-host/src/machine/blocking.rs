@@ -62,16 +62,25 @@ where
         drop(room);
         let _ = answer.send(done);
     });
-    crew.take(job).map_err(|error| failed(&error.to_string()))?;
-    let done = match tokio::time::timeout(PATIENCE, &mut answered).await {
-        Ok(done) => done,
-        Err(_elapsed) => {
+    let mut done = None;
+    if crew.take(job).map_err(|error| failed(&error.to_string()))? == Begins::AfterOthers {
+        done = tokio::time::timeout(PATIENCE, &mut answered).await.ok();
+        if done.is_none() {
             // Perhaps behind one that hangs.
             let _ = crew.hire_if_behind();
-            answered.await
         }
+    }
+    let done = match done {
+        Some(done) => done,
+        None => answered.await,
     };
     done.map_err(|_| failed("its thread ended"))?
+}
+
+#[derive(PartialEq)]
+enum Begins {
+    AtOnce,
+    AfterOthers,
 }
 
 impl Crew {
@@ -83,18 +92,19 @@ impl Crew {
         self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(&'static self, job: Job) -> std::io::Result<()> {
+    fn take(&'static self, job: Job) -> std::io::Result<Begins> {
         let mut work = self.work();
         work.jobs.push_back(job);
         if work.threads > 0 {
             self.more.notify_one();
-            return Ok(());
+            let alone = work.waits && work.jobs.len() == 1;
+            return Ok(if alone { Begins::AtOnce } else { Begins::AfterOthers });
         }
-        let hired = self.hire(&mut work);
-        if hired.is_err() {
+        if let Err(error) = self.hire(&mut work) {
             work.jobs.pop_back();
+            return Err(error);
         }
-        hired
+        Ok(Begins::AtOnce)
     }
 
     fn hire_if_behind(&'static self) -> std::io::Result<()> {

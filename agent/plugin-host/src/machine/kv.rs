@@ -1,8 +1,9 @@
 //! What a check's runs leave for its later runs: a file each, within a quota.
 //!
 //! Not for what must not be lost: it spares a check from beginning anew. So a
-//! file is replaced in one piece but not forced to the disk, which would cost
-//! each run some milliseconds; after a power failure the one before may be there.
+//! file is written in one piece but not forced to the disk, which would cost each
+//! run some milliseconds; after a power failure the one before may be there, or a
+//! damaged one, which is set aside.
 
 mod entries;
 mod file;

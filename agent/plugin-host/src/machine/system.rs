@@ -13,8 +13,14 @@ use crate::call::CallError;
 use crate::limits::SYSTEM_SNAPSHOT_AGE_MAX;
 use filesystems::Prober;
 use proc::CpuTicks;
+use std::fs::File;
+use std::io::Read;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
+
+const READ_BYTES: usize = 4 << 10;
+/// A host with thousands of mounts has a megabyte of them.
+const READ_BYTES_MAX: u64 = 64 << 20;
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SystemError {
@@ -32,6 +38,8 @@ impl From<SystemError> for CallError {
 
 #[derive(Default)]
 pub(super) struct System {
+    /// /proc/stat: the kernel sums up for it whatever interrupts there were.
+    stat: Kept<Arc<str>>,
     cpu: Kept<Cpu>,
     /// The processors' counters at the reading before: shares are of the time
     /// since then.
@@ -47,7 +55,7 @@ pub(super) struct System {
 impl System {
     pub(super) fn cpu(&self) -> Result<Cpu, CallError> {
         let read = || -> Result<Cpu, SystemError> {
-            let ticks = proc::read_cpu_ticks()?;
+            let ticks = proc::cpu_ticks(&self.stat()?)?;
             let before = {
                 let mut slot = self.cpu_before.lock().unwrap_or_else(PoisonError::into_inner);
                 std::mem::replace(&mut *slot, ticks)
@@ -80,17 +88,21 @@ impl System {
     }
 
     pub(super) fn machine(&self) -> Result<Machine, CallError> {
-        Ok(self.machine.or_read(SYSTEM_SNAPSHOT_AGE_MAX, host::read)?)
+        Ok(self.machine.or_read(SYSTEM_SNAPSHOT_AGE_MAX, || host::machine(&self.stat()?))?)
+    }
+
+    fn stat(&self) -> Result<Arc<str>, SystemError> {
+        self.stat.or_read(SYSTEM_SNAPSHOT_AGE_MAX, || read_file(proc::STAT).map(Arc::from))
     }
 }
 
-/// When this machine started, in seconds since 1970.
-pub(super) fn booted() -> Result<u64, CallError> {
-    Ok(host::read()?.booted.seconds)
-}
-
+/// Nobody knows how long a file of /proc is, so nobody is asked: most are read in one
+/// step where there is room.
 fn read_file(path: &'static str) -> Result<String, SystemError> {
-    std::fs::read_to_string(path).map_err(|reason| SystemError::Read { path, reason })
+    let mut text = String::with_capacity(READ_BYTES);
+    let read = File::open(path).and_then(|file| file.take(READ_BYTES_MAX).read_to_string(&mut text));
+    read.map_err(|reason| SystemError::Read { path, reason })?;
+    Ok(text)
 }
 
 #[cfg(test)]

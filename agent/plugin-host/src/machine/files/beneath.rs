@@ -23,9 +23,13 @@ impl Root {
     pub(super) fn open(written: &str) -> Result<Root, Errno> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(written, flags, Mode::empty())?;
-        let real = real_path(&fd)?;
         let trimmed = |path: &str| path.trim_end_matches('/').to_owned();
-        Ok(Root { fd, written: trimmed(written), real: trimmed(&real) })
+        let (written, real) = match trimmed(written) {
+            // There is no other name for it.
+            root if root.is_empty() => (root, String::new()),
+            written => (written, trimmed(&real_path(&fd)?)),
+        };
+        Ok(Root { fd, written, real })
     }
 
     /// `path` is absolute, as granted.

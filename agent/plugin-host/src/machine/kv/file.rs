@@ -36,6 +36,9 @@ fn path(folder: &Path, instance: &str) -> PathBuf {
     folder.join(format!("{name}.json"))
 }
 
+/// The smallest that any kernel has.
+const PAGE_BYTES: usize = 4096;
+
 /// A file's name has 255 bytes, and endings are put to it.
 const FILE_NAME_BYTES_MAX: usize = 200;
 
@@ -69,14 +72,36 @@ pub(super) fn save(folder: &Path, instance: &str, entries: &Entries) -> Result<(
     let path = path(folder, instance);
     let written = Written { version: VERSION, instance: instance.to_owned(), entries: entries.clone() };
     let bytes = serde_json::to_vec(&written).map_err(|error| CallError::other("kv", error))?;
-    let new = path.with_extension("json.new");
-    let write = || {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        let mut options = std::fs::OpenOptions::new();
-        options.write(true).create(true).truncate(true).mode(0o600).open(&new)?.write_all(&bytes)?;
-        std::fs::rename(&new, &path)
-    };
+    let write = || if write_over(&path, &bytes)? { Ok(()) } else { replace(folder, &path, &bytes) };
     write().map_err(|error| failed("write", &path, &error))
+}
+
+/// A file of one page is written in one piece where it lies: many checks keep a few
+/// numbers at every run, and a new file each time is a hundred times the work, for the
+/// disk too. Whether it was one.
+fn write_over(path: &Path, bytes: &[u8]) -> std::io::Result<bool> {
+    let mut file = match std::fs::OpenOptions::new().write(true).open(path) {
+        Ok(file) => file,
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    let before = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+    if bytes.len().max(before) > PAGE_BYTES {
+        return Ok(false);
+    }
+    // Spaces behind it are no part of it, and to cut it shorter would be a second step.
+    let mut whole = bytes.to_vec();
+    whole.resize(bytes.len().max(before), b' ');
+    file.write_all(&whole)?;
+    Ok(true)
+}
+
+fn replace(folder: &Path, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let new = path.with_extension("json.new");
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600).open(&new)?.write_all(bytes)?;
+    std::fs::rename(&new, path)
 }
 
 fn failed(verb: &str, path: &Path, error: &std::io::Error) -> CallError {
@@ -99,6 +124,23 @@ mod tests {
         let long = path(folder, &"x".repeat(300)).file_name().expect("a name").len();
         assert!(long < 100, "{long}");
         assert_ne!(path(folder, &"x".repeat(300)), path(folder, &"x".repeat(301)));
+    }
+
+    #[test]
+    fn a_shorter_and_a_longer_one_take_its_place() {
+        let folder = tempfile::tempdir().expect("tempdir");
+        let file = path(folder.path(), "a");
+        for (length, in_place) in [(10, false), (900, true), (10, true), (PAGE_BYTES, false), (1, false), (2, true)] {
+            let before = std::fs::File::open(&file);
+            let mut entries = Entries::default();
+            entries.set("k", vec![b'x'; length], None, 0).expect("room");
+            save(folder.path(), "a", &entries).expect("written");
+            assert_eq!(load(folder.path(), "a"), Ok(entries));
+            let links =
+                before.map_or(0, |file| std::os::unix::fs::MetadataExt::nlink(&file.metadata().expect("a file")));
+            assert_eq!(links == 1, in_place, "{length}");
+        }
+        assert!(!folder.path().join("a.json.new").exists());
     }
 
     #[test]

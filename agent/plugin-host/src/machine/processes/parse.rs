@@ -1,12 +1,17 @@
 //! The texts of /proc about one process.
 
+/// PF_KTHREAD, among the flags of `stat`.
+const KERNEL_THREAD: u64 = 0x0020_0000;
+
 /// `/proc/PID/stat`, in the kernel's units.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Stat {
-    /// At most 15 bytes, as the kernel keeps it.
+    /// At most 15 bytes of a program's, as the kernel keeps it.
     pub(super) name: String,
     pub(super) state: char,
     pub(super) ppid: u32,
+    /// A thread of the kernel's own.
+    pub(super) is_kernel: bool,
     pub(super) cpu_ticks: u64,
     pub(super) threads: u32,
     pub(super) started_ticks: u64,
@@ -24,6 +29,7 @@ pub(super) fn stat(text: &str) -> Option<Stat> {
         name: name.to_owned(),
         state: fields.first()?.chars().next()?,
         ppid: small(1)?,
+        is_kernel: number(6)? & KERNEL_THREAD != 0,
         cpu_ticks: number(11)?.saturating_add(number(12)?),
         threads: small(17)?,
         started_ticks: number(19)?,
@@ -91,6 +97,7 @@ mod tests {
                 name: name.to_owned(),
                 state: 'S',
                 ppid: 7,
+                is_kernel: false,
                 cpu_ticks: 200,
                 threads: 9,
                 started_ticks: 4242,
@@ -98,6 +105,8 @@ mod tests {
             };
             assert_eq!(found, expect);
         }
+        let worker = stat("44 (kworker/0:1H-kblockd) I 2 0 0 0 -1 69238880 0 0 0 0 0 13 0 0 0 -20 1 0 5 0 0 1");
+        assert!(worker.is_some_and(|one| one.is_kernel && one.name == "kworker/0:1H-kblockd"));
         assert_eq!(stat(""), None);
         assert_eq!(stat("12 (x) S 7"), None);
     }

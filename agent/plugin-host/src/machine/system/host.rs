@@ -1,19 +1,17 @@
 //! What this machine is.
 
-use super::{SystemError, proc, read_file};
+use super::{SystemError, proc};
 use crate::answer::{Instant, Machine};
 
-const STAT: &str = "/proc/stat";
-
-pub(super) fn read() -> Result<Machine, SystemError> {
-    let stat = read_file(STAT)?;
-    let booted = booted(&stat).ok_or(SystemError::Format { path: STAT })?;
+/// From the text of /proc/stat.
+pub(super) fn machine(stat: &str) -> Result<Machine, SystemError> {
+    let booted = booted(stat).ok_or(SystemError::Format { path: proc::STAT })?;
     let uname = rustix::system::uname();
     Ok(Machine {
         hostname: uname.nodename().to_string_lossy().into_owned(),
         kernel: uname.release().to_string_lossy().into_owned(),
         booted: Instant { seconds: booted, nanoseconds: 0 },
-        cores: proc::cores(&stat),
+        cores: proc::cores(stat),
     })
 }
 
@@ -33,7 +31,8 @@ mod tests {
 
     #[test]
     fn reads_this_machine() {
-        let machine = read().expect("a machine");
+        let stat = super::super::read_file(proc::STAT).expect("readable");
+        let machine = machine(&stat).expect("a machine");
         assert!(!machine.kernel.is_empty() && machine.cores > 0 && machine.booted.seconds > 0, "{machine:?}");
     }
 }
