@@ -2,6 +2,7 @@
 //! put back, as the spec says. Who puts it back against another who changes it again
 //! and again rests after a few tries.
 
+use super::files::UNREAD;
 use super::machine::ON_THE_HOST;
 use super::words::span;
 use super::{Effect, FilesPut, Key, Placed, Supervisor, Trouble};
@@ -409,7 +410,8 @@ impl Supervisor {
             stood.retain(|path, _| sure(path) || drifted.contains_key(path));
             // Were they put back, nobody has read them since.
             for read in service.replicas.iter_mut().filter_map(|replica| replica.read.as_mut()) {
-                read.retain(|path, _| !repairing.contains(path));
+                let again = read.iter_mut().filter(|(path, _)| repairing.contains(*path));
+                again.for_each(|(_, print)| *print = UNREAD);
             }
         }
         for one in &put.placed {

@@ -30,6 +30,10 @@ pub(super) struct Files {
     pub again: Option<Duration>,
 }
 
+/// The print of no file: what stands there was put after it was read. It stays when it is
+/// not known any more what that is, so that it never passes for read.
+pub(super) const UNREAD: u64 = u64::MAX;
+
 impl Files {
     /// Somebody asks for it, or other ones are wanted.
     pub fn try_anew(&mut self) {
@@ -185,8 +189,8 @@ impl Supervisor {
             for read in service.replicas.iter_mut().filter_map(|replica| replica.read.as_mut()) {
                 if one.changed {
                     // It was another, if only for a while.
-                    read.remove(&one.path);
-                } else if !one.changed && before.is_none() {
+                    read.insert(one.path.clone(), UNREAD);
+                } else if before.is_none() {
                     // It stood there before us, and was read as it is.
                     read.entry(one.path.clone()).or_insert(one.print);
                 }

@@ -719,10 +719,12 @@ proptest! {
 }
 
 /// A start leaves a file as it stands, since it is known, while an answer is lost by
-/// which it is not known any more.
+/// which it is not known any more; or it was put, and the answer about it next is lost
+/// before anybody has read it.
 #[test]
 fn answers_that_cross() {
-    use Deed::{Drop, Edit, File, Kill, Order, Pass, Trouble};
+    use Deed::{BadFile, Drop, Edit, File, Kill, Order, Pass, Trouble};
+    comes_to_rest(vec![Pass(11), File(0, 1), Trouble(0), BadFile(0, true), Pass(6)], 0);
     comes_to_rest(vec![Pass(9), Trouble(0), Order(1, ServiceVerb::Reload), Kill(1), Edit(1, 100)], 0);
     comes_to_rest(vec![Pass(11), File(1, 1), Drop(2, true), Order(1, ServiceVerb::Stop), Kill(1), File(1, 0)], 0);
 }
